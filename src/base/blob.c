@@ -1,0 +1,51 @@
+/* blob.c -- counted immutable bytes. */
+#include "base/blob.h"
+
+#include <stdatomic.h>
+
+#include "base/obj.h"
+
+struct blob {
+	_Atomic unsigned refs;
+	size_t len;
+	char *data;
+};
+
+struct blob *blob_new_take(struct buf *b)
+{
+	struct blob *n = xmalloc(sizeof(*n));
+
+	atomic_init(&n->refs, 1);
+	n->data = buf_detach(b, &n->len);
+	return n;
+}
+
+struct blob *blob_new_copy(const void *p, size_t n)
+{
+	struct buf b = BUF_EMPTY;
+
+	buf_add(&b, p, n);
+	return blob_new_take(&b);
+}
+
+struct blob *blob_ref(struct blob *b)
+{
+	ENSURE(atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed) > 0);
+	return b;
+}
+
+void blob_unref(struct blob **bp)
+{
+	struct blob *b = *bp;
+
+	*bp = NULL;
+	if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	free(b->data);
+	free(b);
+}
+
+struct slice blob_slice(const struct blob *b)
+{
+	return (struct slice){ b->data, b->len };
+}

@@ -1,0 +1,56 @@
+/* server.h -- the listeners: HTTP front threads that make exchanges and hand them to a service.
+ *
+ * One front thread for each CPU, each with its own SO_REUSEPORT socket for each listener. */
+#ifndef WEIR_CORE_SERVER_H
+#define WEIR_CORE_SERVER_H
+
+#include "base/buf.h"
+#include "core/exchange.h"
+#include "core/metrics.h"
+
+struct server;
+
+struct server_limits {
+	unsigned connections;       /* over all listeners; further ones are answered 503 and closed */
+	size_t header_bytes;        /* request line and headers: 431 (414 when the request line alone is longer) */
+	uint64_t request_body;      /* 413, as sent and inflated */
+	int64_t header_timeout_ms;  /* for a whole head, from its first byte (30 s): 408 */
+	int64_t idle_timeout_ms;    /* kept alive without a request (75 s): closed */
+	int64_t body_timeout_ms;    /* between two pieces of a body while we read (60 s): 408 */
+	int64_t send_timeout_ms;    /* a client that takes no byte for so long while we have some for it (60 s): cut */
+	int64_t shutdown_grace_ms;
+};
+
+struct listen_settings { /* the keys that every section with `listen` has; embedded in the services' settings structs */
+	char *listen;      /* "127.0.0.1:8080", "[::1]:0" */
+	char *cert_file, *key_file; /* both or neither */
+	char **hosts;      /* NULL-terminated, or NULL: further names under which it may be addressed */
+};
+
+struct listener_options {
+	const char *name;                    /* "git", "admin": for the `listening` line and labels; copied */
+	const struct listen_settings *where; /* borrowed while the call lasts */
+	exchange_fn *handle;                 /* runs on a front thread; see exchange.h */
+	void *arg;
+	/* Invariant 13, checked before handle(): Host must be localhost, a loopback literal or one of `hosts` (421) on a
+	 * loopback listener when the request is origin-form; a foreign Origin gives 403 (all but git and mirror traffic). */
+	bool check_host, check_origin;
+	bool absolute_form;                  /* accepts http_proxy requests; else absolute-form is answered as origin-form after a Host check (RFC 9112 3.2.2) */
+	bool problem_json;                   /* errors the front itself makes: problem+json instead of text/plain */
+};
+
+/* Starts the front threads. */
+int server_new(unsigned threads, const struct server_limits *limits, struct metrics *m, struct server **ret);
+/* Binds (so that port 0 is settled) and begins to accept when server_open() was called. 0; or a negative code with a
+ * sentence for the operator in err (address in use and by what key, certificate unreadable, ...). */
+int server_listen(struct server *s, const struct listener_options *o, struct buf *err);
+size_t server_listener_count(const struct server *s);
+void server_listener_at(const struct server *s, size_t i, const char **ret_name, char *ret_address, size_t room); /* "127.0.0.1:8080" as bound */
+void server_open(struct server *s);      /* all listeners accept from now on */
+void server_set_limits(struct server *s, const struct server_limits *limits); /* live, for new requests */
+/* Graceful stop: closes the listeners, lets exchanges under way end, closes idle connections at once; after
+ * shutdown_grace_ms cuts what is left. Blocks until no connection is left; true when nothing had to be cut. Not on a front thread. */
+bool server_stop(struct server *s);
+void server_free(struct server *s);      /* after server_stop */
+
+#endif

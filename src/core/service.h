@@ -1,0 +1,77 @@
+/* service.h -- what a service is to core: a const table that only main.c lists. Deleting a service is deleting its
+ * folder and its line there. */
+#ifndef WEIR_CORE_SERVICE_H
+#define WEIR_CORE_SERVICE_H
+
+#include <jansson.h>
+
+#include "core/config.h"
+#include "core/exchange.h"
+#include "core/link.h"
+#include "core/metrics.h"
+#include "core/server.h"
+#include "io/pool.h"
+
+struct services;
+
+/* What core lends to services; the same for all, lives as long as they do. */
+struct core {
+	struct config *config; /* as at start; reload() brings newer ones */
+	struct server *server;
+	struct pool *pool;
+	struct metrics *metrics;
+	const char *data_dir;
+	const char *version;
+	int64_t started_mono_ms, started_wall_ms;
+	const struct services *services; /* all that run; filled in before the listeners open */
+};
+
+struct service_health;
+
+enum health_state { HEALTH_OK, HEALTH_DEGRADED, HEALTH_UNHEALTHY };
+
+/* An endpoint of the admin listener, `/api/v1/` + path. handle runs as in exchange.h, with the service's state as
+ * exchange_service_arg(). A path that ends in '/' takes everything below it. */
+struct admin_route {
+	const char *method, *path; /* method NULL ends the table */
+	exchange_fn *handle;
+};
+
+struct service {
+	const char *name;
+	const struct config_section *section;
+	/* Opens data, registers metrics, binds listeners (server_listen). 0; or a negative code with a sentence for the operator in err.
+	 * Not on a front thread; may block. */
+	int (*start)(const struct core *core, const void *section, void **ret_state, struct buf *err);
+	/* SIGHUP: takes over what can change live; may be NULL. */
+	void (*reload)(void *state, const void *section);
+	/* No exchange is left; stops background work, flushes, frees. */
+	void (*stop)(void *state);
+	/* For /api/v1/status and /healthz?detailed: fills members of `into` (an object). May be NULL. Never blocks for long. */
+	void (*status)(void *state, json_t *into);
+	/* Adds to the numbers of health: see struct service_health. Front threads; never blocks. May be NULL. */
+	void (*health)(void *state, struct service_health *ret);
+	/* Its upstream links, for status and the enable switch: fn(arg, link) for each. May be NULL. */
+	void (*each_link)(void *state, void (*fn)(void *arg, struct link *l), void *arg);
+	const struct admin_route *admin_routes; /* may be NULL */
+};
+
+struct service_health {
+	enum health_state state;
+	const char *reason;     /* static text when not OK */
+	uint64_t cached_repos, hits, misses, stale_serves;
+	bool offline_possible;  /* offline_mode is on */
+};
+
+/* The running services, for admin. Set once by `weir serve` before the listeners open. */
+struct service_instance {
+	const struct service *service;
+	void *state;
+};
+struct services {
+	struct service_instance *items;
+	size_t count;
+	const struct core *core;
+};
+
+#endif

@@ -1,0 +1,16 @@
+/* file.h -- small helpers around descriptors. All descriptors are close-on-exec. Results 0 or -errno. */
+#ifndef WEIR_IO_FILE_H
+#define WEIR_IO_FILE_H
+
+#include "base/buf.h"
+
+void fd_close(int *fd);                                 /* *fd may be -1; -1 afterwards */
+int file_read_all(const char *path, size_t most, struct buf *out); /* WEIR_E_TOO_LARGE above most */
+int fd_write_all(int fd, const void *p, size_t n);      /* handles short writes and EINTR */
+int dir_make_all(const char *path, unsigned mode);      /* mkdir -p */
+int dir_sync(const char *path);                         /* fsync of a directory */
+int tree_remove(const char *path);                      /* rm -rf; a missing path is fine; does not follow symbolic links */
+int tree_bytes(const char *path, uint64_t *ret_bytes);  /* allocated bytes of all files below */
+int disk_free_bytes(const char *path, uint64_t *ret_bytes);
+
+#endif

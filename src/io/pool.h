@@ -1,0 +1,34 @@
+/* pool.h -- worker threads, and lanes that keep any one repository, upstream or client from taking them all.
+ *
+ * A job belongs to a lane; a lane may have a parent (a repository's lane below its upstream's). A job starts when a
+ * worker is free and neither its lane nor the parent runs its maximum. Lanes with waiting jobs take turns; jobs of a
+ * lane start in the order given. Workers are started when needed and end after 60 s idle. Jobs may block. */
+#ifndef WEIR_IO_POOL_H
+#define WEIR_IO_POOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct pool;
+struct lane;
+typedef void pool_fn(void *arg);
+
+int pool_new(unsigned most_workers, struct pool **ret);
+/* Refuses new jobs (pool_submit gives -ESHUTDOWN), waits at most limit_ms for the running and queued ones.
+ * 0, or -ETIMEDOUT with jobs still running. */
+int pool_drain(struct pool *p, int limit_ms);
+void pool_free(struct pool *p); /* after a successful drain; joins the threads */
+
+struct lane *lane_new(struct pool *p, struct lane *parent, unsigned most_running); /* one reference; parent may be NULL, is referenced */
+struct lane *lane_ref(struct lane *l);
+void lane_unref(struct lane **l); /* freed when unreferenced and empty */
+size_t lane_waiting(struct lane *l);
+
+/* Runs fn(arg) later on a worker. 0; -ESHUTDOWN while draining; -EAGAIN when more than 65,536 jobs wait (limit of
+ * invariant 8): then fn will not run. Any thread; never blocks. */
+int pool_submit(struct lane *l, pool_fn *fn, void *arg);
+bool pool_is_worker(void); /* whether the calling thread is a worker of any pool */
+unsigned pool_running(struct pool *p);
+unsigned pool_queued(struct pool *p);
+
+#endif
