@@ -1,0 +1,313 @@
+"""weir itself, as a story's actor: started from a dict, watched through its log, metrics and admin listener."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+
+from . import wire
+from .wait import accepts, tail, wait_until
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+SANITIZER = re.compile(r"(ERROR: AddressSanitizer|ERROR: LeakSanitizer|runtime error:|WARNING: ThreadSanitizer).*")
+STOP_LIMIT_S = 20
+START_LIMIT_S = 20
+
+
+def binary():
+    return os.environ.get("WEIR_BIN") or os.path.join(REPOSITORY, "build", "weir")
+
+
+def to_yaml(value, indent=0):
+    """A dict as YAML of the plain kind that people write. Strings are quoted as in JSON, which YAML also reads."""
+    pad = "  " * indent
+    out = []
+    for key, item in value.items():
+        if item is None:
+            out.append("%s%s:" % (pad, key))
+        elif isinstance(item, dict) and item:
+            out.append("%s%s:\n%s" % (pad, key, to_yaml(item, indent + 1)))
+        else:
+            out.append("%s%s: %s" % (pad, key, json.dumps(item)))
+    return "\n".join(out)
+
+
+def merge(base, more):
+    out = dict(base)
+    for key, value in more.items():
+        out[key] = merge(out[key], value) if isinstance(value, dict) and isinstance(out.get(key), dict) else value
+    return out
+
+
+def sanitizer_environment():
+    """What the caller has set for sanitizers (a log path, say), else ours; and where coverage goes."""
+    ours = {"ASAN_OPTIONS": "abort_on_error=0:exitcode=99:detect_leaks=1", "TSAN_OPTIONS": "exitcode=99",
+            "UBSAN_OPTIONS": "print_stacktrace=1"}
+    return {k: os.environ.get(k, v) for k, v in ours.items()} | {
+        k: v for k, v in os.environ.items() if k.startswith(("LSAN_", "GCOV_", "LLVM_PROFILE"))}
+
+
+class Weir:
+    """One `weir serve`. Options become weir.yaml; every listener takes port 0 and tells where it is."""
+
+    def __init__(self, directory, env, options, host="git.test", args=(), more_env=None):
+        self.dir = str(directory)
+        self.env = dict(env, **sanitizer_environment(), **(more_env or {}))
+        self.host = host
+        self.args = list(args)
+        self.ports = {}
+        self.process = None
+        self.expect_alive = False
+        self.scheme = "http"
+        self.cafile = None
+        os.makedirs(self.dir, exist_ok=True)
+        self.config_path = os.path.join(self.dir, "weir.yaml")
+        self.log_path = os.path.join(self.dir, "weir.log")
+        self.data_dir = os.path.join(self.dir, "data")
+        self.configure(options)
+
+    def configure(self, options):
+        self.options = options
+        if options.get("data_dir"):
+            self.data_dir = options["data_dir"]
+        with open(self.config_path, "w") as f:
+            f.write(to_yaml(options) + "\n")
+
+    # Life
+
+    def start(self, keep_ports=False):
+        assert os.access(binary(), os.X_OK), "no weir at %s: build it, or set WEIR_BIN" % binary()
+        args = [binary(), "serve", "-c", self.config_path, *self.args]
+        if keep_ports:
+            for service, port in self.ports.items():
+                args += ["--set", "%s.listen=127.0.0.1:%d" % (service, port)]
+        with open(self.log_path, "ab") as log:
+            self.log_start = log.tell()
+            self.process = subprocess.Popen(args, env=self.env, cwd=self.dir, stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.PIPE, stderr=log)
+        self.stdout = []
+        ready = threading.Event()
+
+        def read(pipe):
+            for line in pipe:
+                self.stdout.append(line.decode("utf-8", "replace").rstrip("\n"))
+                if self.stdout[-1] == "ready":
+                    ready.set()
+            ready.set()
+
+        threading.Thread(target=read, args=(self.process.stdout,), daemon=True).start()
+        assert ready.wait(START_LIMIT_S), "weir is not ready after %d s: %s" % (START_LIMIT_S, self.tail())
+        if "ready" not in self.stdout:
+            raise AssertionError("weir exits with %d:\n%s" % (self.process.wait(10), self.tail()))
+        for line in self.stdout:
+            m = re.fullmatch(r"listening (\S+) (\S+):(\d+)", line)
+            if m:
+                self.ports[m.group(1)] = int(m.group(3))
+        self.expect_alive = True
+        return self
+
+    def stop(self, sig=signal.SIGTERM):
+        """The polite way; weir has to end with status 0."""
+        self.expect_alive = False
+        self.process.send_signal(sig)
+        self.wait_stopped()
+
+    def wait_stopped(self, limit=STOP_LIMIT_S):
+        self.expect_alive = False
+        try:
+            code = self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait()
+            raise AssertionError("weir has not stopped after %d s" % limit) from None
+        assert code == 0, "weir ended with status %d" % code
+
+    def kill9(self):
+        self.expect_alive = False
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self):
+        """Stop politely if need be, and start again on the same ports."""
+        if self.alive():
+            self.stop()
+        return self.start(keep_ports=True)
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def finish(self):
+        """The end of a story: still alive unless the story ended it, ends politely, and no sanitizer had to speak."""
+        died = self.expect_alive and not self.alive()
+        trouble = None
+        try:
+            if self.alive():
+                self.stop()
+        except AssertionError as e:
+            trouble = e
+        report = SANITIZER.search(self.whole_log())
+        assert not report, report.group(0) + "\n" + self.whole_log()[report.start():report.start() + 6000]
+        assert not died, "weir died with status %s" % self.process.returncode
+        if trouble:
+            raise trouble
+
+    # Talking to it
+
+    def url(self, repo, user=None, password=None, host=None, service="git"):
+        who = "%s:%s@" % (user, password) if user else ""
+        return "%s://%s127.0.0.1:%d/%s/%s" % (self.scheme, who, self.ports[service], host or self.host, repo)
+
+    @property
+    def proxy(self):
+        """What to set http.proxy to."""
+        return "%s://127.0.0.1:%d" % (self.scheme, self.ports["git"])
+
+    def ask(self, method, target, headers=None, body=None, timeout=30, service="git"):
+        """A request to the git listener. Answer with .status, .headers, .body, .text."""
+        return wire.request(self.ports[service], method, target, headers, body, timeout,
+                            self.cafile if service == "git" else None)
+
+    def repo_target(self, repo, what, host=None):
+        return "/%s/%s/%s" % (host or self.host, repo, what)
+
+    def ask_ls_refs(self, repo, prefixes=(), auth=None, timeout=30):
+        headers = dict(wire.POST_V2, **({"Authorization": auth} if auth else {}))
+        return self.ask("POST", self.repo_target(repo, "git-upload-pack"), headers, wire.ls_refs(prefixes), timeout)
+
+    def ask_fetch(self, repo, wants, auth=None, timeout=30):
+        """A bare v2 fetch command, without any ls-refs before it."""
+        headers = dict(wire.POST_V2, **({"Authorization": auth} if auth else {}))
+        return self.ask("POST", self.repo_target(repo, "git-upload-pack"), headers, wire.fetch(wants), timeout)
+
+    def admin(self, method, path, body=None, headers=None):
+        """The admin API; `body` is sent as JSON. The answer has .json when it is JSON."""
+        data = None if body is None else json.dumps(body).encode()
+        more = {"Content-Type": "application/json"} if data is not None else {}
+        a = wire.request(self.ports["admin"], method, path, dict(more, **(headers or {})), data)
+        a.json = json.loads(a.body) if "json" in a.headers.get("content-type", "") else None
+        return a
+
+    def status(self):
+        a = self.admin("GET", "/api/v1/status")
+        assert a.status == 200, a
+        return a.json
+
+    def health(self):
+        a = self.admin("GET", "/healthz?detailed=true")
+        return a.json
+
+    def command(self, *args, env=None, stdin=None, limit=30, cwd=None):
+        """Another weir command, pointed at this daemon. Returns (code, stdout, stderr)."""
+        more = {"WEIR_ADMIN": "127.0.0.1:%d" % self.ports["admin"]} if "admin" in self.ports else {}
+        return run_weir(*args, env=dict(self.env, **more, **(env or {})), cwd=cwd or self.dir, limit=limit)
+
+    # Upstreams and repositories
+
+    def switch_upstream(self, enabled, name=None):
+        a = self.admin("PUT", "/api/v1/upstreams/" + (name or self.host), {"enabled": enabled})
+        assert a.status in (200, 204), a
+
+    def upstream(self, name=None):
+        items = self.admin("GET", "/api/v1/upstreams").json["items"]
+        return next(u for u in items if u["name"] == (name or self.host))
+
+    def wait_upstream(self, state, name=None, limit=20):
+        wait_until(lambda: self.upstream(name)["state"] == state, limit, "upstream is %s" % state)
+
+    def repo(self, repo, host=None):
+        """What the admin API says of a repository, or None."""
+        items = self.admin("GET", "/api/v1/repos").json["items"]
+        for item in items:
+            if item["host"] == (host or self.host) and item["path"].removesuffix(".git") == repo:
+                return item
+        return None
+
+    def wait_filled(self, repo, host=None, limit=30):
+        """Wait until all that upstream last showed of a repository is here to be served."""
+        def filled():
+            r = self.repo(repo, host)
+            return r and r["state"] == "ready" and r["servable_at"] and r["servable_at"] >= r["seen_at"] and r
+        return wait_until(filled, limit, "%s is filled" % repo)
+
+    def invalidate(self, repo):
+        assert self.admin("POST", "/api/v1/repos/invalidate", {"repo": self.host + "/" + repo}).status < 300
+
+    # Figures
+
+    def metrics_text(self, service="admin"):
+        a = self.ask("GET", "/metrics", service=service)
+        assert a.status == 200, a
+        return a.text
+
+    def metric(self, name, **labels):
+        """The sum over all series of this name that have these labels; there must be at least one."""
+        values = [v for n, l, v in series(self.metrics_text()) if n == name and labels.items() <= l.items()]
+        assert values, "no metric %s with %s" % (name, labels)
+        return sum(values)
+
+    # The log
+
+    def whole_log(self):
+        with open(self.log_path, "rb") as f:
+            return f.read().decode("utf-8", "replace")
+
+    def log_lines(self, event, *words, **fields):
+        """The lines of this event that contain these words and whose fields have these values (...: any)."""
+        return [l for l in self.whole_log().splitlines() if is_event(l, event, fields) and all(w in l for w in words)]
+
+    def log_has(self, event, *words, **fields):
+        return bool(self.log_lines(event, *words, **fields))
+
+    def wait_log(self, event, *words, limit=20, **fields):
+        wait_until(lambda: self.log_has(event, *words, **fields), limit, "log line %s %s %s" % (event, words, fields))
+
+    def tail(self, lines=60):
+        return tail(self.log_path, lines)
+
+
+def log_fields(line):
+    """The key=value pairs of a log line."""
+    out = {}
+    for m in re.finditer(r'([A-Za-z_][\w.]*)=("(?:[^"\\]|\\.)*"|\S*)', line):
+        value = m.group(2)
+        out[m.group(1)] = value[1:-1] if value.startswith('"') else value
+    return out
+
+
+def is_event(line, event, fields):
+    if line.startswith("{"):
+        try:
+            found = json.loads(line)
+        except ValueError:
+            return False
+        if event not in found.values():
+            return False
+    else:
+        if not re.search(r"(?:^|[\s=])%s(?:\s|$)" % re.escape(event), line):
+            return False
+        found = log_fields(line)
+    return all(k in found and (v is ... or str(found[k]) == str(v)) for k, v in fields.items())
+
+
+def series(text):
+    """Parse the Prometheus text format: (name, labels, value) of each sample."""
+    for line in text.splitlines():
+        m = re.fullmatch(r'([a-zA-Z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+\d+)?', line)
+        if not m or line.startswith("#"):
+            continue
+        labels = dict((k, v.replace('\\"', '"')) for k, v in re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', m.group(2) or ""))
+        yield m.group(1), labels, float(m.group(3))
+
+
+def run_weir(*args, env=None, cwd=None, limit=30):
+    """Any weir command. Returns (code, stdout, stderr)."""
+    r = subprocess.run([binary(), *args], env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, timeout=limit)
+    err = r.stderr.decode("utf-8", "replace")
+    assert not SANITIZER.search(err), err
+    return r.returncode, r.stdout.decode("utf-8", "replace"), err
+
+
+__all__ = ["Weir", "binary", "merge", "run_weir", "series", "log_fields", "to_yaml", "accepts"]

@@ -1,0 +1,80 @@
+"""Fixtures and the report of a failing story."""
+
+import faulthandler
+import os
+import signal
+import sys
+
+import pytest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
+
+from lab.place import Site      # noqa: E402 (the path comes first)
+
+LIMIT_S = int(os.environ.get("STORY_LIMIT", "90"))
+
+
+@pytest.fixture
+def site(tmp_path, request):
+    """A site of this story's own."""
+    place = Site(tmp_path)
+    request.node.place = place
+    yield place
+    place.finish()
+
+
+@pytest.fixture(scope="module")
+def shared_site(tmp_path_factory):
+    """One site for all stories of a file that only read, or keep to a repository of their own."""
+    place = Site(tmp_path_factory.mktemp("shared"))
+    yield place
+    place.finish()
+
+
+class TooLong(Exception):
+    pass
+
+
+def limited(item):
+    """Run a phase of a story under the clock."""
+    mark = item.get_closest_marker("limit")
+    seconds = mark.args[0] if mark else LIMIT_S
+
+    def ring(_signum, _frame):
+        faulthandler.dump_traceback(file=sys.__stderr__)
+        raise TooLong("%s took longer than %d s" % (item.name, seconds))
+
+    old = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, old)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_setup(item):
+    yield from limited(item)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    yield from limited(item)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown(item):
+    yield from limited(item)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Put weir's and the upstream's logs under a failure."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        place = getattr(item, "place", None) or item.funcargs.get("shared_site")
+        if place:
+            report.sections.extend(place.reports())
