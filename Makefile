@@ -14,9 +14,9 @@ T           =
 SECS        = 60
 PREFIX      = /usr/local
 
-# The system's own Python and tools, whatever version manager stands before them on PATH.
-export PYTHON    = /usr/bin/python3
 export LC_ALL    = C.UTF-8
+# lighttpd and nginx live where an ordinary user's PATH does not look.
+export PATH     := $(PATH):/usr/sbin:/sbin
 SANITIZE_ADDRESS = -Db_sanitize=address,undefined -Db_lundef=false
 SANITIZE_THREAD  = -Db_sanitize=thread -Db_lundef=false
 
