@@ -46,14 +46,14 @@ struct setting {
 };
 
 /* The settings that struct listen_settings embedded at `member` has; part of a table's initialiser. */
-#define SETTINGS_LISTEN(type, member, address)                                                                         \
-	{ .name = "listen", .type = SETTING_LISTEN, .offset = offsetof(type, member.listen), .fallback = (address),    \
+#define SETTINGS_LISTEN(owner, member, address)                                                                         \
+	{ .name = "listen", .type = SETTING_LISTEN, .offset = offsetof(owner, member.listen), .fallback = (address),    \
 	  .help = "Address and port to listen on; port 0 picks a free one." },                                         \
-	{ .name = "cert_file", .type = SETTING_PATH, .offset = offsetof(type, member.cert_file),                       \
+	{ .name = "cert_file", .type = SETTING_PATH, .offset = offsetof(owner, member.cert_file),                       \
 	  .help = "PEM certificate chain; with key_file the listener speaks TLS." },                                   \
-	{ .name = "key_file", .type = SETTING_PATH, .offset = offsetof(type, member.key_file),                         \
+	{ .name = "key_file", .type = SETTING_PATH, .offset = offsetof(owner, member.key_file),                         \
 	  .help = "PEM private key of cert_file." },                                                                   \
-	{ .name = "hosts", .type = SETTING_STRINGS, .offset = offsetof(type, member.hosts),                            \
+	{ .name = "hosts", .type = SETTING_STRINGS, .offset = offsetof(owner, member.hosts),                            \
 	  .help = "Further host names under which this listener may be addressed." }
 
 struct config_problems; /* gathers what is wrong, with file, line and key */
@@ -66,6 +66,7 @@ struct config_section {
 	size_t size;                   /* of its struct */
 	bool is_list;                  /* `mirror`: a list of structs */
 	bool by_default;               /* run when there is no configuration file at all */
+	const char *help;              /* a sentence or two for weir.yaml(5); may be NULL */
 	/* Checks that need several keys at once; may be NULL. */
 	void (*check)(const void *section, struct config_problems *p);
 };
@@ -81,6 +82,10 @@ struct config_admin {
 	char *token_file;
 };
 
+/* The admin section is core's, as every command needs it to find the daemon; src/admin names it as its own. It need not be
+ * among config_source's sections, but may be. */
+extern const struct config_section config_admin_section;
+
 struct config; /* immutable; counted */
 struct config *config_ref(struct config *c);
 void config_unref(struct config **c);
@@ -90,9 +95,14 @@ struct config_source {
 	const char *const *sets;   /* "KEY=VALUE", NULL-terminated; may be NULL */
 	const char *const *env;    /* environ-like; may be NULL */
 	const struct config_section *const *sections; /* the services', NULL-terminated; must live on */
+	bool only_admin; /* for commands that only look for the daemon: what the services' sections say is neither read nor checked */
 };
-/* 0 with *ret; -EINVAL with every problem in problems, a line each: "weir.yaml:12: git.refs_ttl: ..." ; warnings (unknown WEIR_*
- * variables) in warnings. */
+/* 0 with *ret; -EINVAL with every problem in problems, a line each: "weir.yaml:12: git.refs_ttl: what is wrong; what is
+ * accepted", in the order of the file, then --set and variables. Warnings (WEIR_* variables that name no key) in warnings, a line
+ * each. Beyond the settings' own ranges it checks: in a table with cert_file and key_file that both or neither are given and
+ * readable; in one with `max` and `low` sizes that low <= max (a low that is not given and would be above becomes nine tenths of
+ * max); that no two listeners share an address or a name; that admin.token_file is given unless admin.listen is loopback.
+ * A section's own check() runs only when all of its values could be read. Reads files; blocks. */
 int config_load(const struct config_source *src, struct config **ret, struct buf *problems, struct buf *warnings);
 
 const char *config_file(const struct config *c);     /* path that was read, or NULL */
@@ -106,7 +116,7 @@ const struct config_admin *config_admin(const struct config *c); /* NULL: no adm
 const void *config_section(const struct config *c, const char *name); /* its struct (or struct setting_list); NULL when absent */
 /* Names of settings that differ between two configurations and cannot change live, one a line. */
 void config_diff_not_live(const struct config *old, const struct config *new, struct buf *out);
-/* The tables as text for the manual: one entry a setting. */
+/* The tables as mdoc for weir.yaml(5): a subsection for each section, one entry a setting. */
 void config_describe(const struct config_section *const *sections, struct buf *out_mdoc);
 
 #endif
