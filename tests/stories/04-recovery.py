@@ -1,5 +1,7 @@
 """After an outage the first request is right: what was made, moved, deleted or renamed meanwhile."""
 
+import shutil
+
 import pytest
 
 from lab.gitkit import assert_same_as_direct
@@ -104,7 +106,6 @@ def test_a_repository_that_was_emptied_and_filled_again(scene):
 
 def test_a_repository_deleted_upstream_is_gone_and_one_made_anew_is_new(scene):
     scene.warm("org/project")
-    import shutil
     shutil.rmtree(scene.repository.path)
     assert not scene.git.try_clone(scene.weir.url("org/project")).ok
     again = scene.upstream.repo("org/project")

@@ -95,11 +95,12 @@ def test_a_new_commit_is_fetched_once_for_all_who_wait(site):
 def test_a_slow_transfer_of_one_repository_holds_up_no_other(site):
     site.upstream.ordinary_repo("org/slow")
     site.upstream.ordinary_repo("org/quick")
+    site.start_weir(limits={"workers": 8})
     site.warm("org/quick")
     site.proxy.hold(0, match="org/slow")
-    stuck = [site.git.start_clone(site.weir.url("org/slow")) for _ in range(80)]   # more than there are workers
+    stuck = [site.git.start_clone(site.weir.url("org/slow")) for _ in range(24)]   # more than there are workers
     site.proxy.wait_held()
-    wait_until(lambda: site.weir.metric("weir_http_connections") >= 70, what="the crowd has arrived")
+    wait_until(lambda: site.weir.metric("weir_http_connections") >= 24, what="the crowd has arrived")
     result = site.git.try_clone(site.weir.url("org/quick"))
     assert result.ok and result.seconds < 5, result
     assert site.weir.ask("GET", "/livez").status == 200
