@@ -96,8 +96,9 @@ class BareRepo:
         self.git("symbolic-ref", "HEAD", ref)
 
     def detach_head(self, to="refs/heads/main"):
+        oid = self.git("rev-parse", to)
         with open(os.path.join(self.path, "HEAD"), "w") as f:
-            f.write(self.git("rev-parse", to) + "\n")
+            f.write(oid + "\n")
 
     # Looking
 

@@ -32,6 +32,15 @@ $HTTP["url"] =~ "^/private/" {{
 }}
 """
 
+TLS = """
+server.modules += ("mod_openssl")
+$SERVER["socket"] == "127.0.0.1:{port}" {{
+    ssl.engine = "enable"
+    ssl.pemfile = "{cert}"
+    ssl.privkey = "{key}"
+}}
+"""
+
 
 class Upstream:
     def __init__(self, directory, env):
@@ -39,6 +48,7 @@ class Upstream:
         self.root = os.path.join(self.dir, "repositories")
         self.env = env
         self.process = None
+        self.tls = ""
         os.makedirs(self.root)
         self.passwords({})
         self.start()
@@ -50,7 +60,7 @@ class Upstream:
             if not getattr(self, "port", None):
                 self.port = free_port()
             with open(os.path.join(self.dir, "lighttpd.conf"), "w") as f:
-                f.write(CONFIG.format(root=self.root, port=self.port, dir=self.dir))
+                f.write(CONFIG.format(root=self.root, port=self.port, dir=self.dir) + self.tls)
             with open(os.path.join(self.dir, "error.log"), "ab") as log:
                 self.process = subprocess.Popen(["lighttpd", "-D", "-f", f.name], env=self.env,
                                                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -69,6 +79,13 @@ class Upstream:
     def restart(self):
         self.stop()
         self.start()
+
+    def add_tls(self, cert, key):
+        """Listen on one more port, with TLS; returns it."""
+        port = free_port()
+        self.tls = TLS.format(port=port, cert=cert, key=key)
+        self.restart()
+        return port
 
     # Contents
 
