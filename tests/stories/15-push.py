@@ -79,13 +79,13 @@ def test_what_upstream_says_of_a_push_reaches_its_user(scene):
 
 def test_a_push_needs_the_upstreams_permission(scene):
     scene.upstream.ordinary_repo("private/project")
-    scene.upstream.passwords({"ann": "secret"})
-    pusher = scene.git.clone(scene.weir.url("private/project", "ann", "secret"))
+    scene.upstream.passwords({"ann": "annspassword"})
+    pusher = scene.git.clone(scene.weir.url("private/project", "ann", "annspassword"))
     change(pusher)
     assert not pusher.run("push", "-q", scene.weir.url("private/project", "ann", "wrong"), "HEAD:main", check=False).ok
     assert not pusher.run("push", "-q", scene.weir.url("private/project"), "HEAD:main", check=False).ok
     pusher.run("push", "-q", "origin", "HEAD:main")
-    assert "secret" not in scene.weir.whole_log()
+    assert "annspassword" not in scene.weir.whole_log()
 
 
 @pytest.mark.parametrize("protocol", [0, 2])
