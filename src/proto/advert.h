@@ -49,8 +49,9 @@ void advert_add_service(struct buf *out, const char *service);
  * ref-in-want, packfile-uris, bundle-uri, session-id. */
 void advert_add_v2(struct buf *out, const struct advert *upstream, const struct advert *local, enum oid_format format,
 		   const char *agent);
-/* The capability words of a v0/v1 advertisement, separated by spaces, without symref. local: parsed from `git
- * upload-pack --advertise-refs` without protocol v2; upstream: of any version, or NULL. */
+/* The capability words of a v0/v1 advertisement, separated by spaces, without symref. local: the local upload-pack's
+ * advertisement, best of v0 in a repository that has refs; of v2, or NULL: what every upload-pack since git 2.11 keeps,
+ * with filter as in v2. upstream: of any version, or NULL. */
 void advert_add_v0_caps(struct buf *out, const struct advert *upstream, const struct advert *local, enum oid_format format,
 			const char *agent);
 /* Pieces of a v0/v1 advertisement: "version 1" (version 0: nothing), then each ref (HEAD first, then sorted; caps

@@ -68,6 +68,7 @@ struct gitcmd {
 	struct pkt_reader pkts;
 	struct arena text;
 	size_t lines;
+	bool last_flush; /* the last packet was a flush */
 	int state, error;
 };
 

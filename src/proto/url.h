@@ -5,7 +5,7 @@
 #include "base/buf.h"
 
 #define URL_MAX_HOST 255                  /* bytes of a host, brackets of an IPv6 literal included */
-#define URL_HOSTPORT_ROOM (URL_MAX_HOST + 7) /* host, colon, five digits, NUL */
+#define URL_HOSTPORT_ROOM (URL_MAX_HOST + 12) /* host, colon, any unsigned, NUL */
 
 struct url {
 	bool https;
