@@ -35,6 +35,7 @@ const char *exchange_peer(const struct exchange *ex);     /* "127.0.0.1:4242", f
 bool exchange_is_head(const struct exchange *ex);         /* a reply's body is then not sent */
 struct arena *exchange_arena(struct exchange *ex);        /* 1 MiB ceiling, freed with the exchange */
 void *exchange_service_arg(const struct exchange *ex);    /* the `arg` given with the listener */
+void exchange_set_service_arg(struct exchange *ex, void *arg); /* admin hands a request on to a service's route, with its state */
 void exchange_set_data(struct exchange *ex, void *data);  /* the service's own state, not touched */
 void *exchange_data(const struct exchange *ex);
 int64_t exchange_started_us(const struct exchange *ex);   /* monotonic, when the head was complete */

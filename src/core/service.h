@@ -4,6 +4,7 @@
 #define WEIR_CORE_SERVICE_H
 
 #include <jansson.h>
+#include <stdatomic.h>
 
 #include "core/config.h"
 #include "core/exchange.h"
@@ -72,6 +73,7 @@ struct services {
 	struct service_instance *items;
 	size_t count;
 	const struct core *core;
+	atomic_bool stopping; /* a stop has begun: /readyz says 503, so that nobody sends anything new */
 };
 
 #endif
