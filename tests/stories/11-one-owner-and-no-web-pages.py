@@ -8,7 +8,7 @@ from lab.wire import Raw
 
 def test_a_second_daemon_on_the_same_folder_exits_with_2(site):
     weir = site.weir
-    second = site.new_weir("weir-2", data_dir=weir.data_dir if weir.data_dir.startswith("/") else weir.dir + "/data")
+    second = site.new_weir("weir-2", data_dir=weir.data_dir)
     code, out, err = run_weir("serve", "-c", second.config_path, env=weir.env, cwd=weir.dir)
     assert code == 2, (code, out, err)
     assert "ready" not in out

@@ -214,7 +214,6 @@ def test_sighup_says_what_could_not_change(site):
     weir = site.weir
     said = reload(weir, options=site.options(data_dir="elsewhere", log={"level": "info"}))
     wait_until(lambda: "data_dir" in said(), what="it names data_dir")
-    weir.data_dir = os.path.join(weir.dir, "data")
     assert weir.alive() and not os.path.exists(os.path.join(weir.dir, "elsewhere"))
 
 

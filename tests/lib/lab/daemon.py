@@ -65,13 +65,11 @@ class Weir:
         os.makedirs(self.dir, exist_ok=True)
         self.config_path = os.path.join(self.dir, "weir.yaml")
         self.log_path = os.path.join(self.dir, "weir.log")
-        self.data_dir = os.path.join(self.dir, "data")
         self.configure(options)
 
     def configure(self, options):
         self.options = options
-        if options.get("data_dir"):
-            self.data_dir = options["data_dir"]
+        self.data_dir = os.path.join(self.dir, options["data_dir"])
         with open(self.config_path, "w") as f:
             f.write(to_yaml(options) + "\n")
 
