@@ -223,6 +223,20 @@ def test_a_request_above_post_buffer_comes_chunked_and_is_understood(shared_site
     assert clone.run("fsck", "--full").ok
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_old_upstream_that_does_not_know_v2(site, protocol):
+    repo = site.upstream.ordinary_repo("org/project")
+    site.proxy.drop_header = "Git-Protocol"
+    clone = site.git.clone(site.weir.url("org/project"), "--mirror", protocol=protocol)
+    assert_same_as_direct(clone, site.git.clone(site.upstream.url("org/project"), "--mirror"))
+    repo.commit("main", count=2)
+    clone.fetch("-q")
+    assert clone.rev("main") == repo.rev()
+    site.weir.wait_filled("org/project")
+    site.go_offline()
+    assert site.git.clone(site.weir.url("org/project"), protocol=protocol).rev("HEAD") == repo.rev()
+
+
 # Names
 
 def test_variants_of_a_name_share_one_repository(shared_site):

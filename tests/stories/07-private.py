@@ -245,6 +245,20 @@ def test_weirs_own_token_goes_upstream_as_bearer(scene):
     assert_nowhere(scene, "a-token-of-weir")
 
 
+def test_clients_of_weirs_own_credential_may_have_to_show_a_token(scene):
+    weir = scene.start_weir(git={"client_token_file": scene.file("token", "a-token-for-clients\n"), "upstreams": [
+        {"match": "git.test", "url": scene.proxy.url, "auth": "basic", "secret_file": scene.file("secret", "ann:" + GOOD)}]})
+    assert scene.git.try_clone(weir.url(REPO, "anybody", "a-token-for-clients")).ok
+    assert weir.ask_ls_refs(REPO, auth="Bearer a-token-for-clients").status == 200
+    for offline in (False, True):
+        if offline:
+            weir.wait_filled(REPO)
+            scene.go_offline()
+        for auth in (None, "Bearer wrong", basic("a-token-for-clients", ""), ANN):
+            assert_shut(scene, auth, statuses=(401,))
+    assert not [r for r in scene.proxy.seen() if "a-token" in str(r.headers)]
+
+
 def test_auth_none_sends_no_credential_upstream(scene):
     scene.upstream.ordinary_repo("org/project")
     weir = scene.start_weir(git={"upstreams": [{"match": "git.test", "url": scene.proxy.url, "auth": "none"}]})

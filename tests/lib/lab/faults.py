@@ -141,6 +141,14 @@ class Stream:
                 yield piece, piece
 
 
+def without(head, name):
+    """A head without one of its headers."""
+    if not name:
+        return head
+    lines = head.split(b"\r\n")
+    return b"\r\n".join(l for l in lines if not l.lower().startswith(name.lower().encode() + b":"))
+
+
 def parse_headers(head):
     return Request(head).headers
 
@@ -158,6 +166,7 @@ class FaultProxy:
         self.listener = None
         self.open_sockets = set()
         self.stuffing = []
+        self.drop_header = ""           # name of a request header that is lost on its way to the upstream
         self._listen()
 
     @property
@@ -356,7 +365,7 @@ class FaultProxy:
         if not client.server:
             client.server = Stream(socket.create_connection(("127.0.0.1", self.upstream_port)))
         server = client.server
-        server.sock.sendall(request.head + b"".join(wire))
+        server.sock.sendall(without(request.head, self.drop_header) + b"".join(wire))
         if rule.kind == "pass" and not wire:
             pump = threading.Thread(target=self._pump, args=(client, server, request), daemon=True)
             pump.start()
