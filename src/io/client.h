@@ -28,12 +28,17 @@ void client_free(struct client *c); /* no call may be running */
 struct client_request {
 	const char *method;       /* "GET" */
 	struct slice target;      /* appended to base_url as it is: begins with '/' */
-	const struct slice *headers; /* whole lines "Name: value" without line ends */
+	const struct slice *headers; /* whole lines "Name: value" without line ends; Content-Length and Transfer-Encoding are
+				      * left out, as the framing follows from the body below. Nothing is added but Host,
+				      * User-Agent and framing, where missing. */
 	size_t header_count;
 	/* Body: either fixed bytes, or a source called until it gives 0. body_bytes -1: length unknown, sent chunked;
-	 * 0 with no source: no body. The source gives bytes read (> 0), 0 at the end, or a negative code, which aborts. */
+	 * 0 with no source: no body. The source gives bytes read (> 0), 0 at the end, or a negative code, which aborts; it
+	 * may block, and should then mind the cancel itself. When a kept-alive connection turns out to be closed before a
+	 * byte of the answer came, the request is repeated once on a fresh one, unless some of a source was sent. */
 	struct slice body;
-	ssize_t (*body_source)(void *arg, char *into, size_t room);
+	ssize_t (*body_source)(void *body_arg, char *into, size_t room);
+	void *body_arg;
 	int64_t body_bytes;
 	int64_t first_byte_ms;    /* patience: no response head within so long after the request went out: WEIR_E_SILENT; 0: none */
 	int64_t total_ms;         /* for the whole exchange: WEIR_E_SILENT or WEIR_E_STALLED after it; 0: none */
@@ -56,8 +61,10 @@ struct client_result {
 	char detail[200];        /* what libcurl said, for logs; never a secret */
 };
 
-/* 0 when a whole answer came, whatever its status; else a code of base/err.h (unavailable ones, WEIR_E_CANCELLED, or
- * what a sink or source returned). *ret is filled in any case. Blocks: workers only. */
+/* 0 when a whole answer came, whatever its status; else a code of base/err.h: unavailable ones; WEIR_E_PROTOCOL (not
+ * HTTP/1, or ambiguous framing) and WEIR_E_TOO_LARGE (head above 64 KiB or 512 lines); WEIR_E_CANCELLED; what a sink or
+ * source returned; -EINVAL (method, target or header line that cannot be sent); -errno when this machine lacks
+ * descriptors or memory. *ret is filled in any case. Blocks: workers only. */
 int client_call(struct client *c, const struct client_request *rq, const struct client_sink *sink, struct cancel *cancel,
 		struct client_result *ret);
 
