@@ -8,6 +8,10 @@
  *   EXCHANGE_FRONT_BODY bytes (or at once when there is none) -> reply there, or exchange_to_worker(), or
  *   park and later exchange_resume_front()/exchange_to_worker() from any thread -> reply -> done hook, front thread.
  *
+ * A request that says Expect: 100-continue comes to handle() at once, without body: the 100 is sent when a worker first reads, so
+ * that an answer given before (401, 413) spares the client the upload. An answer before the body's end closes the connection.
+ * Framing, Host, Origin and the announced size have been checked before handle() runs (see server.h).
+ *
  * Threads: functions that name none may be called by the owner on any thread. Nothing here blocks unless it says so. */
 #ifndef WEIR_CORE_EXCHANGE_H
 #define WEIR_CORE_EXCHANGE_H
@@ -45,8 +49,9 @@ int64_t exchange_body_announced(const struct exchange *ex); /* Content-Length as
 bool exchange_body_is_encoded(const struct exchange *ex);   /* a Content-Encoding of gzip is there */
 /* Front thread, in handle(): the whole inflated body when it is small. 0; -EAGAIN when there is more than fits here
  * (go to a worker); a code when it is malformed: exchange_reply_body_error() answers it. */
-int exchange_body_peek(struct exchange *ex, struct slice *ret);
-/* Worker: next inflated bytes, > 0; 0 at the end; WEIR_E_CANCELLED, WEIR_E_TOO_LARGE, WEIR_E_PARSE, -ETIMEDOUT. Blocks;
+int exchange_body_peek(struct exchange *ex, struct slice *ret); /* valid as long as the exchange */
+/* Worker: next inflated bytes, > 0; 0 at the end; WEIR_E_CANCELLED, WEIR_E_TOO_LARGE, WEIR_E_PARSE, WEIR_E_PROTOCOL (a content
+ * coding other than gzip; _raw does not mind), -ETIMEDOUT. Blocks;
  * reading is what makes the front take more from the socket (back-pressure at 256 KiB). */
 ssize_t exchange_body_read(struct exchange *ex, char *into, size_t room);
 ssize_t exchange_body_read_raw(struct exchange *ex, char *into, size_t room); /* as sent, for passing on; never mixed with the other */

@@ -35,11 +35,13 @@ struct listener_options {
 	/* Invariant 13, checked before handle(): Host must be localhost, a loopback literal or one of `hosts` (421) on a
 	 * loopback listener when the request is origin-form; a foreign Origin gives 403 (all but git and mirror traffic). */
 	bool check_host, check_origin;
-	bool absolute_form;                  /* accepts http_proxy requests; else absolute-form is answered as origin-form after a Host check (RFC 9112 3.2.2) */
+	/* Accepts http_proxy requests, CONNECT too (its target is then "host:port", and handle() has to answer it); else absolute-form is
+	 * answered as origin-form after a Host check (RFC 9112 3.2.2), and CONNECT with 405 by the front. */
+	bool absolute_form;
 	bool problem_json;                   /* errors the front itself makes: problem+json instead of text/plain */
 };
 
-/* Starts the front threads. */
+/* Starts the front threads. 0 or -errno. m may be NULL (tests). */
 int server_new(unsigned threads, const struct server_limits *limits, struct metrics *m, struct server **ret);
 /* Binds (so that port 0 is settled) and begins to accept when server_open() was called. 0; or a negative code with a
  * sentence for the operator in err (address in use and by what key, certificate unreadable, ...). */

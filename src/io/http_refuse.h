@@ -32,6 +32,7 @@
 	X(EXPECT, 417, "expect", "the only expectation that can be met is 100-continue")                               \
 	/* limits and rules of the front: core/conn.c */                                                               \
 	X(BODY_LARGE, 413, "body_large", "the request body is larger than limits.request_body")                        \
+	X(BODY_MALFORMED, 400, "body_malformed", "the request body is not what its headers say")                       \
 	X(BODY_CODING, 415, "body_coding", "the only content coding known here is gzip")                               \
 	X(HEAD_SLOW, 408, "head_slow", "the head of the request did not arrive in time")                               \
 	X(BODY_SLOW, 408, "body_slow", "the body of the request did not arrive in time")                               \
@@ -39,6 +40,7 @@
 	X(MISDIRECTED, 421, "misdirected", "this listener does not answer for that Host; add it to `hosts`")           \
 	X(ORIGIN, 403, "origin", "requests made by pages of other origins are refused")                                \
 	X(CONNECTIONS, 503, "connections", "too many connections; raise limits.connections or try again later")        \
+	X(DESCRIPTORS, 503, "descriptors", "file descriptors are used up")                                             \
 	X(BUSY, 503, "busy", "too many requests are waiting, or weir is shutting down; try again later")
 
 enum http_refuse {
