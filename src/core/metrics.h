@@ -28,9 +28,11 @@ extern const double metric_latency_buckets[]; /* 100 us ... 60 s */
 
 struct metrics *metrics_new(void);
 void metrics_free(struct metrics *m);
-void metrics_register(struct metrics *m, const struct metric_family *f); /* idempotent; f must live as long as m */
-/* The series with these label values, in the order of the family's labels; made when missing (limit 1,000 a family: beyond it
- * one shared series with values "other"). Never NULL. The pointer is good as long as m. */
+/* Idempotent; f must live as long as m. Tables that declare the same name must be alike, and are one family. */
+void metrics_register(struct metrics *m, const struct metric_family *f);
+/* The series with these label values, in the order of the family's labels (as many as it has labels); registers the
+ * family and makes the series when missing (limit 1,000 a family: beyond it one shared series with values "other").
+ * Never NULL. The pointer is good as long as m. Takes no lock when the series is there. */
 struct metric *metrics_get(struct metrics *m, const struct metric_family *f, const char *const *values);
 #define METRIC(m, f, ...) metrics_get((m), (f), (const char *const[]){ __VA_ARGS__ __VA_OPT__(,) NULL })
 void metric_add(struct metric *c, uint64_t n);      /* counter */
@@ -40,8 +42,13 @@ double metric_value(const struct metric *c);        /* counters and gauges; hist
 /* A gauge or counter whose value is asked for at rendering. fn must not block and not call metrics. */
 typedef double metric_fn(void *arg);
 void metrics_set_fn(struct metrics *m, const struct metric_family *f, const char *const *values, metric_fn *fn, void *arg);
-void metrics_remove_fn(struct metrics *m, const void *arg); /* all functions with this arg, before arg goes away */
+/* Removes all functions with this arg, before arg goes away; their series are not exported until set again. */
+void metrics_remove_fn(struct metrics *m, const void *arg);
 void metrics_render(struct metrics *m, struct buf *out);    /* Prometheus text format 0.0.4 */
 double metrics_sum(struct metrics *m, const struct metric_family *f, const char *label, const char *value); /* over all series; label NULL: all */
+
+
+/* weir_process_resident_memory_bytes, weir_process_open_fds and weir_build_info{version}. version is copied. */
+void metrics_register_process(struct metrics *m, const char *version);
 
 #endif
