@@ -3,32 +3,24 @@
  * Nothing sleeps: reads block with a limit of LIMIT_MS, conditions are waited for with the same limit. */
 #include "core/server.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <setjmp.h>
 #include <stdatomic.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include <zlib.h>
-
-#include <cmocka.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/obj.h"
+#include "core/front_test_kit.h"
 #include "io/loop.h"
-
-#define LIMIT_MS 10000
 
 static struct {
 	struct server *server;
 	struct pool *pool;
 	struct lane *lane;
-	int port;
 	char dir[32];
 	_Atomic int gone, cancelled, done_whole, done_cut;
 	sem_t entered, go; /* /hold and the spools: the handler has come there, and may go on */
@@ -172,11 +164,6 @@ static void handle(struct exchange *ex)
 
 /* --- the stage --- */
 
-static const struct server_limits usual = {
-	.connections = 100, .header_bytes = 4096, .request_body = 4 * 1024 * 1024, .header_timeout_ms = 20000,
-	.idle_timeout_ms = 20000, .body_timeout_ms = 20000, .send_timeout_ms = 20000, .shutdown_grace_ms = LIMIT_MS,
-};
-
 static void start_with(const struct server_limits *limits, struct listen_settings where, bool absolute_form)
 {
 	struct listener_options o = {
@@ -198,8 +185,8 @@ static void start_with(const struct server_limits *limits, struct listen_setting
 	assert_int_equal(server_listen(site.server, &o, &err), 0);
 	server_listener_at(site.server, 0, &name, address, sizeof(address));
 	assert_string_equal(name, "toy");
-	site.port = (int)strtol(strrchr(address, ':') + 1, NULL, 10);
-	assert_true(site.port > 0);
+	kit_port = (int)strtol(strrchr(address, ':') + 1, NULL, 10);
+	assert_true(kit_port > 0);
 	server_open(site.server);
 	buf_fini(&err);
 }
@@ -224,173 +211,6 @@ static bool stop(void)
 	}
 	assert_int_equal(rmdir(site.dir), 0);
 	return clean;
-}
-
-static int dial(void)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)site.port),
-				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct timeval limit = { .tv_sec = LIMIT_MS / 1000 };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	return fd;
-}
-
-static void say_n(int fd, const void *p, size_t n)
-{
-	while (n) {
-		ssize_t w = send(fd, p, n, MSG_NOSIGNAL);
-
-		assert_true(w > 0);
-		p = (const char *)p + w;
-		n -= (size_t)w;
-	}
-}
-
-static void say(int fd, const char *s)
-{
-	say_n(fd, s, strlen(s));
-}
-
-struct answer {
-	int status;       /* 0: the connection ended instead; -errno: with that error */
-	char head[8192];
-	struct buf body;
-	bool cut;         /* the body did not come to its end */
-};
-
-/* One byte; 0 at the end; -errno. */
-static int hear_byte(int fd, char *c)
-{
-	ssize_t n = recv(fd, c, 1, 0);
-
-	return n < 0 ? -errno : (int)n;
-}
-
-static int hear_line(int fd, char *line, size_t room)
-{
-	size_t n = 0;
-	int r;
-
-	while (n < room - 1 && (r = hear_byte(fd, line + n)) == 1)
-		if (line[n++] == '\n')
-			break;
-	line[n] = '\0';
-	return n && line[n - 1] == '\n' ? 0 : -1;
-}
-
-static void hear_bytes(int fd, struct answer *a, uint64_t n)
-{
-	char piece[65536];
-
-	while (n && !a->cut) {
-		ssize_t r = recv(fd, piece, n < sizeof(piece) ? (size_t)n : sizeof(piece), 0);
-
-		if (r <= 0) {
-			a->cut = true;
-			return;
-		}
-		buf_add(&a->body, piece, (size_t)r);
-		n -= (uint64_t)r;
-	}
-}
-
-static void hear_chunks(int fd, struct answer *a)
-{
-	char line[100];
-	uint64_t size;
-
-	do {
-		if (hear_line(fd, line, sizeof(line)) < 0) {
-			a->cut = true;
-			return;
-		}
-		size = strtoull(line, NULL, 16);
-		hear_bytes(fd, a, size);
-		if (hear_line(fd, line, sizeof(line)) < 0)
-			a->cut = true;
-	} while (size && !a->cut);
-}
-
-static const char *field(const struct answer *a, const char *name)
-{
-	return strcasestr(a->head, name);
-}
-
-static void forget(struct answer *a)
-{
-	buf_fini(&a->body);
-}
-
-static int hear(int fd, struct answer *a, bool body)
-{
-	size_t n = 0;
-	int r = 1;
-
-	*a = (struct answer){ .body = BUF_EMPTY };
-	while (n < sizeof(a->head) - 1 && (r = hear_byte(fd, a->head + n)) == 1) {
-		n++;
-		if (n >= 4 && memcmp(a->head + n - 4, "\r\n\r\n", 4) == 0)
-			break;
-	}
-	if (r != 1)
-		return a->status = n ? -EPROTO : r;
-	a->status = (int)strtol(a->head + 9, NULL, 10);
-	if (a->status >= 200) {
-		assert_non_null(field(a, "\r\nDate: "));
-		assert_true(field(a, "\r\nX-Request-Id: ") || strstr(a->head, "Retry-After"));
-	}
-	if (!body || a->status < 200 || a->status == 204)
-		return a->status;
-	if (field(a, "\r\nContent-Length: "))
-		hear_bytes(fd, a, strtoull(field(a, "\r\nContent-Length: ") + 18, NULL, 10));
-	else if (field(a, "\r\nTransfer-Encoding: chunked\r\n"))
-		hear_chunks(fd, a);
-	else
-		for (char c; (r = hear_byte(fd, &c)) == 1;)
-			buf_add_char(&a->body, c);
-	a->cut = a->cut || r < 0;
-	return a->status;
-}
-
-static void expect(int fd, int status, const char *body)
-{
-	struct answer a;
-
-	assert_int_equal(hear(fd, &a, true), status);
-	assert_false(a.cut);
-	if (body)
-		assert_string_equal(a.body.data, body);
-	forget(&a);
-}
-
-static void expect_end(int fd)
-{
-	char c;
-
-	assert_int_equal(hear_byte(fd, &c), 0);
-}
-
-static void expect_reset(int fd)
-{
-	char c;
-	int r;
-
-	while ((r = hear_byte(fd, &c)) == 1)
-		;
-	assert_int_equal(r, -ECONNRESET);
-}
-
-static void wait_for(_Atomic int *counter, int wanted)
-{
-	struct timespec ms = { .tv_nsec = 1000000 };
-
-	for (int i = 0; i < LIMIT_MS && atomic_load(counter) != wanted; i++)
-		(void)nanosleep(&ms, NULL); /* polls a condition, with a limit */
-	assert_int_equal(atomic_load(counter), wanted);
 }
 
 /* --- stories --- */
@@ -892,7 +712,7 @@ static void an_address_in_use_is_an_error_with_a_sentence(void **state)
 	char address[40];
 
 	start();
-	(void)snprintf(address, sizeof(address), "127.0.0.1:%d", site.port);
+	(void)snprintf(address, sizeof(address), "127.0.0.1:%d", kit_port);
 	w.listen = address;
 	o.where = &w;
 	assert_int_equal(server_listen(site.server, &o, &err), -EADDRINUSE);
