@@ -91,7 +91,7 @@ static const struct setting admin_settings[] = {
 	SETTINGS_LISTEN(struct config_admin, listen, "127.0.0.1:8070"),
 	{ .name = "token_file", .type = SETTING_SECRET_FILE, .offset = offsetof(struct config_admin, token_file),
 	  .help = "File with a bearer token that the page, /metrics and /api/v1/ then ask for; required when listen is not a loopback "
-		  "address. /healthz, /livez and /readyz stay open." },
+		  "address. /healthz, /livez and /readyz stay open. The file is read again at SIGHUP." },
 	{ .name = NULL },
 };
 

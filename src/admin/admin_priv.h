@@ -1,0 +1,57 @@
+/* admin_priv.h -- what the files of this folder share. */
+#ifndef WEIR_ADMIN_ADMIN_PRIV_H
+#define WEIR_ADMIN_ADMIN_PRIV_H
+
+#include <pthread.h>
+
+#include "core/service.h"
+
+#define ADMIN_MAGIC 0x41444d4eu
+#define ADMIN_MOST_BODY (64 * 1024) /* bytes of a JSON request body */
+
+struct admin {
+	unsigned magic;
+	const struct core *core;
+	pthread_mutex_t lock; /* guards token; nothing blocks under it */
+	char *token;          /* NULL: none asked for */
+};
+
+/* --- token.c --- */
+/* Reads the first line of a file. 0 with *ret (malloc'ed; wipe with token_free()), or -errno / -EINVAL when it is empty. */
+int token_read(const char *path, char **ret);
+void token_free(char *token); /* NULL is fine */
+/* Whether the value of an Authorization header proves knowledge of token: `Bearer TOKEN`, or `Basic` with the token as
+ * password, which is what a browser can send. Time does not depend on where they differ. Pure. */
+bool token_is_presented(struct slice authorization, const char *token);
+
+/* --- route.c: pure, so that it can be tested without a server --- */
+/* The path of a target, origin-form or absolute-form, without query; *ret_query (may be NULL) is what follows '?'. */
+struct slice route_path(struct slice target, struct slice *ret_query);
+struct route_match {
+	const struct admin_route *route; /* NULL: see path_known */
+	void *state;                     /* of the service whose route it is */
+	bool path_known;                 /* the path exists, but not for this method */
+	char allow[80];                  /* then: "GET, HEAD, PUT" */
+};
+/* A GET route serves HEAD as well. path is whole: "/api/v1/repos". Routes that end in '/' take everything below. */
+void route_find(const struct services *services, const struct admin_route *own, void *own_state, struct slice method, struct slice path,
+		struct route_match *ret);
+/* Undoes %XX. 0, or WEIR_E_PARSE for a broken one or a NUL. */
+int route_decode(struct slice s, struct buf *out);
+
+/* --- api.c --- */
+extern const struct admin_route admin_api_routes[];
+
+/* --- page.c --- */
+void page_handle(struct exchange *ex, const struct services *services);
+
+/* --- answers --- */
+void admin_reply_json(struct exchange *ex, int status, json_t *take);
+/* application/problem+json with one more header (name NULL: none). */
+void admin_reply_problem_with(struct exchange *ex, int status, const char *title, const char *detail, const char *name,
+			      const char *value);
+json_t *admin_link_json(struct link *l);
+/* fn(arg, link) for every link of every service. */
+void admin_each_link(const struct services *services, void (*fn)(void *arg, struct link *l), void *arg);
+
+#endif

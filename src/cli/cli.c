@@ -1,0 +1,183 @@
+/* cli.c -- the table of commands, and finding one in it.
+ *
+ * WHY      Help, usage lines, did-you-mean and weir(1)'s list come from one table. A command is a row here and a file. */
+#include "cli/cli.h"
+
+#include "cli/cli_priv.h"
+#include "core/suggest.h"
+
+#define CLIENT (CLI_CONFIG | CLI_SET | CLI_ADMIN)
+
+const struct cli_command cli_commands[] = {
+	{ .name = "serve", .arguments = "", .summary = "run the daemon: the services that the configuration names",
+	  .about = "Runs in the foreground. Prints `listening SERVICE HOST:PORT` for each listener, then `ready`.\n"
+		   "SIGTERM and SIGINT end it gracefully, a second one at once; SIGHUP re-reads the configuration.\n",
+	  .options = CLI_CONFIG | CLI_SET, .run = cmd_serve },
+	{ .name = "check", .arguments = "", .summary = "validate a configuration and say what it would run",
+	  .about = "Names each problem with file, line, key and what is accepted; exits with 2 when there is one.\n",
+	  .options = CLI_CONFIG | CLI_SET, .run = cmd_check },
+	{ .name = "status", .arguments = "", .summary = "state of upstreams, caches and counters of a running daemon",
+	  .about = "", .options = CLIENT | CLI_JSON, .run = cmd_status },
+	{ .name = "repo ls", .arguments = "", .summary = "list the cached repositories",
+	  .about = "", .options = CLIENT | CLI_JSON, .run = cmd_repo_ls },
+	{ .name = "repo warm", .arguments = "URL...", .summary = "fetch repositories into the cache, showing progress",
+	  .about = "URL is as for git clone (https://github.com/org/repo) or HOST/PATH (github.com/org/repo).\n",
+	  .options = CLIENT, .least = 1, .most = SIZE_MAX, .run = cmd_repo_warm },
+	{ .name = "repo verify", .arguments = "[URL]", .summary = "check one cached repository, or all, for damage",
+	  .about = "Exits with 1 when damage was found. A damaged repository is set aside and fetched again.\n",
+	  .options = CLIENT, .most = 1, .run = cmd_repo_verify },
+	{ .name = "repo evict", .arguments = "URL", .summary = "drop one cached repository",
+	  .about = "", .options = CLIENT, .least = 1, .most = 1, .run = cmd_repo_evict },
+	{ .name = "describe-settings", .arguments = "", .summary = "the settings part of weir.yaml(5), as mdoc", .about = "",
+	  .hidden = true, .run = cmd_describe_settings },
+	{ .name = NULL },
+};
+
+static void print_usage(FILE *to)
+{
+	(void)fprintf(to, "usage: weir COMMAND [OPTION]...\n\n");
+	for (const struct cli_command *c = cli_commands; c->name; c++) {
+		char left[40];
+
+		if (c->hidden)
+			continue;
+		(void)snprintf(left, sizeof(left), "%s %s", c->name, c->arguments);
+		(void)fprintf(to, "  %-20s %s\n", left, c->summary);
+	}
+	(void)fprintf(to, "\nweir COMMAND --help tells about one of them; man weir about all.\n");
+}
+
+static void print_help(const struct cli_command *c)
+{
+	printf("usage: weir %s [OPTION]...%s%s\n\n%c%s.\n%s%s\n", c->name, *c->arguments ? " " : "", c->arguments, c->summary[0] - 'a' + 'A',
+	       c->summary + 1, *c->about ? "\n" : "", c->about);
+	cli_print_options(c);
+}
+
+static bool is_help(const char *arg)
+{
+	return !strcmp(arg, "--help") || !strcmp(arg, "-h") || !strcmp(arg, "help");
+}
+
+static bool is_version(const char *arg)
+{
+	return !strcmp(arg, "--version") || !strcmp(arg, "-V") || !strcmp(arg, "version");
+}
+
+/* The row for argv[1] (and argv[2]); *ret_words tells how many were used. */
+static const struct cli_command *find_command(int argc, char **argv, int *ret_words)
+{
+	for (const struct cli_command *c = cli_commands; c->name; c++) {
+		struct slice rest = slice_str(c->name), first;
+		bool two = slice_cut(&rest, ' ', &first);
+
+		if (!slice_eq_str(first, argv[1]) || (two && (argc < 3 || !slice_eq_str(rest, argv[2]))))
+			continue;
+		*ret_words = two ? 2 : 1;
+		return c;
+	}
+	return NULL;
+}
+
+/* `weir repo` alone, or with something that is not a verb of it: says what there is. */
+static bool explain_group(int argc, char **argv)
+{
+	size_t n = strlen(argv[1]);
+	bool wants_help = argc > 2 && is_help(argv[2]), found = false;
+	FILE *to = wants_help ? stdout : stderr;
+
+	for (const struct cli_command *c = cli_commands; c->name; c++) {
+		if (strncmp(c->name, argv[1], n) || c->name[n] != ' ')
+			continue;
+		if (!found && !wants_help && argc > 2)
+			cli_complain("%s: no command %s", argv[1], argv[2]);
+		if (!found)
+			(void)fprintf(to, "usage: weir %s COMMAND [OPTION]...\n\n", argv[1]);
+		(void)fprintf(to, "  %-14s %-8s %s\n", c->name, c->arguments, c->summary);
+		found = true;
+	}
+	return found;
+}
+
+static int refuse_command(const char *word)
+{
+	const char *names[32], *near;
+	size_t n = 0;
+
+	for (const struct cli_command *c = cli_commands; c->name; c++) {
+		if (!c->hidden)
+			names[n++] = c->name;
+	}
+	names[n++] = "repo";
+	names[n] = NULL;
+	near = suggest_nearest(slice_str(word), names);
+	if (near)
+		cli_complain("no command %s; did you mean weir %s?", word, near);
+	else
+		cli_complain("no command %s; see weir --help", word);
+	return EXIT_USAGE;
+}
+
+static const struct config_section **sections_of(const struct service *const *services)
+{
+	const struct config_section **list;
+	size_t n = 0, got = 0;
+
+	while (services[n])
+		n++;
+	list = xcalloc(n + 1, sizeof(*list));
+	for (size_t i = 0; i < n; i++) {
+		if (services[i]->section)
+			list[got++] = services[i]->section;
+	}
+	return list;
+}
+
+static int run_command(const struct cli_command *c, int argc, char **argv, const struct service *const *services)
+{
+	struct cli cli = { .command = c, .services = services, .sections = sections_of(services) };
+	int status = cli_read(&cli, argc, argv);
+
+	if (status == 0 && cli.help)
+		print_help(c);
+	else if (status == 0 && cli.version)
+		printf("weir %s\n", WEIR_VERSION);
+	else if (status == 0)
+		status = c->run(&cli);
+	cli_fini(&cli);
+	return status;
+}
+
+/* Output that did not arrive (a full disk, a closed pipe) is a failure that a script should see. */
+static int finish(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	cli_complain("standard output: cannot be written");
+	return status ? status : EXIT_FAILED;
+}
+
+int cli_main(int argc, char **argv, const struct service *const *services)
+{
+	const struct cli_command *c;
+	int words = 0;
+
+	if (argc < 2) {
+		print_usage(stderr);
+		return EXIT_USAGE;
+	}
+	if (is_help(argv[1])) {
+		print_usage(stdout);
+		return finish(EXIT_DONE);
+	}
+	if (is_version(argv[1])) {
+		printf("weir %s\n", WEIR_VERSION);
+		return finish(EXIT_DONE);
+	}
+	c = find_command(argc, argv, &words);
+	if (c)
+		return finish(run_command(c, argc - 1 - words, argv + 1 + words, services));
+	if (explain_group(argc, argv))
+		return argc > 2 && is_help(argv[2]) ? finish(EXIT_DONE) : EXIT_USAGE;
+	return refuse_command(argv[1]);
+}
