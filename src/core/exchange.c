@@ -67,6 +67,7 @@ struct exchange *exchange_new(struct conn *c)
 	ex->head.method = ex->head.target = ex->head.authority = (struct slice){ NULL, 0 };
 	ex->target = (struct slice){ NULL, 0 };
 	make_id(c->front, ex->id);
+	ex->service_arg = c->listener->arg;
 	ex->data = NULL;
 	ex->started_us = clock_mono_us();
 	ex->fn = NULL;
@@ -252,7 +253,12 @@ struct arena *exchange_arena(struct exchange *ex)
 
 void *exchange_service_arg(const struct exchange *ex)
 {
-	return ex->listener->arg;
+	return ex->service_arg;
+}
+
+void exchange_set_service_arg(struct exchange *ex, void *arg)
+{
+	ex->service_arg = arg;
 }
 
 void exchange_set_data(struct exchange *ex, void *data)

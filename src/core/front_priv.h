@@ -134,7 +134,7 @@ struct exchange {
 	struct slice target;      /* as exchange_target() gives it */
 	struct arena arena;
 	char id[65];
-	void *data;
+	void *service_arg, *data;
 	int64_t started_us;
 	exchange_fn *fn;          /* what runs next, while it is handed over */
 
