@@ -252,6 +252,9 @@ int advert_finish(struct advert *a)
 {
 	if (a->error)
 		return a->error;
+	/* Not even one packet: a dumb server's list ("aaaa..." is a length, too) rather than a cut. */
+	if (a->state == START && !pkt_reader_is_between(&a->pkts))
+		return a->error = WEIR_E_PARSE;
 	if (!a->complete || !pkt_reader_is_between(&a->pkts))
 		return a->error = WEIR_E_CUT;
 	return 0;

@@ -60,7 +60,7 @@ static size_t add_canonical(struct buf *out, struct slice s)
 			return 0;
 		c = high << 4 | low;
 	}
-	if (is_forbidden(c) || (!escaped && c == '#'))
+	if (is_forbidden(c) || (!escaped && (c == '#' || c == ' ')))
 		return 0;
 	if (escaped ? is_unreserved(c) : is_kept_raw(c)) {
 		buf_add_char(out, (char)c);
