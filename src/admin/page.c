@@ -64,6 +64,15 @@ static bool ends_in(const char *s, const char *end)
 	return slice_ends(slice_str(s), end);
 }
 
+/* str_format_duration() in whole seconds; below one it would say "0ms". */
+static void add_seconds(struct buf *out, int64_t ms)
+{
+	if (ms < 1000)
+		buf_add_str(out, "0s");
+	else
+		str_format_duration(ms / 1000 * 1000, out);
+}
+
 static void add_ago(struct buf *out, const char *rfc3339)
 {
 	int64_t then;
@@ -75,7 +84,7 @@ static void add_ago(struct buf *out, const char *rfc3339)
 	buf_add_str(out, "<time title=\"");
 	add_html(out, rfc3339);
 	buf_add_str(out, "\">");
-	str_format_duration((clock_wall_ms() - then) / 1000 * 1000, out);
+	add_seconds(out, clock_wall_ms() - then);
 	buf_add_str(out, " ago</time>");
 }
 
@@ -242,7 +251,7 @@ static void add_page(struct buf *out, const struct services *services)
 	buf_add_str(out, style);
 	buf_addf(out, "</style></head>\n<body><header><h1>weir</h1> <span class=\"tag %s\">%s</span><p>version %s, up ", state, state,
 		 services->core->version);
-	str_format_duration((clock_mono_ms() - services->core->started_mono_ms) / 1000 * 1000, out);
+	add_seconds(out, clock_mono_ms() - services->core->started_mono_ms);
 	buf_add_str(out, "</p></header>\n<main>\n");
 	(void)json_object_del(health, "components"); /* upstreams have a table of their own */
 	(void)json_object_del(health, "version");

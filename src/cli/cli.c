@@ -64,6 +64,12 @@ static bool is_version(const char *arg)
 	return !strcmp(arg, "--version") || !strcmp(arg, "-V") || !strcmp(arg, "version");
 }
 
+static int print_version(void)
+{
+	printf("weir %s\n", WEIR_VERSION);
+	return EXIT_DONE;
+}
+
 /* The row for argv[1] (and argv[2]); *ret_words tells how many were used. */
 static const struct cli_command *find_command(int argc, char **argv, int *ret_words)
 {
@@ -79,24 +85,35 @@ static const struct cli_command *find_command(int argc, char **argv, int *ret_wo
 	return NULL;
 }
 
+static bool is_group(const char *word)
+{
+	size_t n = strlen(word);
+
+	for (const struct cli_command *c = cli_commands; c->name; c++) {
+		if (!strncmp(c->name, word, n) && c->name[n] == ' ')
+			return true;
+	}
+	return false;
+}
+
 /* `weir repo` alone, or with something that is not a verb of it: says what there is. */
-static bool explain_group(int argc, char **argv)
+static int explain_group(int argc, char **argv)
 {
 	size_t n = strlen(argv[1]);
-	bool wants_help = argc > 2 && is_help(argv[2]), found = false;
+	bool wants_help = argc > 2 && is_help(argv[2]);
 	FILE *to = wants_help ? stdout : stderr;
 
+	if (argc > 2 && is_version(argv[2]))
+		return print_version();
+	if (argc > 2 && !wants_help)
+		cli_complain("%s: no command %s", argv[1], argv[2]);
+	(void)fprintf(to, "usage: weir %s COMMAND [OPTION]...\n\n", argv[1]);
 	for (const struct cli_command *c = cli_commands; c->name; c++) {
 		if (strncmp(c->name, argv[1], n) || c->name[n] != ' ')
 			continue;
-		if (!found && !wants_help && argc > 2)
-			cli_complain("%s: no command %s", argv[1], argv[2]);
-		if (!found)
-			(void)fprintf(to, "usage: weir %s COMMAND [OPTION]...\n\n", argv[1]);
-		(void)fprintf(to, "  %-14s %-8s %s\n", c->name, c->arguments, c->summary);
-		found = true;
+		(void)fprintf(to, "  %-12s %-8s %s\n", c->name, c->arguments, c->summary);
 	}
-	return found;
+	return wants_help ? EXIT_DONE : EXIT_USAGE;
 }
 
 static int refuse_command(const char *word)
@@ -141,7 +158,7 @@ static int run_command(const struct cli_command *c, int argc, char **argv, const
 	if (status == 0 && cli.help)
 		print_help(c);
 	else if (status == 0 && cli.version)
-		printf("weir %s\n", WEIR_VERSION);
+		status = print_version();
 	else if (status == 0)
 		status = c->run(&cli);
 	cli_fini(&cli);
@@ -170,14 +187,12 @@ int cli_main(int argc, char **argv, const struct service *const *services)
 		print_usage(stdout);
 		return finish(EXIT_DONE);
 	}
-	if (is_version(argv[1])) {
-		printf("weir %s\n", WEIR_VERSION);
-		return finish(EXIT_DONE);
-	}
+	if (is_version(argv[1]))
+		return finish(print_version());
 	c = find_command(argc, argv, &words);
 	if (c)
 		return finish(run_command(c, argc - 1 - words, argv + 1 + words, services));
-	if (explain_group(argc, argv))
-		return argc > 2 && is_help(argv[2]) ? finish(EXIT_DONE) : EXIT_USAGE;
+	if (is_group(argv[1]))
+		return finish(explain_group(argc, argv));
 	return refuse_command(argv[1]);
 }

@@ -206,26 +206,36 @@ static void take_over(struct daemon *d, struct config *c)
 	buf_fini(&fixed);
 }
 
-static void reload(struct daemon *d)
+static void say_reloaded(const struct config *c)
 {
 	static const char *const levels[] = { [LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error" };
+
+	log_event(LOG_INFO, "config_reloaded", LOG_STR("file", config_file(c) ? config_file(c) : "none"),
+		  LOG_STR("log_level", levels[config_log_level(c)]), LOG_END);
+}
+
+static void reload(struct daemon *d)
+{
 	struct buf problems = BUF_EMPTY, warnings = BUF_EMPTY;
-	const char *file = config_file(d->configs[0]);
 	struct config_source src = {
-		.file = d->cli->file ? d->cli->file : file,
+		.file = d->cli->file ? d->cli->file : config_file(d->configs[0]),
 		.sets = d->cli->sets,
 		.env = (const char *const *)environ,
 		.sections = d->cli->sections,
 	};
 	struct config *c = NULL;
+	bool quieter;
 
-	if (config_load(&src, &c, &problems, &warnings) == 0) {
-		take_over(d, c);
-		keep_config(d, c);
-		log_event(LOG_INFO, "config_reloaded", LOG_STR("file", config_file(c) ? config_file(c) : "none"),
-			  LOG_STR("log_level", levels[config_log_level(c)]), LOG_END);
-	} else {
+	if (config_load(&src, &c, &problems, &warnings) < 0) {
 		log_lines(LOG_ERROR, "config_rejected", "problem", &problems);
+	} else {
+		quieter = config_log_level(c) > LOG_INFO; /* then say it while it can still be heard */
+		if (quieter)
+			say_reloaded(c);
+		take_over(d, c);
+		if (!quieter)
+			say_reloaded(c);
+		keep_config(d, c);
 	}
 	buf_fini(&problems);
 	buf_fini(&warnings);

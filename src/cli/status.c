@@ -25,7 +25,10 @@ static void print_head(const json_t *status, struct buf *out)
 	struct table t = TABLE_EMPTY(2);
 	struct buf up = BUF_EMPTY;
 
-	str_format_duration(number_of(status, "uptime_seconds") * 1000, &up);
+	if (number_of(status, "uptime_seconds"))
+		str_format_duration(number_of(status, "uptime_seconds") * 1000, &up);
+	else
+		buf_add_str(&up, "0s");
 	buf_addf(out, "weir %s, up %s, %s\n\n", text_of(status, "version") ? text_of(status, "version") : "?", up.data,
 		 text_of(health, "status") ? text_of(health, "status") : "?");
 	table_add(&t, "upstreams");

@@ -6,11 +6,9 @@
 
 #include <ctype.h>
 
-/* Text inside a macro line or a paragraph: backslashes and leading dots would be read as roff. */
+/* Text inside a macro line: backslashes would be read as roff. */
 static void add_text(struct buf *out, const char *s)
 {
-	if (*s == '.' || *s == '\'')
-		buf_add_str(out, "\\&");
 	for (; *s; s++) {
 		if (*s == '\\')
 			buf_add_str(out, "\\e");
@@ -22,6 +20,8 @@ static void add_text(struct buf *out, const char *s)
 /* mdoc wants every sentence on a line of its own. */
 static void add_sentences(struct buf *out, const char *s)
 {
+	if (*s == '.' || *s == '\'') /* would be read as a macro */
+		buf_add_str(out, "\\&");
 	for (; *s; s++) {
 		if (*s == ' ' && s[-1] == '.' && isupper((unsigned char)s[1])) {
 			buf_add_char(out, '\n');
@@ -59,10 +59,12 @@ static void add_facts(const struct setting *s, struct buf *out)
 {
 	struct buf accepts = BUF_EMPTY;
 
-	if (s->type == SETTING_UINT || s->type == SETTING_DURATION || s->type == SETTING_SIZE || s->type == SETTING_CHOICE) {
+	if (s->type == SETTING_CHOICE)
 		config_value_accepts(s, &accepts);
+	else
+		config_value_range(s, &accepts);
+	if (accepts.len)
 		buf_addf(out, "Accepted: %s.\n", accepts.data);
-	}
 	if (s->required) {
 		buf_add_str(out, "Required.\n");
 	} else if (s->fallback) {

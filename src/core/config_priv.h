@@ -89,6 +89,7 @@ union config_value {
 /* Reads text as s says. 0; or -EINVAL with "what is wrong; what is accepted" in why. base_dir: where relative paths start. */
 int config_value_parse(const struct setting *s, const char *text, const char *base_dir, union config_value *ret, struct buf *why);
 void config_value_accepts(const struct setting *s, struct buf *out); /* "a time from 1s to 1h, as in 30s" */
+void config_value_range(const struct setting *s, struct buf *out);   /* "from 1s to 1h"; nothing when there is none */
 void config_format_duration(int64_t ms, struct buf *out);             /* exact and readable again: "90s" */
 void config_format_bytes(uint64_t bytes, struct buf *out);            /* exact: "32KiB" */
 char *config_path_absolute(const char *base_dir, const char *path);   /* malloc'ed; "./" and "//" taken out */

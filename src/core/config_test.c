@@ -380,14 +380,14 @@ static void test_each_wrong_value_is_told_with_line_key_and_what_is_accepted(voi
 		{ "toy: {refs_ttl: 30}", "t.yaml:1: toy.refs_ttl: \"30\" has no unit; accepted: " DURATION " from 0s to 1d" },
 		{ "toy: {refs_ttl: 25h}", "t.yaml:1: toy.refs_ttl: \"25h\" is too large; accepted: " DURATION " from 0s to 1d" },
 		{ "toy: {stale_after: 1ms}",
-		  "t.yaml:1: toy.stale_after: \"1ms\" is too small; accepted: " DURATION ", at least 1s" },
+		  "t.yaml:1: toy.stale_after: \"1ms\" is too small; accepted: " DURATION " at least 1s" },
 		{ "limits: {workers: 1}", "t.yaml:1: limits.workers: \"1\" is too small; accepted: a whole number from 2 to 1024" },
 		{ "limits: {workers: 1e3}",
 		  "t.yaml:1: limits.workers: \"1e3\" is not a whole number; accepted: a whole number from 2 to 1024" },
 		{ "limits: {workers: -4}",
 		  "t.yaml:1: limits.workers: \"-4\" is not a whole number; accepted: a whole number from 2 to 1024" },
-		{ "toy: {disk: {max: 10GB}}", "t.yaml:1: toy.disk.max: \"10GB\" is not a size; accepted: " SIZE ", at least 1MiB" },
-		{ "toy: {disk: {max: 1KiB}}", "t.yaml:1: toy.disk.max: \"1KiB\" is too small; accepted: " SIZE ", at least 1MiB" },
+		{ "toy: {disk: {max: 10GB}}", "t.yaml:1: toy.disk.max: \"10GB\" is not a size; accepted: " SIZE " at least 1MiB" },
+		{ "toy: {disk: {max: 1KiB}}", "t.yaml:1: toy.disk.max: \"1KiB\" is too small; accepted: " SIZE " at least 1MiB" },
 		{ "limits: {header_bytes: 1GiB}",
 		  "t.yaml:1: limits.header_bytes: \"1GiB\" is too large; accepted: " SIZE " from 1KiB to 1MiB" },
 		/* addresses */
@@ -530,7 +530,7 @@ static void test_all_problems_come_at_once_in_the_order_of_the_file(void **state
 	       SETS("limits.workers=0"),
 	       "t.yaml:2: toy.refs_ttl: \"x\" is not a time; accepted: " DURATION " from 0s to 1d\n"
 	       "t.yaml:3: toy.lisen: no such key (did you mean listen?); accepted: " TOY "\n"
-	       "t.yaml:4: toy.disk.max: \"z\" is not a size; accepted: " SIZE ", at least 1MiB\n"
+	       "t.yaml:4: toy.disk.max: \"z\" is not a size; accepted: " SIZE " at least 1MiB\n"
 	       "t.yaml:5: log.level: \"loud\" is none of the choices; accepted: debug, info, warn or error\n"
 	       "t.yaml:6: admin.token_file: is missing while admin.listen is 1.2.3.4:1, which is not loopback; accepted: the path of a "
 	       "file that holds a token\n"
@@ -615,8 +615,7 @@ static void test_the_manual_has_every_key_with_default_range_and_help(void **sta
 	static const char *const wanted[] = {
 		".Ss Keys of the top level\n", ".It Ic data_dir : Ar path\n", "Default:\n.Li \"./weir-data\" .\n",
 		".It Ic log.level : Ar choice\n", "Accepted: debug, info, warn or error.\n", ".Ss The section admin\n",
-		".Ss The section toy\nA section for tests.\n", ".It Ic toy.refs_ttl : Ar time\nHow long.\nA second sentence.\nAccepted: " DURATION
-		" from 0s to 1d.\nDefault:\n.Li \"0s\" .\nCan change at SIGHUP.\n", ".It Ic toy.upstreams.N.match : Ar text\nIts host.\nRequired.\n",
+		".Ss The section toy\nA section for tests.\n", ".It Ic toy.refs_ttl : Ar time\nHow long.\nA second sentence.\nAccepted: from 0s to 1d.\nDefault:\n.Li \"0s\" .\nCan change at SIGHUP.\n", ".It Ic toy.upstreams.N.match : Ar text\nIts host.\nRequired.\n",
 		".It Ic pond.N.listen : Ar host:port\n", ".It Ic toy.disk.max : Ar size\n", "url: \\(dqhttps://github.com\\(dq",
 	};
 	struct buf out = BUF_EMPTY;

@@ -58,17 +58,24 @@ static void add_range_value(const struct setting *s, uint64_t v, struct buf *out
 		buf_addf(out, "%" PRIu64, v);
 }
 
-static void add_range(const struct setting *s, struct buf *out)
+void config_value_range(const struct setting *s, struct buf *out)
 {
 	if (s->max) {
-		buf_add_str(out, " from ");
+		buf_add_str(out, "from ");
 		add_range_value(s, s->min, out);
 		buf_add_str(out, " to ");
 		add_range_value(s, s->max, out);
 	} else if (s->min) {
-		buf_add_str(out, ", at least ");
+		buf_add_str(out, "at least ");
 		add_range_value(s, s->min, out);
 	}
+}
+
+static void add_range(const struct setting *s, const char *before, struct buf *out)
+{
+	if (s->min || s->max)
+		buf_add_str(out, before);
+	config_value_range(s, out);
 }
 
 static void add_choices(const struct setting *s, struct buf *out)
@@ -96,19 +103,15 @@ void config_value_accepts(const struct setting *s, struct buf *out)
 	case SETTING_BOOL: buf_add_str(out, "true or false"); break;
 	case SETTING_UINT:
 		buf_add_str(out, "a whole number");
-		add_range(s, out);
+		add_range(s, s->max ? " " : ", ", out);
 		break;
 	case SETTING_DURATION:
-		buf_add_str(out, "a number with ms, s, m, h or d, as in 90s,");
-		if (!s->min && !s->max)
-			buf_truncate(out, out->len - 1);
-		add_range(s, out);
+		buf_add_str(out, "a number with ms, s, m, h or d, as in 90s");
+		add_range(s, ", ", out);
 		break;
 	case SETTING_SIZE:
-		buf_add_str(out, "a number of bytes, or with KiB, MiB, GiB or TiB, as in 64MiB,");
-		if (!s->min && !s->max)
-			buf_truncate(out, out->len - 1);
-		add_range(s, out);
+		buf_add_str(out, "a number of bytes, or with KiB, MiB, GiB or TiB, as in 64MiB");
+		add_range(s, ", ", out);
 		break;
 	case SETTING_CHOICE: add_choices(s, out); break;
 	case SETTING_STRINGS: buf_add_str(out, "a list, as in [one, two]"); break;
