@@ -2,8 +2,8 @@
  *
  * WAL, synchronous=FULL, wal_autocheckpoint=16384. Whatever jobs wait go into one transaction; each job runs on the
  * writer thread and answers through its callback only after the transaction is durable. Readers open their own
- * connection with db_reader(). A database that SQLite calls corrupt is moved to damaged/ beside it and a fresh one made
- * (readable rows salvaged by the caller's hook); *ret_damaged tells. */
+ * connection with db_reader(). A database that SQLite calls corrupt when it is opened (files below 256 MiB are read
+ * through) is moved to damaged/ beside it and a fresh one made; *ret_damaged tells. */
 #ifndef WEIR_STORE_DB_H
 #define WEIR_STORE_DB_H
 
@@ -18,15 +18,19 @@ struct db_options {
 	int version;         /* a newer database than this is refused: -EPROTO */
 };
 
+/* 0; -EPROTO; another code of db_code(). ret_damaged may be NULL. Blocks. */
 int db_open(const struct db_options *o, struct db **ret, bool *ret_damaged);
 void db_close(struct db *d); /* runs what waits, then ends the writer */
 
 /* job(conn, arg) runs inside the transaction: 0 keeps it, a negative code undoes this job alone (savepoint). done(arg,
- * code) runs once on the writer thread after the commit: 0, the job's code, or -EIO when the commit failed. done may be NULL. Any thread; never blocks. */
+ * code) runs once on the writer thread after the commit: 0, the job's code, -ENOSPC when the disk was full, or -EIO when
+ * the commit failed otherwise (then all later jobs get -EIO too: a failed sync is final). done may be NULL, and must not
+ * submit with db_do(). At most 1,000 jobs share a transaction. Any thread; never blocks. */
 typedef int db_job_fn(sqlite3 *conn, void *arg);
 typedef void db_done_fn(void *arg, int code);
 int db_submit(struct db *d, db_job_fn *job, db_done_fn *done, void *arg); /* 0, -ESHUTDOWN */
 int db_do(struct db *d, db_job_fn *job, void *arg); /* the same, waiting for the commit; not on front threads */
 int db_reader(struct db *d, sqlite3 **ret); /* a read-only connection; the caller closes it */
+int db_code(int rc); /* an SQLite result as one of ours: 0; -ENOSPC, WEIR_E_DAMAGED, -EEXIST (constraint), -EIO, ... */
 
 #endif

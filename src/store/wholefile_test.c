@@ -212,12 +212,12 @@ static void a_killed_writer_leaves_old_or_new(void **state)
 				if (write(p[1], "x", 1) != 1)
 					_exit(1);
 			}
+		fd_close(&p[1]);
 		for (int i = 0; i <= round % 5; i++)
 			assert_int_equal(read(p[0], &c, 1), 1);
 		kill(pid, SIGKILL);
 		assert_int_equal(waitpid(pid, NULL, 0), pid);
 		fd_close(&p[0]);
-		fd_close(&p[1]);
 		assert_int_equal(wholefile_read_checked(path, "t", 1, 300000, &out), 0);
 		assert_true(slice_eq_str(buf_slice(&out), one) || slice_eq_str(buf_slice(&out), two));
 		buf_fini(&out);
