@@ -9,7 +9,7 @@
  *          2. A waiter is freed by the last of the two that may hold it: the list (or the landing), and the hook.
  *          3. No reply and no continuation runs under `lock`.
  *          4. The cancel fires when the last exchange has left, unless somebody in the background waits too; from then on nobody can join.
- * THREADS  flight_land(): not a front thread, as continuations may be many. All else: any. */
+ * THREADS  Any. Continuations may be many, so landings belong on workers but for refusals. */
 #include "core/flight.h"
 
 #include <pthread.h>
@@ -214,7 +214,6 @@ void flight_land(struct flight *fl, int code, void *result)
 	struct list waiters;
 
 	OBJ_CHECK(fl, FLIGHT_MAGIC);
-	ENSURE(!loop_is_front());
 	list_init(&waiters);
 	pthread_mutex_lock(&f->lock);
 	close_flight(fl);

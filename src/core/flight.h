@@ -25,7 +25,8 @@ void flight_join_background(struct flights *f, struct slice key, flight_resume_f
 struct cancel *flight_cancel(struct flight *fl); /* borrowed; fires when all waiters have left; NULL: descriptors used up */
 /* From here on a new question for the key makes a new flight (the answer to this one may be older than that question). */
 void flight_close(struct flight *fl);
-void flight_land(struct flight *fl, int code, void *result); /* resumes all waiters, frees fl. Any thread but front ones. */
+void flight_land(struct flight *fl, int code, void *result); /* resumes all waiters, frees fl. Any thread; from a front thread only to refuse, as
+ * continuations may be many. */
 size_t flights_waiting(struct flights *f, struct slice key);
 
 #endif

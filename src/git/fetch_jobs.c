@@ -1,0 +1,283 @@
+/* fetch_jobs.c -- work behind a fetch that several may wait for.
+ *
+ * WHAT     A job makes one answer: from a local git upload-pack, or from upstream's bytes as they come. It lands its flight
+ *          when the first bytes are there (or it has failed), and goes on filling the spool while anybody reads.
+ * RULES    1. Readers hear of failures: before the first byte by a code, afterwards by the spool's.
+ *          2. A job ends soon after its last reader has left.
+ * THREADS  Workers. */
+#include "git/fetch_jobs.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/obj.h"
+#include "git/maint.h"
+#include "git/packer.h"
+
+struct fetch_job {
+	struct repo *repo;
+	struct credential cred;
+	char *sent_path;
+	struct flight *flight;      /* NULL once landed */
+	struct buf body, key;
+	int version;
+	enum fetch_source source;
+	struct answer *answer;
+	struct spool *spool;        /* borrowed from the answer */
+	/* FETCH_UPSTREAM */
+	struct ask_result asked;
+	int err;
+};
+
+struct fetch_job *fetch_job_new(const struct git_request *q, enum fetch_source source, struct slice key)
+{
+	struct fetch_job *j = xcalloc(1, sizeof(*j));
+
+	j->repo = repo_ref(q->repo);
+	credential_copy(&j->cred, &q->cred);
+	j->sent_path = xstrdup(q->target.sent_path);
+	j->body = j->key = (struct buf)BUF_EMPTY;
+	buf_add_slice(&j->body, buf_slice(&q->body));
+	buf_add_slice(&j->key, key);
+	j->version = q->version;
+	j->source = source;
+	j->asked = (struct ask_result)ASK_RESULT_EMPTY;
+	return j;
+}
+
+static void job_free(struct fetch_job *j)
+{
+	answer_unref(&j->answer);
+	credential_fini(&j->cred);
+	free(j->sent_path);
+	buf_fini(&j->body);
+	buf_fini(&j->key);
+	ask_result_fini(&j->asked);
+	repo_unref(&j->repo);
+	free(j);
+}
+
+void fetch_job_drop_joined(struct fetch_job *j)
+{
+	metric_add(j->repo->g->metrics.collapsed, 1);
+	job_free(j);
+}
+
+/* Hands the answer to all who wait; they are its parties from here on. */
+static void hand_over(void *arg)
+{
+	struct fetch_job *j = arg;
+	struct fetch_result result = { .answer = j->answer };
+
+	flight_land(j->flight, 0, &result);
+	j->flight = NULL;
+	answer_handed_over(j->answer);
+}
+
+static void land_failure(struct fetch_job *j, int code, const struct ask_result *asked)
+{
+	struct fetch_result result = { .ask = asked };
+
+	if (j->answer) {
+		answer_unlist(j->answer);
+		answer_handed_over(j->answer);
+	}
+	flight_land(j->flight, code, &result);
+	j->flight = NULL;
+}
+
+static int make_spool(struct fetch_job *j)
+{
+	struct spool *spool = NULL;
+	struct cancel *cancel = flight_cancel(j->flight);
+	int r = cancel ? spool_new(j->repo->g->spool_dir, 0, &spool) : -EMFILE;
+
+	if (r < 0)
+		return r;
+	j->spool = spool;
+	j->answer = answer_new_take(j->repo->g->answers, buf_slice(&j->key), spool, cancel);
+	return 0;
+}
+
+/* --- from the local repository --- */
+
+static void note_child_failure(struct fetch_job *j, int r, const struct buf *words)
+{
+	if (r == WEIR_E_CANCELLED || r == WEIR_E_PROTOCOL || r == 0)
+		return;
+	log_event(LOG_WARN, "upload_pack_failed", LOG_STR("repository", j->repo->key), LOG_ERR("why", r),
+		  LOG_STR("git", words->data), LOG_END);
+	if (r == WEIR_E_CHILD)
+		maint_suspect(j->repo, words->data);
+}
+
+static void run_local(struct fetch_job *j)
+{
+	struct packer p = { .repo = j->repo, .version = j->version, .body = buf_slice(&j->body), .spool = j->spool,
+			    .cancel = answer_cancel(j->answer), .begun = hand_over, .arg = j };
+	struct buf words = BUF_EMPTY;
+	unsigned pin;
+	int r;
+
+	if (!repo_pin(j->repo, &pin)) {
+		land_failure(j, -EAGAIN, NULL);
+		return;
+	}
+	atomic_fetch_add(&j->repo->g->children, 1);
+	r = packer_run(&p, &words);
+	atomic_fetch_sub(&j->repo->g->children, 1);
+	repo_unpin(j->repo, pin);
+	if (r < 0)
+		answer_unlist(j->answer);
+	if (j->flight)
+		land_failure(j, r < 0 ? r : WEIR_E_CHILD, NULL);
+	note_child_failure(j, r, &words);
+	buf_fini(&words);
+}
+
+/* --- from upstream --- */
+
+static int relay_head(void *arg, int status, const struct slice *headers, size_t n)
+{
+	struct fetch_job *j = arg;
+	struct slice type = client_header(headers, n, "content-type");
+
+	if (status == 200 && !slice_eq_str(type, TYPE_RESULT))
+		return j->err = WEIR_E_PROTOCOL;
+	if (status == 200)
+		access_note(j->repo->g, &j->cred);
+	return 0;
+}
+
+static int relay_data(void *arg, const char *p, size_t n)
+{
+	struct fetch_job *j = arg;
+	int r;
+
+	if (j->asked.status != 200)
+		return 0;
+	r = spool_append(j->spool, p, n);
+	if (r < 0)
+		return j->err = r;
+	if (j->flight)
+		hand_over(j);
+	return 0;
+}
+
+static void run_upstream(struct fetch_job *j)
+{
+	static const struct slice headers[] = {
+		SLICE_LIT("Content-Type: application/x-git-upload-pack-request"),
+		SLICE_LIT("Accept: application/x-git-upload-pack-result"),
+		SLICE_LIT("Git-Protocol: version=2"),
+	};
+	struct ask a = { .repo = j->repo, .cred = &j->cred, .sent_path = j->sent_path, .cancel = answer_cancel(j->answer) };
+	struct ask_stream stream = { .method = "POST", .suffix = "/git-upload-pack", .headers = headers,
+				     .header_count = j->version == 2 ? 3 : 2, .body = buf_slice(&j->body),
+				     .sink = { relay_head, relay_data, j } };
+	struct client_result call;
+
+	ask_stream(&a, &stream, &j->asked, &call);
+	if (j->asked.outcome == ASK_OK) {
+		spool_complete(j->spool);
+		if (j->flight) /* an empty answer */
+			hand_over(j);
+		return;
+	}
+	spool_fail(j->spool, j->asked.err ? j->asked.err : WEIR_E_STATUS);
+	answer_unlist(j->answer);
+	if (j->flight)
+		land_failure(j, j->asked.err, &j->asked);
+	else
+		log_event(LOG_WARN, "relay_cut", LOG_STR("repository", j->repo->key), LOG_ERR("why", j->asked.err),
+			  LOG_STR("effect", "the client's connection is cut"), LOG_END);
+}
+
+static void run_job(void *arg)
+{
+	struct fetch_job *j = arg;
+	int r = make_spool(j);
+
+	if (r < 0)
+		land_failure(j, r, NULL);
+	else if (j->source == FETCH_LOCAL)
+		run_local(j);
+	else
+		run_upstream(j);
+	job_free(j);
+}
+
+void fetch_job_start(struct fetch_job *j, struct flight *flight)
+{
+	struct lane *lane = j->source == FETCH_LOCAL ? j->repo->pack_lane : j->repo->ask_lane;
+	int r;
+
+	j->flight = flight;
+	r = pool_submit(lane, run_job, j);
+	if (r < 0) {
+		land_failure(j, r, NULL);
+		job_free(j);
+	}
+}
+
+/* --- grants --- */
+
+struct grant_job {
+	struct repo *repo;
+	struct credential cred;
+	char *sent_path;
+	struct flight *flight;
+};
+
+static void grant_free(struct grant_job *j)
+{
+	credential_fini(&j->cred);
+	free(j->sent_path);
+	repo_unref(&j->repo);
+	free(j);
+}
+
+static void run_grant(void *arg)
+{
+	struct grant_job *j = arg;
+	const struct git_config *c = git_config(j->repo->g);
+	struct ask_result result = ASK_RESULT_EMPTY;
+	struct ask a = { .repo = j->repo, .cred = &j->cred, .sent_path = j->sent_path, .total_ms = c->upstream_timeout,
+			 .patience_ms = access_is_granted(j->repo->g, &j->cred, true) ? c->upstream_patience : 0,
+			 .cancel = flight_cancel(j->flight) };
+
+	ask_info_refs(&a, &result);
+	flight_land(j->flight, 0, &result);
+	ask_result_fini(&result);
+	grant_free(j);
+}
+
+void grant_wait(struct git_request *q, flight_resume_fn *fn)
+{
+	struct grant_job *j = xcalloc(1, sizeof(*j));
+	struct buf key = BUF_EMPTY;
+	struct flight *led = NULL;
+	int r;
+
+	j->repo = repo_ref(q->repo);
+	credential_copy(&j->cred, &q->cred);
+	j->sent_path = xstrdup(q->target.sent_path);
+	buf_addf(&key, "%s grant ", q->repo->key);
+	buf_add(&key, q->cred.key.bytes, sizeof(q->cred.key.bytes));
+	flight_join(q->g->flights, buf_slice(&key), q->ex, fn, &led);
+	buf_fini(&key);
+	if (!led) {
+		grant_free(j);
+		return;
+	}
+	j->flight = led;
+	r = pool_submit(j->repo->ask_lane, run_grant, j);
+	if (r < 0) {
+		struct ask_result busy = ASK_RESULT_EMPTY;
+
+		busy.outcome = ASK_FAILED;
+		busy.err = r;
+		flight_land(led, 0, &busy);
+		ask_result_fini(&busy);
+		grant_free(j);
+	}
+}

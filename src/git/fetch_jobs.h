@@ -1,0 +1,26 @@
+/* fetch_jobs.h -- the work behind a fetch, done once for all who wait for it: making an answer, asking for a grant. */
+#ifndef WEIR_GIT_FETCH_JOBS_H
+#define WEIR_GIT_FETCH_JOBS_H
+
+#include "git/answers.h"
+#include "git/request.h"
+
+enum fetch_source { FETCH_LOCAL, FETCH_UPSTREAM };
+
+/* What the waiters get. */
+struct fetch_result {
+	struct answer *answer;        /* borrowed: join it; NULL: there is none, the code tells why */
+	const struct ask_result *ask; /* FETCH_UPSTREAM: how upstream refused or failed; may be NULL */
+};
+
+struct fetch_job;
+/* Copies what it needs of q. key: of the answer; empty: not shared. */
+struct fetch_job *fetch_job_new(const struct git_request *q, enum fetch_source source, struct slice key);
+/* Starts it for a flight that it lands with a struct fetch_result: code 0, -EAGAIN (the repository is not on disk any more: look again), or others. */
+void fetch_job_start(struct fetch_job *j, struct flight *flight);
+void fetch_job_drop_joined(struct fetch_job *j); /* another has led */
+
+/* Shows the credential of q to upstream's info/refs, together with all who ask the same; fn gets a struct ask_result. */
+void grant_wait(struct git_request *q, flight_resume_fn *fn);
+
+#endif

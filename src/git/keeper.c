@@ -1,0 +1,231 @@
+/* keeper.c -- one thread that wakes now and then.
+ *
+ * RULES    A warm repository that could not be filled is tried again after a minute, or when its upstream comes back, not only after
+ *          `every`.
+ * THREADS  Its own; jobs go to the pool. */
+#include "git/keeper.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/obj.h"
+#include "git/access.h"
+#include "git/maint.h"
+#include "git/repo_disk.h"
+#include "git/sync.h"
+
+#define TICK_MS 10000
+#define RETRY_MS 60000
+
+struct keeper {
+	struct git_service *g;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool woken, stop;
+	struct map *due; /* name as configured -> struct due; the thread's own */
+};
+
+struct due {
+	int64_t at_mono_ms;
+};
+
+/* --- warm --- */
+
+struct warm_job {
+	struct repo *repo;
+	struct credential cred;
+};
+
+static void set_syncing(struct repo *r, bool on)
+{
+	pthread_mutex_lock(&r->lock);
+	r->syncing = on;
+	(void)snprintf(r->progress.stage, sizeof(r->progress.stage), "%s", on ? "waiting" : "");
+	pthread_mutex_unlock(&r->lock);
+}
+
+static void warm_free(struct warm_job *j)
+{
+	credential_fini(&j->cred);
+	repo_unref(&j->repo);
+	free(j);
+}
+
+static void run_warm(void *arg)
+{
+	struct warm_job *j = arg;
+	struct ask_result result = ASK_RESULT_EMPTY;
+
+	sync_run(j->repo, &j->cred, NULL, true, true, j->repo->g->stop, &result);
+	ask_result_fini(&result);
+	maint_consider(j->repo);
+	warm_free(j);
+}
+
+int warm_start(struct git_service *g, struct slice name, struct buf *err)
+{
+	struct target t;
+	const char *why = NULL;
+	struct upstream *up;
+	struct warm_job *j;
+	struct buf key = BUF_EMPTY;
+	int r = target_parse_repo(name, &t, &why);
+
+	if (r < 0) {
+		buf_addf(err, "not a repository's name: %s; write host/path", why ? why : "malformed");
+		return -EINVAL;
+	}
+	up = upstream_find(g, t.host);
+	if (!up) {
+		buf_addf(err, "%s is not listed under git.upstreams", t.host);
+		return -EINVAL;
+	}
+	j = xcalloc(1, sizeof(*j));
+	target_repo_key(&t, &key);
+	j->repo = repo_get(g, up, key.data, t.path);
+	buf_fini(&key);
+	/* Warming needs no client's token: it is weir's own work. */
+	r = credential_init_own(&j->cred, up, j->repo->key);
+	if (r == 0) {
+		set_syncing(j->repo, true);
+		r = pool_submit(j->repo->sync_lane, run_warm, j);
+		if (r < 0)
+			set_syncing(j->repo, false);
+	}
+	if (r < 0) {
+		buf_addf(err, "cannot start: %s", err_text(r));
+		warm_free(j);
+	}
+	return r;
+}
+
+static bool was_filled(struct git_service *g, struct slice name)
+{
+	struct target t;
+	struct buf key = BUF_EMPTY;
+	struct repo *r;
+	bool ok = false;
+
+	if (target_parse_repo(name, &t, NULL) < 0)
+		return true; /* said once already; no use in trying again soon */
+	target_repo_key(&t, &key);
+	r = repo_find(g, key.data);
+	buf_fini(&key);
+	if (r) {
+		pthread_mutex_lock(&r->lock);
+		ok = r->state == REPO_READY && !r->last_error[0];
+		pthread_mutex_unlock(&r->lock);
+	}
+	repo_unref(&r);
+	return ok;
+}
+
+static void warm_one(struct keeper *k, const char *name, int64_t now, bool woken)
+{
+	const struct git_config *c = git_config(k->g);
+	struct due *d = map_get(k->due, slice_str(name));
+	struct buf err = BUF_EMPTY;
+
+	if (!d) {
+		d = xcalloc(1, sizeof(*d));
+		d->at_mono_ms = now;
+		map_put(k->due, slice_str(name), d);
+	} else if (d->at_mono_ms > now && !was_filled(k->g, slice_str(name)) &&
+		   (woken || d->at_mono_ms - now < c->warm.every - RETRY_MS)) {
+		d->at_mono_ms = now;
+	}
+	if (d->at_mono_ms > now)
+		return;
+	d->at_mono_ms = now + c->warm.every;
+	if (warm_start(k->g, slice_str(name), &err) < 0)
+		log_event(LOG_WARN, "warm_failed", LOG_STR("repository", name), LOG_STR("why", err.data), LOG_END);
+	buf_fini(&err);
+}
+
+/* --- the thread --- */
+
+static void save_uses(struct git_service *g)
+{
+	struct repo **all;
+	size_t n = repo_list(g, &all);
+
+	for (size_t i = 0; i < n; i++) {
+		repo_disk_save_used(all[i]);
+		repo_unref(&all[i]);
+	}
+	free(all);
+}
+
+static bool wait_a_tick(struct keeper *k, bool *ret_woken)
+{
+	struct timespec t;
+	bool stop;
+
+	(void)clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_sec += TICK_MS / 1000;
+	pthread_mutex_lock(&k->lock);
+	while (!k->woken && !k->stop && pthread_cond_timedwait(&k->wake, &k->lock, &t) == 0)
+		;
+	*ret_woken = k->woken;
+	k->woken = false;
+	stop = k->stop;
+	pthread_mutex_unlock(&k->lock);
+	return !stop;
+}
+
+static void *run(void *arg)
+{
+	struct keeper *k = arg;
+	bool woken = true;
+
+	do {
+		int64_t now = clock_mono_ms();
+
+		for (char **name = git_config(k->g)->warm.repos; name && *name; name++)
+			warm_one(k, *name, now, woken);
+		save_uses(k->g);
+	} while (wait_a_tick(k, &woken));
+	save_uses(k->g);
+	return NULL;
+}
+
+struct keeper *keeper_start(struct git_service *g)
+{
+	struct keeper *k = xcalloc(1, sizeof(*k));
+
+	k->g = g;
+	k->due = map_new();
+	pthread_mutex_init(&k->lock, NULL);
+	pthread_cond_init(&k->wake, NULL);
+	ENSURE(pthread_create(&k->thread, NULL, run, k) == 0);
+	return k;
+}
+
+void keeper_wake(struct keeper *k)
+{
+	pthread_mutex_lock(&k->lock);
+	k->woken = true;
+	pthread_cond_signal(&k->wake);
+	pthread_mutex_unlock(&k->lock);
+}
+
+void keeper_stop(struct keeper *k)
+{
+	size_t pos = 0;
+	void *due;
+
+	if (!k)
+		return;
+	pthread_mutex_lock(&k->lock);
+	k->stop = true;
+	pthread_cond_signal(&k->wake);
+	pthread_mutex_unlock(&k->lock);
+	(void)pthread_join(k->thread, NULL);
+	while (map_next(k->due, &pos, NULL, &due))
+		free(due);
+	map_free(k->due);
+	pthread_cond_destroy(&k->wake);
+	pthread_mutex_destroy(&k->lock);
+	free(k);
+}

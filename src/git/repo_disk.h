@@ -1,0 +1,21 @@
+/* repo_disk.h -- a repository's folder: <repos_dir>/<readable name>-<hash>/ with
+ *
+ *	name    its canonical name (checked file); the file's mtime is when it was last used
+ *	refs    the snapshot (docs/formats/refs-snapshot.md); refs-<hex>: those of single credentials
+ *	git/    a bare repository that git understands: objects, one packed-refs with all servable refs, HEAD
+ *
+ * Workers only, and start-up. */
+#ifndef WEIR_GIT_REPO_DISK_H
+#define WEIR_GIT_REPO_DISK_H
+
+#include "git/git_priv.h"
+
+char *repo_disk_dir(const struct git_service *g, const char *key); /* malloc'ed */
+/* Writes the snapshots of a repository that is on disk; a failure is logged, as the cache goes on from memory. save_lock held. */
+void repo_disk_save(struct repo *r);
+/* packed-refs, then HEAD. 0 or -errno. save_lock held. */
+int repo_disk_write_refs(struct repo *r, const struct refs *refs);
+/* Saves the time of last use as the mtime of `name`, when it changed. */
+void repo_disk_save_used(struct repo *r);
+
+#endif

@@ -1,0 +1,275 @@
+/* request.c -- making, answering and counting one git request.
+ *
+ * WHAT     The parts that ls-refs, fetch, advertisements and pushes have in common.
+ * RULES    1. Every answer carries Cache-Status (RFC 9211) that agrees with the counters.
+ *          2. An error never looks like an empty success: before git's protocol has begun it is an HTTP status with a
+ *             text/plain body, afterwards an ERR packet. git shows both as `remote: ...` or `fatal: remote error: ...`.
+ *          3. Every message names weir, the upstream and what to do.
+ * THREADS  Whoever owns the exchange. */
+#include "git/request.h"
+
+#include <stdarg.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/obj.h"
+#include "git/answers.h"
+
+#define NO_CACHE "no-cache, max-age=0, must-revalidate"
+
+static void on_done(void *arg, int status, uint64_t bytes_sent, bool whole)
+{
+	struct git_request *q = arg;
+	double seconds = (double)(clock_mono_us() - exchange_started_us(q->ex)) / 1e6;
+	bool ok = whole && !q->failed && status < 400;
+
+	(void)bytes_sent;
+	git_metrics_request(&q->g->metrics, q->op, q->cache, ok, seconds);
+	if (q->reading)
+		answer_leave(&q->reading);
+	if (q->has_cmd)
+		gitcmd_fini(&q->cmd);
+	buf_fini(&q->body);
+	credential_fini(&q->cred);
+	repo_unref(&q->repo);
+}
+
+static enum git_operation operation_of(const struct target *t)
+{
+	if (t->kind == TARGET_RECEIVE_PACK || t->service == TARGET_SERVICE_RECEIVE_PACK)
+		return GIT_OP_PUSH;
+	if (t->kind == TARGET_UPLOAD_PACK)
+		return GIT_OP_FETCH; /* or ls-refs: its body tells */
+	return GIT_OP_ADVERTISE;
+}
+
+static void refuse_host(struct exchange *ex, struct git_service *g, const char *host)
+{
+	metric_add(g->metrics.refusals[GIT_REFUSED_HOST], 1);
+	exchange_reply_text(ex, 403,
+			    "weir: %s is not among the upstreams that this weir may reach; add to git.upstreams in weir.yaml: "
+			    "- {match: \"%s\", url: \"https://%s\"}",
+			    host, host, host);
+}
+
+/* The repository and the credential of an understood target. False: answered. */
+static bool resolve(struct git_request *q, struct upstream *up)
+{
+	struct buf key = BUF_EMPTY;
+	int r;
+
+	target_repo_key(&q->target, &key);
+	q->repo = repo_get(q->g, up, key.data, q->target.path);
+	pthread_mutex_lock(&q->repo->lock);
+	q->was_known = q->repo->state == REPO_READY;
+	pthread_mutex_unlock(&q->repo->lock);
+	r = credential_init(&q->cred, up, key.data, exchange_header(q->ex, "authorization"));
+	buf_fini(&key);
+	if (r == 0)
+		return true;
+	q->failed = true;
+	if (r == -EACCES) {
+		static const struct header_line ask = { "WWW-Authenticate", "Basic realm=\"weir\"" };
+		struct blob *text = blob_new_copy("weir: this listener wants its client token as the password\n", 59);
+
+		metric_add(q->g->metrics.refusals[GIT_REFUSED_TOKEN], 1);
+		exchange_reply(q->ex, 401, &ask, 1, text);
+	} else {
+		request_reply_error(q, 500, "the secret for %s cannot be read; see weir's log", up->match);
+	}
+	return false;
+}
+
+struct git_request *request_new(struct exchange *ex, struct git_service *g)
+{
+	struct git_request *q = arena_alloc(exchange_arena(ex), sizeof(*q));
+	struct upstream *up;
+	const char *why = NULL;
+	int r;
+
+	ENSURE(q != NULL); /* the arena is fresh and its ceiling far above this */
+	memset(q, 0, sizeof(*q));
+	q->ex = ex;
+	q->g = g;
+	q->body = (struct buf)BUF_EMPTY;
+	r = target_parse(exchange_target(ex), &q->target, &why);
+	if (r < 0) {
+		metric_add(g->metrics.refusals[GIT_REFUSED_TARGET], 1);
+		exchange_reply_text(ex, r == WEIR_E_TOO_LARGE ? 414 : 400,
+				    "weir: this is not a repository's address: %s. Addresses look like /github.com/org/repo", why ? why : "malformed");
+		return NULL;
+	}
+	up = upstream_find(g, q->target.host);
+	if (!up) {
+		refuse_host(ex, g, q->target.host);
+		return NULL;
+	}
+	q->op = operation_of(&q->target);
+	q->version = gitcmd_protocol_version(exchange_header(ex, "git-protocol"));
+	exchange_set_data(ex, q);
+	exchange_set_done_hook(ex, on_done, q);
+	return resolve(q, up) ? q : NULL;
+}
+
+/* --- answers --- */
+
+static const char *cache_status(const struct git_request *q)
+{
+	switch (q->cache) {
+	case GIT_CACHE_HIT:
+		return "weir; hit";
+	case GIT_CACHE_REFRESHED:
+		return "weir; fwd=stale; stored";
+	case GIT_CACHE_MISS:
+		return "weir; fwd=uri-miss; stored";
+	case GIT_CACHE_OFFLINE:
+		return "weir; hit; detail=offline";
+	default:
+		return "weir; fwd=bypass";
+	}
+}
+
+void request_reply_blob(struct git_request *q, const char *content_type, struct blob *body)
+{
+	struct header_line headers[] = {
+		{ "Content-Type", content_type }, { "Cache-Control", NO_CACHE }, { "Cache-Status", cache_status(q) },
+	};
+
+	exchange_reply(q->ex, 200, headers, ARRAY_LEN(headers), body);
+}
+
+void request_reply_spool(struct git_request *q, const char *content_type, struct spool *s)
+{
+	struct header_line headers[] = {
+		{ "Content-Type", content_type }, { "Cache-Control", NO_CACHE }, { "Cache-Status", cache_status(q) },
+	};
+
+	exchange_reply_spool(q->ex, 200, headers, ARRAY_LEN(headers), s, -1);
+}
+
+static void reply_text(struct git_request *q, int status, const struct ask_result *r, struct buf *text)
+{
+	struct header_line headers[5];
+	size_t n = 0;
+
+	q->failed = true;
+	headers[n++] = (struct header_line){ "Content-Type", "text/plain; charset=utf-8" };
+	headers[n++] = (struct header_line){ "Cache-Control", NO_CACHE };
+	headers[n++] = (struct header_line){ "Cache-Status", cache_status(q) };
+	if (r && r->authenticate.len)
+		headers[n++] = (struct header_line){ "WWW-Authenticate", r->authenticate.data };
+	if (r && r->retry_after.len)
+		headers[n++] = (struct header_line){ "Retry-After", r->retry_after.data };
+	else if (status == 503)
+		headers[n++] = (struct header_line){ "Retry-After", "5" };
+	buf_add_char(text, '\n');
+	exchange_reply(q->ex, status, headers, n, blob_new_take(text));
+}
+
+void request_reply_error(struct git_request *q, int status, const char *fmt, ...)
+{
+	struct buf text = BUF_EMPTY;
+	va_list ap;
+
+	buf_add_str(&text, "weir: ");
+	va_start(ap, fmt);
+	buf_vaddf(&text, fmt, ap);
+	va_end(ap);
+	reply_text(q, status, NULL, &text);
+}
+
+static void reply_err_packet(struct git_request *q, struct buf *text)
+{
+	struct buf packet = BUF_EMPTY;
+
+	q->failed = true;
+	pkt_add_err(&packet, buf_slice(text));
+	buf_fini(text);
+	request_reply_blob(q, TYPE_RESULT, blob_new_take(&packet));
+}
+
+void request_reply_err_packet(struct git_request *q, const char *fmt, ...)
+{
+	struct buf text = BUF_EMPTY;
+	va_list ap;
+
+	buf_add_str(&text, "weir: ");
+	va_start(ap, fmt);
+	buf_vaddf(&text, fmt, ap);
+	va_end(ap);
+	reply_err_packet(q, &text);
+}
+
+/* What upstream's failure means for a person. */
+static void explain(const struct git_request *q, const struct ask_result *r, struct buf *text)
+{
+	const char *host = q->repo->up->match;
+	struct buf reason = BUF_EMPTY;
+
+	ask_result_reason(r, &reason);
+	buf_add_str(text, "weir: ");
+	if (r->outcome == ASK_UNAVAILABLE && !git_config(q->g)->offline_mode)
+		buf_addf(text, "upstream %s is unavailable (%s) and offline_mode is off; try again later", host, reason.data);
+	else if (r->outcome == ASK_UNAVAILABLE && q->was_known)
+		buf_addf(text,
+			 "upstream %s is unavailable (%s), and what was asked for is not in the cache of %s, or not for this "
+			 "credential; try again when upstream is back",
+			 host, reason.data, q->repo->key);
+	else if (r->outcome == ASK_UNAVAILABLE)
+		buf_addf(text, "upstream %s is unavailable (%s) and %s is not in the cache; try again when upstream is back",
+			 host, reason.data, q->repo->key);
+	else if (r->outcome == ASK_REFUSED)
+		buf_addf(text, "upstream %s %s", host, reason.data);
+	else
+		buf_addf(text, "upstream %s gave an answer that cannot be used (%s); see weir's log", host, reason.data);
+	buf_fini(&reason);
+}
+
+static int status_for(const struct ask_result *r)
+{
+	if (r->outcome == ASK_REFUSED)
+		return r->status;
+	if (r->outcome == ASK_FAILED)
+		return 502;
+	return r->err == WEIR_E_SILENT || r->err == WEIR_E_STALLED ? 504 : 503;
+}
+
+void request_reply_ask(struct git_request *q, const struct ask_result *r)
+{
+	struct buf text = BUF_EMPTY;
+	int status = status_for(r);
+
+	if (r->outcome != ASK_REFUSED)
+		log_event(LOG_WARN, "upstream_failed_request", LOG_STR("repository", q->repo->key), LOG_INT("status", r->status),
+			  LOG_ERR("why", r->err), LOG_STR("detail", r->text.data), LOG_STR("request", exchange_id(q->ex)), LOG_END);
+	explain(q, r, &text);
+	if (q->target.kind == TARGET_UPLOAD_PACK && status != 401)
+		reply_err_packet(q, &text);
+	else
+		reply_text(q, status, r, &text);
+}
+
+/* --- falling back --- */
+
+bool request_may_fall_back(struct git_request *q)
+{
+	return git_config(q->g)->offline_mode && access_is_granted(q->g, &q->cred, true);
+}
+
+void request_note_fallback(struct git_request *q, const struct refs *refs, const char *why)
+{
+	int64_t contact = refs ? refs_contact_wall_ms(refs) : 0;
+	int64_t age = clock_wall_ms() - contact;
+
+	q->cache = GIT_CACHE_OFFLINE;
+	metric_add(q->g->metrics.fallbacks, 1);
+	log_event(LOG_INFO, "offline_fallback", LOG_STR("repository", q->repo->key),
+		  LOG_STR("operation", git_operation_text(q->op)), LOG_STR("why", why), LOG_STR("request", exchange_id(q->ex)),
+		  LOG_END);
+	if (contact && age > git_config(q->g)->stale_after) {
+		metric_add(q->g->metrics.stale, 1);
+		log_event(LOG_WARN, "stale_serve", LOG_STR("repository", q->repo->key), LOG_INT("age_s", age / 1000),
+			  LOG_STR("request", exchange_id(q->ex)), LOG_END);
+	}
+}
