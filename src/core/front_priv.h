@@ -176,16 +176,21 @@ struct exchange {
 };
 
 /* conn.c */
-void conn_new(struct front *f, struct listener *l, int fd, const char *peer);
+void conn_read(struct conn *c);
+void conn_event(void *conn, unsigned events); /* of the watch */
+void conn_refuse(struct conn *c, enum http_refuse why);
 void conn_call(struct exchange *ex, exchange_fn *fn); /* runs service code, then sends the reply if it gave one */
 void conn_sent(struct conn *c);      /* the answer is out: next request, or the end */
-void conn_lost(struct conn *c);      /* the client is gone: cancels, and ends when no exchange is out */
-void conn_cut(struct conn *c);       /* the same, and the peer sees a reset */
-void conn_close(struct conn *c);     /* no exchange is left: the end */
 void conn_arm(struct conn *c);
 void conn_wait(struct conn *c, int what, int64_t ms); /* sets the deadline; ms 0: none */
 void conn_resume_body(void *ex);     /* mail: the worker has made room */
 void conn_continue(void *ex);        /* mail: the worker wants the body to begin: 100 Continue */
+
+/* conn_life.c */
+void conn_new(struct front *f, struct listener *l, int fd, const char *peer);
+void conn_lost(struct conn *c);      /* the client is gone: cancels, and ends when no exchange is out */
+void conn_cut(struct conn *c);       /* the same, and the peer sees a reset */
+void conn_close(struct conn *c);     /* no exchange is left: the end */
 void conn_sweep(void *front);        /* tick: deadlines */
 void conn_stop_all(struct front *f, bool cut); /* graceful stop: idle ones; all of them when cut */
 
