@@ -81,13 +81,10 @@ static int on_data(void *arg, const char *p, size_t n)
 	return x->inner.on_data ? x->inner.on_data(x->inner.arg, p, n) : 0;
 }
 
-/* "/base/org/repo.git" + suffix. */
-static void make_target(const struct ask *a, const char *path, const char *suffix, struct buf *out)
+/* "/org/repo.git" + suffix; the client puts the upstream's url before it. */
+static void make_target(const char *path, const char *suffix, struct buf *out)
 {
-	if (path[0] == '/')
-		buf_addf(out, "%s%s", path, suffix); /* learned from upstream: base path included */
-	else
-		buf_addf(out, "%s/%s%s", a->repo->up->base_path, path, suffix);
+	buf_addf(out, "%s%s%s", path[0] == '/' ? "" : "/", path, suffix);
 }
 
 /* What the outcome means for the credential and for the caller. */
@@ -131,7 +128,7 @@ static void call_path(const struct ask *a, const char *path, const struct ask_st
 		buf_addf(&authorization, "Authorization: %s", a->cred->value.data);
 		headers[n++] = buf_slice(&authorization);
 	}
-	make_target(a, path, s->suffix, &target);
+	make_target(path, s->suffix, &target);
 	rq = (struct client_request){ .method = s->method, .target = buf_slice(&target), .headers = headers, .header_count = n,
 				      .body = s->body, .body_source = s->body_source,
 				      .body_bytes = s->body_source ? s->body_bytes : (int64_t)s->body.n,
@@ -189,27 +186,30 @@ static int feed_advert(void *arg, const char *p, size_t n)
 
 #define INFO_REFS "/info/refs"
 
-/* The repository path in a Location of the same upstream, as "/base/org/new.git"; NULL when it leads elsewhere. */
+/* The repository path in a Location below the same upstream's url, as "/org/new.git"; NULL when it leads elsewhere. */
 static char *redirected_path(const struct ask *a, struct slice location)
 {
+	const char *base_path = a->repo->up->base_path;
 	struct link_info info;
-	struct slice base, path;
-	size_t query;
+	struct slice origin, path;
 
 	link_info(a->repo->up->link, &info);
-	base = slice_str(info.url);
-	base.n -= strlen(a->repo->up->base_path);
-	while (base.n && base.p[base.n - 1] == '/')
-		base.n--;
+	origin = slice_str(info.url);
+	while (origin.n && origin.p[origin.n - 1] == '/')
+		origin.n--;
+	origin.n -= strlen(base_path);
 	if (location.n && location.p[0] == '/' && !slice_starts(location, "//"))
 		path = location;
-	else if (location.n > base.n && memcmp(location.p, base.p, base.n) == 0 && location.p[base.n] == '/')
-		path = slice_from(location, base.n);
+	else if (location.n > origin.n && memcmp(location.p, origin.p, origin.n) == 0 && location.p[origin.n] == '/')
+		path = slice_from(location, origin.n);
 	else
 		return NULL;
-	query = slice_find(path, '?') >= 0 ? (size_t)slice_find(path, '?') : path.n;
-	path.n = query;
-	if (!slice_ends(path, INFO_REFS) || slice_find(path, '#') >= 0)
+	(void)slice_cut(&path, '?', &location);
+	path = location;
+	if (!slice_starts(path, base_path) || !slice_ends(path, INFO_REFS) || slice_find(path, '#') >= 0)
+		return NULL;
+	path = slice_from(path, strlen(base_path));
+	if (path.n <= strlen(INFO_REFS) || path.p[0] != '/')
 		return NULL;
 	path.n -= strlen(INFO_REFS);
 	return slice_dup(path);
@@ -226,7 +226,7 @@ static void take_advert(const struct ask *a, struct advert_state *s, const char 
 	struct ask_result *ret = s->ret;
 	struct buf learned = BUF_EMPTY;
 
-	make_target(a, path, "", &learned);
+	make_target(path, "", &learned);
 	repo_set_upstream_caps(a->repo, &a->cred->key, &s->advert, buf_slice(&learned));
 	buf_fini(&learned);
 	access_note(a->repo->g, a->cred);

@@ -1,8 +1,8 @@
 /* cover.c -- how fresh the answers to ls-refs are, by prefix.
  *
  * WHAT     When upstream was last asked for everything, and for each of the last prefixes.
- * WHY      refs_ttl lets memory answer for a while; but a question for refs/heads/main alone says nothing about tags. An
- *          answer is fresh only where every part of the question lies within a question that was put lately.
+ * WHY      refs_ttl lets memory answer for a while; but a question for refs/heads/main alone says nothing about tags.
+ *          An answer is fresh only where every part of the question lies within a question that was put lately.
  * RULES    1. Time counts from when the question was put: what changes while it is under way may be missing.
  *          2. Forgetting an old prefix only costs a question.
  * SEE      docs/DESIGN.md, "Git, in depth"; git/refs.h for what is covered for ever */
@@ -91,7 +91,8 @@ static bool prefix_is_fresh(const struct cover *c, struct slice prefix, int64_t 
 	for (i = 0; i < c->count; i++) {
 		struct slice known = { c->items[i].prefix, c->items[i].n };
 
-		if (lsrefs_match((struct slices){ &known, 1 }, prefix) && is_recent(c->items[i].mono_ms, now_mono_ms, ttl_ms))
+		if (lsrefs_match((struct slices){ &known, 1 }, prefix) &&
+		    is_recent(c->items[i].mono_ms, now_mono_ms, ttl_ms))
 			return true;
 	}
 	return false;

@@ -20,7 +20,8 @@ struct cover {
 #define COVER_EMPTY { .whole_mono_ms = INT64_MIN }
 
 void cover_fini(struct cover *c);
-/* Upstream has answered a question for `prefixes` that was put at mono_ms (when it was sent, not when it was answered). */
+/* Upstream has answered a question for `prefixes` that was put at mono_ms (when it was sent, not when it was
+ * answered). */
 void cover_note(struct cover *c, struct slices prefixes, int64_t mono_ms);
 /* Nothing is fresh any more: after a push, a webhook, an operator's word. */
 void cover_forget(struct cover *c);

@@ -47,11 +47,12 @@ static int probe_git(struct git_service *g, const char *protocol, struct advert 
 	return r;
 }
 
-/* An empty repository to ask git about itself. */
+/* A repository to ask git about itself. It needs one ref, as v0 tells its capabilities beside the first: the empty tree will do,
+ * which git knows without having it. */
 static int make_probe_repo(struct git_service *g)
 {
-	static const char *const folders[] = { "probe.git/objects", "probe.git/refs" };
-	char *head = xstrf("%s/probe.git/HEAD", g->dir);
+	static const char *const folders[] = { "probe.git/objects", "probe.git/refs/tags" };
+	char *head = xstrf("%s/probe.git/HEAD", g->dir), *tag = xstrf("%s/probe.git/refs/tags/probe", g->dir);
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ARRAY_LEN(folders); i++) {
@@ -62,7 +63,10 @@ static int make_probe_repo(struct git_service *g)
 	}
 	if (r == 0)
 		r = wholefile_write(head, SLICE_LIT("ref: refs/heads/main\n"), 0600);
+	if (r == 0)
+		r = wholefile_write(tag, SLICE_LIT("4b825dc642cb6eb9a060e54bf8d69288fbee4904\n"), 0600);
 	free(head);
+	free(tag);
 	return r;
 }
 

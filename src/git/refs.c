@@ -6,9 +6,9 @@
  *            text     NUL name NUL target NUL name NUL ...
  *            ids      20 or 32 bytes each          table  hash -> number
  *
- * WHY      Every ls-refs is answered from it, by front threads, without a lock: so it never changes, and a prefix is two
- *          binary searches. Most refs have one id for seen and servable, and many share one with a tag: numbers instead
- *          of ids keep 100,000 refs near 10 MiB and make "did it move" a comparison of integers.
+ * WHY      Every ls-refs is answered from it, by front threads, without a lock: so it never changes, and a prefix is
+ *          two binary searches. Most refs have one id for seen and servable, and many share one with a tag: numbers
+ *          instead of ids keep 100,000 refs near 10 MiB and make "did it move" a comparison of integers.
  * RULES    1. Names are sorted as bytes, which puts HEAD before refs/ and is the order of git's own answers.
  *          2. In the servable view a symbolic ref has its target's value or is not there (invariant 5).
  * SEE      refs_merge.c (changes), refs_answer.c (answers), refs_file.c (disk); docs/DESIGN.md, "Git, in depth" */
@@ -83,7 +83,8 @@ static void fill_entry(struct refs *r, struct refs_entry *e, const struct refs_d
 	e->servable = intern(r, d->servable, REFS_HAS_SERVABLE);
 	e->servable_peeled = intern(r, d->servable_peeled, REFS_HAS_SERVABLE);
 	e->seen_symref = keep_string(r, d->seen_symref);
-	e->servable_symref = slice_eq(d->servable_symref, d->seen_symref) ? e->seen_symref : keep_string(r, d->servable_symref);
+	e->servable_symref =
+		slice_eq(d->servable_symref, d->seen_symref) ? e->seen_symref : keep_string(r, d->servable_symref);
 }
 
 /* Sizes the blocks for the worst case: no id shared. */
@@ -95,7 +96,8 @@ static void make_room(struct refs *r, const struct refs_draft *drafts, size_t co
 		const struct refs_draft *d = &drafts[i];
 
 		text += d->name.n + d->seen_symref.n + d->servable_symref.n + 3;
-		ids += (d->seen != NULL) + (d->seen_peeled != NULL) + (d->servable != NULL) + (d->servable_peeled != NULL);
+		ids += (d->seen != NULL) + (d->seen_peeled != NULL) + (d->servable != NULL) +
+		       (d->servable_peeled != NULL);
 	}
 	ENSURE(text <= UINT32_MAX && ids < UINT32_MAX / 4);
 	for (r->table_size = 16; r->table_size < ids + ids / 2; r->table_size *= 2)
@@ -220,7 +222,9 @@ static bool show_target(const struct refs *r, struct slice target, struct refs_s
 
 	if (!t || !t->servable)
 		return false;
-	*ret = (struct refs_shown){ .id = refs_id(r, t->servable), .peeled = refs_id(r, t->servable_peeled), .symref = target };
+	*ret = (struct refs_shown){ .id = refs_id(r, t->servable),
+				    .peeled = refs_id(r, t->servable_peeled),
+				    .symref = target };
 	return true;
 }
 
@@ -350,10 +354,11 @@ static bool same_id(const struct refs *a, uint32_t in_a, const struct refs *b, u
 	return memcmp(refs_id(a, in_a), refs_id(b, in_b), a->id_bytes) == 0;
 }
 
-static bool same_seen(const struct refs *a, const struct refs_entry *x, const struct refs *b, const struct refs_entry *y)
+static bool same_seen(const struct refs *a, const struct refs_entry *x, const struct refs *b,
+		      const struct refs_entry *y)
 {
-	return slice_eq(refs_name(a, x), refs_name(b, y)) && x->unborn == y->unborn && same_id(a, x->seen, b, y->seen) &&
-	       same_id(a, x->seen_peeled, b, y->seen_peeled) &&
+	return slice_eq(refs_name(a, x), refs_name(b, y)) && x->unborn == y->unborn &&
+	       same_id(a, x->seen, b, y->seen) && same_id(a, x->seen_peeled, b, y->seen_peeled) &&
 	       slice_eq(refs_string(a, x->seen_symref), refs_string(b, y->seen_symref));
 }
 
@@ -384,7 +389,8 @@ bool refs_differs(const struct refs *a, const struct refs *b)
 	for (i = 0; i < a->count; i++) {
 		const struct refs_entry *x = &a->entries[i], *y = &b->entries[i];
 
-		if (!same_id(a, x->servable, b, y->servable) || !same_id(a, x->servable_peeled, b, y->servable_peeled) ||
+		if (!same_id(a, x->servable, b, y->servable) ||
+		    !same_id(a, x->servable_peeled, b, y->servable_peeled) ||
 		    !slice_eq(refs_string(a, x->servable_symref), refs_string(b, y->servable_symref)))
 			return true;
 	}

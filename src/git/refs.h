@@ -45,18 +45,21 @@ struct refs *refs_new(enum oid_format f);
 struct refs *refs_ref(const struct refs *r);
 void refs_unref(struct refs **r); /* *r may be NULL; *r is NULL afterwards */
 
-/* The snapshot after upstream answered a question for `prefixes` (as asked of upstream) at wall_ms. `listing` must come from a question
- * with peel and symrefs (and unborn, where offered), whatever the client itself asked for, and is only read.
+/* The snapshot after upstream answered a question for `prefixes` (as asked of upstream) at wall_ms. `listing` must come
+ * from a question with peel and symrefs (and unborn, where offered), whatever the client itself asked for, and is only
+ * read.
  *  - a listed ref gets its seen value; its servable value stays;
  *  - a ref that is not listed but within the prefixes is gone, servable value and all;
  *  - a new name pushes out old ones that are in its way (foo against foo/bar);
  *  - a symbolic ref and its target agree afterwards, when only one of them was listed;
  *  - the prefixes are covered since wall_ms, and that is the last contact.
  * old may be NULL. Another object format than old's: nothing of old stays. One reference; never NULL. */
-struct refs *refs_merge(const struct refs *old, const struct refs_listing *listing, struct slices prefixes, int64_t wall_ms);
+struct refs *refs_merge(const struct refs *old, const struct refs_listing *listing, struct slices prefixes,
+			int64_t wall_ms);
 
-/* What the local repository holds whole: items as name, oid, peeled, symref. Names that upstream does not list (any more) are
- * passed over. complete: refs that are not named lose their servable value; otherwise they keep it. One reference. */
+/* What the local repository holds whole: items as name, oid, peeled, symref. Names that upstream does not list (any
+ * more) are passed over. complete: refs that are not named lose their servable value; otherwise they keep it. One
+ * reference. */
 struct refs *refs_set_servable(const struct refs *old, const struct lsref *items, size_t count, bool complete);
 /* The same snapshot with upstream's protocol version and capability lines (struct advert: version, caps). */
 struct refs *refs_set_upstream(const struct refs *old, int version, struct slice caps);
@@ -71,7 +74,8 @@ void refs_at(const struct refs *r, size_t i, struct refs_info *ret); /* sorted b
 bool refs_find(const struct refs *r, struct slice name, struct refs_info *ret); /* false: not listed */
 /* Lines that an answer to a whole question has in this view, unborn ones not counted. */
 size_t refs_listed_count(const struct refs *r, enum refs_view v);
-/* Refs under the prefixes whose servable value is not the seen one: a sync has work to do. Symbolic refs are not counted. */
+/* Refs under the prefixes whose servable value is not the seen one: a sync has work to do. Symbolic refs are not
+ * counted. */
 size_t refs_behind_count(const struct refs *r, struct slices prefixes);
 /* Whether seen values (or HEAD's target) differ: upstream moved between the two. */
 bool refs_seen_differs(const struct refs *a, const struct refs *b);
@@ -93,8 +97,9 @@ int64_t refs_covered_since(const struct refs *r, struct slices prefixes);
 /* ---- answers ---- */
 
 /* The answer to ls-refs: packets and the flush, as git upload-pack would say for a repository with these refs.
- * REFS_SERVABLE lists only refs whose servable value is there, symbolic refs with their target's value; HEAD whose target
- * is not listed is left out (or unborn, when upstream's is). The caller checks refs_covers() before. Cost: what is listed. */
+ * REFS_SERVABLE lists only refs whose servable value is there, symbolic refs with their target's value; HEAD whose
+ * target is not listed is left out (or unborn, when upstream's is). The caller checks refs_covers() before. Cost: what
+ * is listed. */
 void refs_answer_v2(const struct refs *r, const struct lsrefs_args *args, enum refs_view v, struct buf *out);
 /* The refs of a v0 or v1 advertisement ("version 1" line included) up to the flush, as git upload-pack says them. caps:
  * from advert_add_v0_caps(); symref=HEAD:... is added here. */
@@ -104,7 +109,8 @@ size_t refs_match_count(const struct refs *r, struct slices prefixes, enum refs_
 
 /* ---- files ---- */
 
-/* The snapshot's file content (docs/formats/refs-snapshot.md), version REFS_FILE_VERSION, for store/wholefile's checked files. */
+/* The snapshot's file content (docs/formats/refs-snapshot.md), version REFS_FILE_VERSION, for store/wholefile's checked
+ * files. */
 #define REFS_FILE_NAME "refs"
 #define REFS_FILE_VERSION 1
 void refs_save(const struct refs *r, struct buf *out);

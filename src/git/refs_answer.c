@@ -14,8 +14,8 @@
 #include "proto/advert.h"
 
 /* Calls visit for each entry under the prefixes, in order. */
-static void each_match(const struct refs *r, struct slices prefixes, void (*visit)(void *arg, const struct refs_entry *e),
-		       void *arg)
+static void each_match(const struct refs *r, struct slices prefixes,
+		       void (*visit)(void *arg, const struct refs_entry *e), void *arg)
 {
 	struct slices least;
 	size_t i, p;

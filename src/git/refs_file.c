@@ -1,8 +1,8 @@
 /* refs_file.c -- a refs snapshot on disk: docs/formats/refs-snapshot.md.
  *
  * WHAT     One line for each fact, one for each ref, and a last line with their number.
- * WHY      A repository outlives a restart only if what upstream said does. Text, as an operator may want to look at it;
- *          whole-file writes and the checksum are store/wholefile's business.
+ * WHY      A repository outlives a restart only if what upstream said does. Text, as an operator may want to look at
+ *          it; whole-file writes and the checksum are store/wholefile's business.
  * RULES    1. The reader believes nothing: names, order, ids, the count; a file that does not hold is refused whole.
  *          2. Freshness is not in it: after a restart nothing is fresh.
  * SEE      git/cover.h for freshness; store/wholefile.h */
@@ -156,8 +156,8 @@ static int parse_ref(struct reading *rd, struct slice s)
 	    (rd->count && slice_cmp(rd->drafts[rd->count - 1].name, d.name) >= 0))
 		return WEIR_E_PARSE;
 	d.unborn = slice_eq_str(field[0], "unborn");
-	if ((!d.unborn && parse_id(rd, field[0], NULL, &d.seen) < 0) || parse_id(rd, field[1], NULL, &d.seen_peeled) < 0 ||
-	    parse_id(rd, field[2], d.seen, &d.servable) < 0 ||
+	if ((!d.unborn && parse_id(rd, field[0], NULL, &d.seen) < 0) ||
+	    parse_id(rd, field[1], NULL, &d.seen_peeled) < 0 || parse_id(rd, field[2], d.seen, &d.servable) < 0 ||
 	    parse_id(rd, field[3], d.seen_peeled, &d.servable_peeled) < 0 ||
 	    parse_target(field[4], (struct slice){ 0 }, &d.seen_symref) < 0 ||
 	    parse_target(field[5], d.seen_symref, &d.servable_symref) < 0)

@@ -72,18 +72,22 @@ struct sample {
 	bool without_refs;
 };
 
-#define FILL                                                                                                           \
-	"t=$(git hash-object -t tree -w /dev/null); c=$(git commit-tree -m one $t); d=$(git commit-tree -m two -p $c $t);" \
-	"git update-ref refs/heads/main $d; git update-ref refs/heads/a $c; git update-ref refs/heads/a-b $c;"             \
-	"git update-ref refs/heads/ab/c $d; git update-ref refs/heads/a.b $c; git update-ref refs/heads/ab.c $c;"          \
-	"git update-ref refs/pull/1/head $d; git update-ref refs/notes/commits $c; git update-ref refs/other $c;"          \
-	"git tag light $c; git tag -a -m x heavy $c; git -c advice.nestedTag=false tag -a -m x heavier heavy; git tag -a -m x treetag $t;"
+#define FILL \
+	"t=$(git hash-object -t tree -w /dev/null); c=$(git commit-tree -m one $t); "\
+	"d=$(git commit-tree -m two -p $c $t);" \
+	"git update-ref refs/heads/main $d; git update-ref refs/heads/a $c; git update-ref refs/heads/a-b $c;" \
+	"git update-ref refs/heads/ab/c $d; git update-ref refs/heads/a.b $c; git update-ref refs/heads/ab.c $c;" \
+	"git update-ref refs/pull/1/head $d; git update-ref refs/notes/commits $c; git update-ref refs/other $c;" \
+	"git config advice.nestedTag false; git tag light $c; git tag -a -m x heavy $c;" \
+	"git tag -a -m x heavier heavy; git tag -a -m x treetag $t;"
 
 static const struct sample samples[] = {
 	{ "usual", FILL "git symbolic-ref HEAD refs/heads/main", false },
-	{ "packed", FILL "git symbolic-ref HEAD refs/heads/main; git pack-refs --all; git update-ref refs/heads/new $c", false },
-	{ "symrefs", FILL "git symbolic-ref HEAD refs/heads/main; git symbolic-ref refs/remotes/origin/HEAD refs/heads/a;"
-			  "git symbolic-ref refs/heads/link refs/tags/heavy",
+	{ "packed", FILL "git symbolic-ref HEAD refs/heads/main; git pack-refs --all; git update-ref refs/heads/new $c",
+	  false },
+	{ "symrefs",
+	  FILL "git symbolic-ref HEAD refs/heads/main; git symbolic-ref refs/remotes/origin/HEAD refs/heads/a;"
+	       "git symbolic-ref refs/heads/link refs/tags/heavy",
 	  false },
 	{ "detached", FILL "git update-ref --no-deref HEAD $c", false },
 	{ "unborn", FILL "git symbolic-ref HEAD refs/heads/nowhere", false },
@@ -106,7 +110,8 @@ static const struct {
 
 static void make_repository(const struct sample *s, enum oid_format f)
 {
-	char *line = xstrf("rm -rf repo; git init -q --bare --object-format=%s repo; cd repo; %s", oid_format_text(f), s->script);
+	char *line = xstrf("rm -rf repo; git init -q --bare --object-format=%s repo; cd repo; %s", oid_format_text(f),
+			   s->script);
 
 	shell(line, NULL);
 	free(line);
@@ -173,7 +178,8 @@ static struct refs *all_servable(const struct refs *r)
 	return made;
 }
 
-static void compare_answers(const char *what, const struct refs *r, enum refs_view v, const char *repo, enum oid_format f)
+static void compare_answers(const char *what, const struct refs *r, enum refs_view v, const char *repo,
+			    enum oid_format f)
 {
 	for (size_t set = 0; set < ARRAY_LEN(prefix_sets); set++) {
 		for (unsigned flags = 0; flags < 8; flags++) {
@@ -189,7 +195,8 @@ static void compare_answers(const char *what, const struct refs *r, enum refs_vi
 			ask_git(repo, f, &args, &gits);
 			refs_answer_v2(r, &args, v, &ours);
 			if (!slice_eq(buf_slice(&ours), buf_slice(&gits)))
-				fail_msg("%s, prefix set %zu, flags %u: got\n%s\ngit says\n%s", what, set, flags, ours.data, gits.data);
+				fail_msg("%s, prefix set %zu, flags %u: got\n%s\ngit says\n%s", what, set, flags,
+					 ours.data, gits.data);
 			buf_fini(&ours);
 			buf_fini(&gits);
 		}
@@ -295,7 +302,8 @@ static void an_older_upstreams_advertisement_makes_the_same_snapshot(void **stat
 		struct refs *v2, *v0;
 		struct advert a;
 
-		if (strcmp(samples[i].name, "symrefs") == 0 || strcmp(samples[i].name, "unborn") == 0 || samples[i].without_refs) {
+		if (strcmp(samples[i].name, "symrefs") == 0 || strcmp(samples[i].name, "unborn") == 0 ||
+		    samples[i].without_refs) {
 			refs_listing_free(l);    /* v0 tells of no symbolic ref but HEAD, and of no unborn one */
 			continue;
 		}

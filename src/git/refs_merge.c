@@ -189,8 +189,8 @@ static bool is_in_the_way(struct refs_draft *listed, size_t count, struct slice 
 	return found;
 }
 
-/* Whether `name` lies under one of the minimal prefixes (none: everything). Only the last one that is not above the name
- * can be a prefix of it, as none is a prefix of another. */
+/* Whether `name` lies under one of the minimal prefixes (none: everything). Only the last one that is not above the
+ * name can be a prefix of it, as none is a prefix of another. */
 static bool is_asked(struct slices least, struct slice name)
 {
 	size_t low = 0, high = least.count;
@@ -273,7 +273,8 @@ static size_t settle_symrefs(struct refs_draft *drafts, size_t count, struct sli
 	return kept;
 }
 
-struct refs *refs_merge(const struct refs *old, const struct refs_listing *listing, struct slices prefixes, int64_t wall_ms)
+struct refs *refs_merge(const struct refs *old, const struct refs_listing *listing, struct slices prefixes,
+			int64_t wall_ms)
 {
 	const struct refs *base = old;
 	struct refs_draft *listed, *drafts;

@@ -1,4 +1,5 @@
-/* refs_test.c -- merging, the two views, what is covered, and the file. refs_git_test.c compares answers with git's own. */
+/* refs_test.c -- merging, the two views, what is covered, and the file. refs_git_test.c compares answers with git's
+ * own. */
 #include "git/refs.h"
 
 #include <setjmp.h>
@@ -92,7 +93,9 @@ static void make_servable(struct refs **r, const char *const *lines, bool comple
 static void say(const struct refs *r, enum refs_view v, const char *const *prefixes, struct buf *out)
 {
 	struct slice store[MOST], wire, line, word;
-	struct lsrefs_args args = { .peel = true, .symrefs = true, .unborn = true, .prefixes = slices_of(prefixes, store) };
+	struct lsrefs_args args = {
+		.peel = true, .symrefs = true, .unborn = true, .prefixes = slices_of(prefixes, store)
+	};
 	struct buf answer = BUF_EMPTY;
 	struct pkt pkt;
 	bool more, first = true;
@@ -160,7 +163,10 @@ static void a_listing_under_prefixes_deletes_only_there(void **state)
 	struct refs *r = NULL;
 
 	(void)state;
-	learn(&r, NULL, LINES("a HEAD >refs/heads/main", "a refs/heads/main", "b refs/heads/old", "c refs/pull/1/head", "d refs/tags/v1"), 5);
+	learn(&r, NULL,
+	      LINES("a HEAD >refs/heads/main", "a refs/heads/main", "b refs/heads/old", "c refs/pull/1/head",
+		    "d refs/tags/v1"),
+	      5);
 	learn(&r, LINES("refs/heads/", "refs/tags/v"), LINES("a refs/heads/main", "e refs/heads/new"), 6);
 	expect(r, REFS_SEEN, NULL, "a HEAD >refs/heads/main, a refs/heads/main, e refs/heads/new, c refs/pull/1/head");
 	/* A server may say more than was asked: taken, and nothing deleted for it. */
@@ -174,7 +180,8 @@ static void new_names_push_out_what_is_in_their_way(void **state)
 	struct refs *r = NULL;
 
 	(void)state;
-	learn(&r, NULL, LINES("a refs/heads/foo", "b refs/heads/foo-bar", "c refs/heads/x/y/z", "d refs/heads/x/yy"), 5);
+	learn(&r, NULL, LINES("a refs/heads/foo", "b refs/heads/foo-bar", "c refs/heads/x/y/z", "d refs/heads/x/yy"),
+	      5);
 	learn(&r, LINES("refs/heads/foo/"), LINES("e refs/heads/foo/bar"), 6);
 	expect(r, REFS_SEEN, NULL, "b refs/heads/foo-bar, e refs/heads/foo/bar, c refs/heads/x/y/z, d refs/heads/x/yy");
 	learn(&r, LINES("refs/heads/x/y"), LINES("f refs/heads/x/y"), 7);
@@ -224,7 +231,8 @@ static void offline_only_what_is_here_is_listed(void **state)
 	struct refs *r = NULL;
 
 	(void)state;
-	learn(&r, NULL, LINES("b HEAD >refs/heads/main", "b refs/heads/main", "c refs/heads/dev", "d refs/tags/v1 ^b"), 5);
+	learn(&r, NULL, LINES("b HEAD >refs/heads/main", "b refs/heads/main", "c refs/heads/dev", "d refs/tags/v1 ^b"),
+	      5);
 	expect(r, REFS_SERVABLE, NULL, "");
 	assert_int_equal(refs_behind_count(r, (struct slices){ 0 }), 3);
 	make_servable(&r, LINES("a refs/heads/main", "d refs/tags/v1 ^b", "e refs/heads/gone"), true);
@@ -299,7 +307,9 @@ static void prefixes_may_overlap_and_come_in_any_order(void **state)
 	struct refs *r = NULL;
 
 	(void)state;
-	learn(&r, NULL, LINES("a HEAD >refs/heads/a", "a refs/heads/a", "b refs/heads/a-b", "c refs/heads/ab", "d refs/tags/a"), 5);
+	learn(&r, NULL,
+	      LINES("a HEAD >refs/heads/a", "a refs/heads/a", "b refs/heads/a-b", "c refs/heads/ab", "d refs/tags/a"),
+	      5);
 	expect(r, REFS_SEEN, LINES("refs/tags/", "refs/heads/a", "HEAD", "refs/heads/ab"),
 	       "a HEAD >refs/heads/a, a refs/heads/a, b refs/heads/a-b, c refs/heads/ab, d refs/tags/a");
 	expect(r, REFS_SEEN, LINES("refs/heads/a-"), "b refs/heads/a-b");
@@ -378,7 +388,8 @@ static void single_refs_can_be_looked_up(void **state)
 	assert_true(oid_eq(info.seen, &b) && oid_eq(info.seen_peeled, &a));
 	assert_null(info.servable);
 	assert_true(refs_find(r, SLICE_LIT("HEAD"), &info));
-	assert_true(slice_eq_str(info.seen_symref, "refs/heads/main") && slice_eq_str(info.servable_symref, "refs/heads/main"));
+	assert_true(slice_eq_str(info.seen_symref, "refs/heads/main") &&
+		    slice_eq_str(info.servable_symref, "refs/heads/main"));
 	assert_true(oid_eq(info.servable, &a));
 	assert_false(refs_find(r, SLICE_LIT("refs/tags/v"), &info));
 	refs_at(r, 1, &info);
@@ -461,7 +472,9 @@ static void a_file_brings_everything_back(void **state)
 
 	(void)state;
 	learn(&r, LINES("HEAD", "refs/"),
-	      LINES("- HEAD >refs/heads/none", "a refs/heads/main", "b refs/remotes/origin/HEAD >refs/heads/main", "c refs/tags/v1 ^d"), 1234);
+	      LINES("- HEAD >refs/heads/none", "a refs/heads/main", "b refs/remotes/origin/HEAD >refs/heads/main",
+		    "c refs/tags/v1 ^d"),
+	      1234);
 	make_servable(&r, LINES("e refs/heads/main", "c refs/tags/v1 ^d", "e HEAD >refs/heads/main"), true);
 	next = refs_set_upstream(r, 2, SLICE_LIT("agent=git/2\nls-refs=unborn\n"));
 	refs_unref(&r);
@@ -510,7 +523,7 @@ static void a_file_that_does_not_hold_is_refused(void **state)
 		"upstream 3\nend 0\n",
 		"covered 0\nend 0\n",
 		"covered 5 \nend 0\n",
-		"ref " AAAA " - - - - - refs/heads/a\nend 1\n",					  /* ids before the format */
+		"ref " AAAA " - - - - - refs/heads/a\nend 1\n", /* ids before the format */
 		"format sha256\nref " AAAA " - - - - - refs/heads/a\nend 1\n",
 		"format sha1\nref " AAAA " - - - - - refs/heads/a\nend 2\n",
 		"format sha1\nref - - - - - - refs/heads/a\nend 1\n",
@@ -536,7 +549,8 @@ static void a_file_that_does_not_hold_is_refused(void **state)
 	refs_unref(&r);
 }
 
-#define HEX(c) #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c
+#define HEX(c) \
+#c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c #c
 
 static void git_gets_its_files(void **state)
 {
@@ -549,9 +563,12 @@ static void git_gets_its_files(void **state)
 	assert_int_equal(refs_head_file(r, &out), 0);
 	assert_string_equal(out.data, "ref: refs/heads/main\n");
 	buf_reset(&out);
-	make_servable(&r, LINES("e refs/heads/main", "b refs/tags/v1 ^c", "e refs/remotes/origin/HEAD >refs/heads/main"), true);
+	make_servable(&r,
+		      LINES("e refs/heads/main", "b refs/tags/v1 ^c", "e refs/remotes/origin/HEAD >refs/heads/main"),
+		      true);
 	refs_packed_refs(r, &out);
-	assert_string_equal(out.data, "# pack-refs with: peeled fully-peeled sorted \n" HEX(e) " refs/heads/main\n" HEX(b) " refs/tags/v1\n^" HEX(c) "\n");
+	assert_string_equal(out.data, "# pack-refs with: peeled fully-peeled sorted \n" HEX(e) " refs/heads/main\n" HEX(
+					      b) " refs/tags/v1\n^" HEX(c) "\n");
 	buf_reset(&out);
 	learn(&r, LINES("HEAD"), LINES("f HEAD"), 6);
 	assert_int_equal(refs_head_file(r, &out), -ENOENT);
@@ -578,7 +595,8 @@ static void a_hundred_thousand_refs_are_fine(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 100000; i++) {
 		unsigned n = i * 7919u % 100000u;    /* not in order */
-		struct lsref ref = { .name = { name, (size_t)snprintf(name, sizeof(name), "refs/heads/branch-%06u", n) } };
+		struct lsref ref = { .name = { name,
+					       (size_t)snprintf(name, sizeof(name), "refs/heads/branch-%06u", n) } };
 
 		memcpy(ref.oid.bytes, &n, sizeof(n));
 		ref.oid.bytes[19] = 1;
