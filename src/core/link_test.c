@@ -277,7 +277,7 @@ static void a_cut_answer_makes_the_probe_look(void **state)
 	wait_told(1, 1);
 }
 
-static void a_cut_answer_alone_does_not_open_it(void **state)
+static void a_good_probe_leaves_it_up(void **state)
 {
 	int before;
 
@@ -399,7 +399,7 @@ int main(void)
 		T(three_server_errors_in_a_row_open_it),
 		T(silence_makes_the_probe_look_and_a_good_probe_leaves_it_up),
 		T(a_cut_answer_makes_the_probe_look),
-		T(a_cut_answer_alone_does_not_open_it),
+		T(a_good_probe_leaves_it_up),
 		T(an_operator_switches_it_off_and_on),
 		T(disabled_from_the_start_is_never_contacted),
 		T(our_own_failures_say_nothing_about_it),
