@@ -8,10 +8,11 @@
  * WHY      Which capabilities may be promised to clients depends on what upstream keeps; and upstreams that know no v2
  *          list their refs here and only here.
  * RULES    1. A ref waits for the line after it, which may be its peeled value (name^{}).
- *          2. No flush, no listing: what was cut must not look whole. A second flush right after the service line's is an
- *             empty repository, as gits before 2.42 say it; a flush and nothing else is refused.
+ *          2. No flush, no listing: what was cut must not look whole. A second flush right after the service line's is
+ *             an empty repository, as gits before 2.42 say it; a flush and nothing else is refused.
  *          3. GitHub sends the service line before v2 too, git's own http-backend does not: both are read.
- * SEE      gitprotocol-http(5), "Smart Server Response"; gitprotocol-pack(5), "Reference Discovery"; gitprotocol-v2(5) */
+ * SEE      gitprotocol-http(5), "Smart Server Response"; gitprotocol-pack(5), "Reference Discovery";
+ *          gitprotocol-v2(5) */
 #include "proto/advert.h"
 
 #include "base/err.h"
@@ -140,7 +141,8 @@ static int first_line(struct advert *a, struct slice line)
 	if (slice_ends(head, " capabilities^{}")) {
 		a->empty = true;
 		a->state = SHALLOWS;
-		return oid_parse((struct slice){ head.p, head.n - strlen(" capabilities^{}") }, &a->format, &a->held.oid);
+		return oid_parse((struct slice){ head.p, head.n - strlen(" capabilities^{}") }, &a->format,
+				 &a->held.oid);
 	}
 	a->state = REFS;
 	return ref_line(a, head);

@@ -31,15 +31,19 @@ struct advert {
 /* v0/v1: fn (or NULL) gets each ref, peeled and symref filled in as far as they were told. v2: it is not called. */
 void advert_init(struct advert *a, lsrefs_fn *fn, void *arg);
 void advert_fini(struct advert *a);
-/* 0; WEIR_E_PARSE (a dumb server's answer included); WEIR_E_TOO_LARGE; WEIR_E_PROTOCOL: an ERR packet; fn's code. Errors stay. */
+/* 0; WEIR_E_PARSE (a dumb server's answer included); WEIR_E_TOO_LARGE; WEIR_E_PROTOCOL: an ERR packet; fn's code.
+ * Errors stay. */
 int advert_feed(struct advert *a, struct slice bytes);
-int advert_finish(struct advert *a); /* 0 when whole, WEIR_E_CUT when not, or the error kept */
+/* 0 when whole; WEIR_E_CUT when not (nothing at all included); WEIR_E_PARSE when not even one packet came; the error
+ * kept. */
+int advert_finish(struct advert *a);
 
 /* Whether a capability is there; *ret_value (may be NULL) is what follows its '=', borrowed from a. */
 bool advert_has(const struct advert *a, const char *capability, struct slice *ret_value);
 /* v2: whether `feature` is among the words of the capability's value, as ("fetch", "filter"). */
 bool advert_has_feature(const struct advert *a, const char *capability, const char *feature);
-/* Makes an advert of what was kept from another: its version and its caps text. 0, WEIR_E_PARSE, WEIR_E_TOO_LARGE. a: fresh from advert_init(). */
+/* Makes an advert of what was kept from another: its version and its caps text. 0, WEIR_E_PARSE, WEIR_E_TOO_LARGE. a:
+ * fresh from advert_init(). */
 int advert_restore(struct advert *a, int version, struct slice caps);
 
 /* Adds "# service=NAME\n" and a flush: goes before v0 and v1 advertisements over HTTP, not before v2 (as git does). */
@@ -52,10 +56,11 @@ void advert_add_v2(struct buf *out, const struct advert *upstream, const struct 
 /* The capability words of a v0/v1 advertisement, separated by spaces, without symref. local: the local upload-pack's
  * advertisement, best of v0 in a repository that has refs; of v2, or NULL: what every upload-pack since git 2.11 keeps,
  * with filter as in v2. upstream: of any version, or NULL. */
-void advert_add_v0_caps(struct buf *out, const struct advert *upstream, const struct advert *local, enum oid_format format,
-			const char *agent);
+void advert_add_v0_caps(struct buf *out, const struct advert *upstream, const struct advert *local,
+			enum oid_format format, const char *agent);
 /* Pieces of a v0/v1 advertisement: "version 1" (version 0: nothing), then each ref (HEAD first, then sorted; caps
- * belong to the first, others have n 0) with its ^{} line, or instead the line of an empty repository; then pkt_add_flush(). */
+ * belong to the first, others have n 0) with its ^{} line, or instead the line of an empty repository; then
+ * pkt_add_flush(). */
 void advert_add_v0_version(struct buf *out, int version);
 void advert_add_v0_ref(struct buf *out, enum oid_format f, const struct lsref *ref, struct slice caps);
 void advert_add_v0_empty(struct buf *out, enum oid_format f, struct slice caps);

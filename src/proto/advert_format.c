@@ -3,14 +3,14 @@
  * WHAT     The v2 capability advertisement, the capabilities of a v0/v1 one, and the lines of the latter.
  * WHY      A request may be answered by the local upload-pack or passed on to upstream, and the client must not notice
  *          which: only what both keep is promised.
- * RULES    1. Never ref-in-want (the answer would depend on where a ref stands later), packfile-uris and bundle-uri (the
- *             client would go past us), session-id.
+ * RULES    1. Never ref-in-want (the answer would depend on where a ref stands later), packfile-uris and bundle-uri
+ *             (the client would go past us), session-id.
  *          2. object-format is always said: without it a client takes SHA-1.
  * SEE      docs/DESIGN.md, "Git, in depth"; gitprotocol-capabilities(5); gitprotocol-v2(5), "Capabilities" */
 #include "proto/advert.h"
 
-/* Features of the v2 fetch command that may be promised, and the v0 capability that shows the same of an upstream without
- * v2 (NULL: none does). */
+/* Features of the v2 fetch command that may be promised, and the v0 capability that shows the same of an upstream
+ * without v2 (NULL: none does). */
 static const struct {
 	const char *name, *in_v0;
 } fetch_features[] = {
@@ -103,13 +103,14 @@ static bool upstream_keeps_v0(const struct advert *up, struct slice word)
 	return true;
 }
 
-void advert_add_v0_caps(struct buf *out, const struct advert *upstream, const struct advert *local, enum oid_format format,
-			const char *agent)
+void advert_add_v0_caps(struct buf *out, const struct advert *upstream, const struct advert *local,
+			enum oid_format format, const char *agent)
 {
-	/* What upload-pack keeps since git 2.11, for when there is no v0 advertisement of the local one to read it off: git
-	 * before 2.42 names none in a repository without refs, and a v2 advertisement speaks of v2. */
-	static const char since_2_11[] = "multi_ack\nthin-pack\nside-band\nside-band-64k\nofs-delta\nshallow\ndeepen-since\n"
-					 "deepen-not\ndeepen-relative\nno-progress\ninclude-tag\nmulti_ack_detailed\nno-done\n";
+	/* What upload-pack keeps since git 2.11, for when there is no v0 advertisement of the local one to read it off:
+	 * git before 2.42 names none in a repository without refs, and a v2 advertisement speaks of v2. */
+	static const char since_2_11[] =
+		"multi_ack\nthin-pack\nside-band\nside-band-64k\nofs-delta\nshallow\ndeepen-since\n"
+		"deepen-not\ndeepen-relative\nno-progress\ninclude-tag\nmulti_ack_detailed\nno-done\n";
 	bool listed = local && local->version >= 0 && local->version < 2 && local->caps.len;
 	struct slice rest = listed ? buf_slice(&local->caps) : slice_str(since_2_11), word;
 
@@ -121,7 +122,8 @@ void advert_add_v0_caps(struct buf *out, const struct advert *upstream, const st
 		buf_add_slice(out, word);
 		buf_add_char(out, ' ');
 	}
-	if (!listed && local && advert_has_feature(local, "fetch", "filter") && upstream_keeps_v0(upstream, slice_str("filter")))
+	if (!listed && local && advert_has_feature(local, "fetch", "filter") &&
+	    upstream_keeps_v0(upstream, slice_str("filter")))
 		buf_add_str(out, "filter ");
 	buf_addf(out, "object-format=%s agent=%s", oid_format_text(format == OID_UNKNOWN ? OID_SHA1 : format), agent);
 }

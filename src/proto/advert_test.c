@@ -82,24 +82,65 @@ static void advertisements_are_read_in_pieces_of_every_size(void **state)
 		enum oid_format format;
 		const char *caps, *refs;
 	} rows[] = {
-		{ { "version 2\n", "agent=git/2.39.5\n", "ls-refs=unborn\n", "fetch=shallow filter\n", "object-format=sha256\n", "." }, 0, 2,
-		  OID_SHA256, "agent=git/2.39.5\nls-refs=unborn\nfetch=shallow filter\nobject-format=sha256\n", "" },
-		{ { "# service=git-upload-pack\n", ".", "version 2\n", "ls-refs\n", "fetch\n", "." }, 0, 2, OID_SHA1, "ls-refs\nfetch\n", "" },
-		{ { "# service=git-upload-pack\n", ".", A40 " HEAD@multi_ack symref=HEAD:refs/heads/main agent=x\n", A40 " refs/heads/main\n",
-		    B40 " refs/tags/v1\n", C40 " refs/tags/v1^{}\n", "." }, 0, 0, OID_SHA1,
+		{ { "version 2\n", "agent=git/2.39.5\n", "ls-refs=unborn\n", "fetch=shallow filter\n",
+		    "object-format=sha256\n", "." },
+		  0,
+		  2,
+		  OID_SHA256,
+		  "agent=git/2.39.5\nls-refs=unborn\nfetch=shallow filter\nobject-format=sha256\n",
+		  "" },
+		{ { "# service=git-upload-pack\n", ".", "version 2\n", "ls-refs\n", "fetch\n", "." },
+		  0,
+		  2,
+		  OID_SHA1,
+		  "ls-refs\nfetch\n",
+		  "" },
+		{ { "# service=git-upload-pack\n", ".", A40 " HEAD@multi_ack symref=HEAD:refs/heads/main agent=x\n",
+		    A40 " refs/heads/main\n", B40 " refs/tags/v1\n", C40 " refs/tags/v1^{}\n", "." },
+		  0,
+		  0,
+		  OID_SHA1,
 		  "multi_ack\nsymref=HEAD:refs/heads/main\nagent=x\n",
-		  A40 " HEAD symref-target:refs/heads/main\n" A40 " refs/heads/main\n" B40 " refs/tags/v1 peeled:" C40 "\n" },
-		{ { "# service=git-upload-pack\n", ".", "version 1\n", A40 " refs/heads/main@ofs-delta", "." }, 0, 1, OID_SHA1, "ofs-delta\n",
+		  A40 " HEAD symref-target:refs/heads/main\n" A40 " refs/heads/main\n" B40 " refs/tags/v1 peeled:" C40
+		      "\n" },
+		{ { "# service=git-upload-pack\n", ".", "version 1\n", A40 " refs/heads/main@ofs-delta", "." },
+		  0,
+		  1,
+		  OID_SHA1,
+		  "ofs-delta\n",
 		  A40 " refs/heads/main\n" },
-		{ { D64 " refs/heads/main@object-format=sha256 x\n", "." }, 0, 0, OID_SHA256, "object-format=sha256\nx\n",
+		{ { D64 " refs/heads/main@object-format=sha256 x\n", "." },
+		  0,
+		  0,
+		  OID_SHA256,
+		  "object-format=sha256\nx\n",
 		  D64 " refs/heads/main\n" },
 		{ { A40 " refs/heads/main\n", "." }, 0, 0, OID_SHA1, "", A40 " refs/heads/main\n" },
-		{ { "# service=git-upload-pack\n", ".", Z40 " capabilities^{}@a b\n", "." }, 0, 0, OID_SHA1, "a\nb\n", "" },
+		{ { "# service=git-upload-pack\n", ".", Z40 " capabilities^{}@a b\n", "." },
+		  0,
+		  0,
+		  OID_SHA1,
+		  "a\nb\n",
+		  "" },
 		{ { "# service=git-upload-pack\n", ".", "." }, 0, 0, OID_SHA1, "", "" },
-		{ { A40 " refs/heads/main@shallow\n", "shallow " B40 "\n", "shallow " C40 "\n", "." }, 0, 0, OID_SHA1, "shallow\n",
+		{ { A40 " refs/heads/main@shallow\n", "shallow " B40 "\n", "shallow " C40 "\n", "." },
+		  0,
+		  0,
+		  OID_SHA1,
+		  "shallow\n",
 		  A40 " refs/heads/main\n" },
-		{ { A40 " refs/heads/a..b@x\n", A40 " refs/heads/ok\n", "." }, 0, 0, OID_SHA1, "x\n", A40 " refs/heads/ok\n" },
-		{ { A40 " HEAD@symref=HEAD:../../etc\n", "." }, 0, 0, OID_SHA1, "symref=HEAD:../../etc\n", A40 " HEAD\n" },
+		{ { A40 " refs/heads/a..b@x\n", A40 " refs/heads/ok\n", "." },
+		  0,
+		  0,
+		  OID_SHA1,
+		  "x\n",
+		  A40 " refs/heads/ok\n" },
+		{ { A40 " HEAD@symref=HEAD:../../etc\n", "." },
+		  0,
+		  0,
+		  OID_SHA1,
+		  "symref=HEAD:../../etc\n",
+		  A40 " HEAD\n" },
 		/* refused */
 		{ { NULL }, WEIR_E_CUT, -1, 0, NULL, NULL },
 		{ { "version 2\n", "fetch\n" }, WEIR_E_CUT, 2, 0, NULL, NULL },
@@ -115,11 +156,26 @@ static void advertisements_are_read_in_pieces_of_every_size(void **state)
 		{ { "version 3\n", "." }, WEIR_E_PARSE, 0, 0, NULL, NULL },
 		{ { "hello\n", "." }, WEIR_E_PARSE, 0, 0, NULL, NULL },
 		{ { A40 " refs/heads/a@x\n", C40 " refs/heads/b^{}\n", "." }, WEIR_E_PARSE, 0, 0, NULL, NULL },
-		{ { A40 " refs/heads/a@x\n", C40 " refs/heads/a^{}\n", C40 " refs/heads/a^{}\n", "." }, WEIR_E_PARSE, 0, 0, NULL, NULL },
+		{ { A40 " refs/heads/a@x\n", C40 " refs/heads/a^{}\n", C40 " refs/heads/a^{}\n", "." },
+		  WEIR_E_PARSE,
+		  0,
+		  0,
+		  NULL,
+		  NULL },
 		{ { A40 " refs/heads/a@x\n", D64 " refs/heads/b\n", "." }, WEIR_E_PARSE, 0, 0, NULL, NULL },
 		{ { A40 " refs/heads/a@x\n", B40 " refs/heads/b@y\n", "." }, WEIR_E_PARSE, 0, 0, NULL, NULL },
-		{ { A40 " refs/heads/a@x\n", "shallow " B40 "\n", B40 " refs/heads/b\n", "." }, WEIR_E_PARSE, 0, 0, NULL, NULL },
-		{ { "# service=git-upload-pack\n", ".", "ERR no such repository\n" }, WEIR_E_PROTOCOL, -1, 0, NULL, NULL },
+		{ { A40 " refs/heads/a@x\n", "shallow " B40 "\n", B40 " refs/heads/b\n", "." },
+		  WEIR_E_PARSE,
+		  0,
+		  0,
+		  NULL,
+		  NULL },
+		{ { "# service=git-upload-pack\n", ".", "ERR no such repository\n" },
+		  WEIR_E_PROTOCOL,
+		  -1,
+		  0,
+		  NULL,
+		  NULL },
 	};
 
 	(void)state;
@@ -177,7 +233,8 @@ static void an_error_text_is_kept_and_escaped(void **state)
 
 static void a_dumb_servers_answer_is_refused(void **state)
 {
-	struct slice dumb = SLICE_LIT(A40 "\trefs/heads/main\n"), page = SLICE_LIT("<!DOCTYPE html><html>"), none = SLICE_LIT("");
+	struct slice dumb = SLICE_LIT(A40 "\trefs/heads/main\n"), page = SLICE_LIT("<!DOCTYPE html><html>"),
+		     none = SLICE_LIT("");
 	struct buf refs = BUF_EMPTY;
 	struct advert a;
 
@@ -197,7 +254,8 @@ static void capabilities_are_found(void **state)
 	struct advert a;
 
 	(void)state;
-	read_lines(&a, LINES("version 2\n", "agent=git/2=x\n", "ls-refs=unborn\n", "fetch=shallow filter\n", "server-option\n", "."));
+	read_lines(&a, LINES("version 2\n", "agent=git/2=x\n", "ls-refs=unborn\n", "fetch=shallow filter\n",
+			     "server-option\n", "."));
 	assert_true(advert_has(&a, "agent", &value));
 	assert_true(slice_eq_str(value, "git/2=x"));
 	assert_true(advert_has(&a, "server-option", &value));
@@ -232,29 +290,40 @@ static void what_was_kept_can_be_restored(void **state)
 
 static void only_what_both_keep_is_promised(void **state)
 {
-	static const char *const local[] = { "version 2\n", "agent=git/2.39.5\n", "ls-refs=unborn\n",
-					     "fetch=shallow wait-for-done filter ref-in-want sideband-all\n", "server-option\n",
-					     "object-format=sha1\n", "object-info\n", "session-id=x\n", ".", NULL };
+	static const char *const local[] = { "version 2\n",
+					     "agent=git/2.39.5\n",
+					     "ls-refs=unborn\n",
+					     "fetch=shallow wait-for-done filter ref-in-want sideband-all\n",
+					     "server-option\n",
+					     "object-format=sha1\n",
+					     "object-info\n",
+					     "session-id=x\n",
+					     ".",
+					     NULL };
 	static const struct {
 		const char *upstream[10], *want[10];
 	} rows[] = {
-		{ { "version 2", "ls-refs=unborn", "fetch=shallow filter ref-in-want packfile-uris", "server-option", "bundle-uri",
-		    "object-format=sha1", "." },
+		{ { "version 2", "ls-refs=unborn", "fetch=shallow filter ref-in-want packfile-uris", "server-option",
+		    "bundle-uri", "object-format=sha1", "." },
 		  { "version 2\n", "agent=weir/1\n", "ls-refs=unborn\n", "fetch=shallow filter\n", "server-option\n",
 		    "object-format=sha1\n", "." } },
 		{ { "version 2", "ls-refs", "fetch", "." },
 		  { "version 2\n", "agent=weir/1\n", "ls-refs\n", "fetch\n", "object-format=sha1\n", "." } },
-		{ { "version 2", "ls-refs=unborn future", "fetch=filter sideband-all wait-for-done shallow", "object-info", "." },
-		  { "version 2\n", "agent=weir/1\n", "ls-refs=unborn\n", "fetch=shallow wait-for-done filter sideband-all\n",
-		    "object-format=sha1\n", "object-info\n", "." } },
+		{ { "version 2", "ls-refs=unborn future", "fetch=filter sideband-all wait-for-done shallow",
+		    "object-info", "." },
+		  { "version 2\n", "agent=weir/1\n", "ls-refs=unborn\n",
+		    "fetch=shallow wait-for-done filter sideband-all\n", "object-format=sha1\n", "object-info\n",
+		    "." } },
 		{ { A40 " HEAD@shallow filter multi_ack\n", "." },
-		  { "version 2\n", "agent=weir/1\n", "ls-refs\n", "fetch=shallow filter\n", "object-format=sha1\n", "." } },
+		  { "version 2\n", "agent=weir/1\n", "ls-refs\n", "fetch=shallow filter\n", "object-format=sha1\n",
+		    "." } },
 		{ { A40 " HEAD@multi_ack\n", "." },
 		  { "version 2\n", "agent=weir/1\n", "ls-refs\n", "fetch\n", "object-format=sha1\n", "." } },
 		/* "" stands for: nothing known of upstream */
 		{ { "" },
-		  { "version 2\n", "agent=weir/1\n", "ls-refs=unborn\n", "fetch=shallow wait-for-done filter sideband-all\n",
-		    "server-option\n", "object-format=sha1\n", "object-info\n", "." } },
+		  { "version 2\n", "agent=weir/1\n", "ls-refs=unborn\n",
+		    "fetch=shallow wait-for-done filter sideband-all\n", "server-option\n", "object-format=sha1\n",
+		    "object-info\n", "." } },
 	};
 	struct advert ours;
 
@@ -285,24 +354,36 @@ static void v0_capabilities_leave_out_what_speaks_of_somebody_else(void **state)
 	struct buf got = BUF_EMPTY;
 
 	(void)state;
-	read_lines(&ours, LINES(A40 " HEAD@multi_ack thin-pack side-band side-band-64k shallow deepen-since no-progress filter no-done "
-				"symref=HEAD:refs/heads/x object-format=sha1 agent=git/2 session-id=s\n", "."));
+	read_lines(
+		&ours,
+		LINES(A40
+		      " HEAD@multi_ack thin-pack side-band side-band-64k shallow deepen-since no-progress filter "
+			"no-done "
+		      "symref=HEAD:refs/heads/x object-format=sha1 agent=git/2 session-id=s\n",
+		      "."));
 	advert_add_v0_caps(&got, NULL, &ours, OID_SHA256, "weir/1");
-	assert_string_equal(got.data, "multi_ack thin-pack side-band side-band-64k shallow deepen-since no-progress filter no-done "
-				      "object-format=sha256 agent=weir/1");
+	assert_string_equal(
+		got.data, "multi_ack thin-pack side-band side-band-64k shallow deepen-since no-progress filter no-done "
+			  "object-format=sha256 agent=weir/1");
 	buf_reset(&got);
 	read_lines(&theirs, LINES("version 2\n", "fetch=filter\n", "."));
 	advert_add_v0_caps(&got, &theirs, &ours, OID_SHA1, "weir/1");
-	assert_string_equal(got.data, "multi_ack thin-pack side-band side-band-64k no-progress filter no-done object-format=sha1 agent=weir/1");
+	assert_string_equal(
+		got.data,
+		"multi_ack thin-pack side-band side-band-64k no-progress filter no-done "
+		"object-format=sha1 agent=weir/1");
 	advert_fini(&theirs);
 	buf_reset(&got);
 	read_lines(&theirs, LINES(B40 " HEAD@side-band-64k shallow\n", "."));
 	advert_add_v0_caps(&got, &theirs, &ours, OID_SHA1, "weir/1");
-	assert_string_equal(got.data, "multi_ack side-band side-band-64k shallow no-progress object-format=sha1 agent=weir/1");
+	assert_string_equal(got.data,
+			    "multi_ack side-band side-band-64k shallow no-progress object-format=sha1 agent=weir/1");
 	buf_reset(&got);
 	advert_add_v0_caps(&got, NULL, NULL, OID_SHA1, "weir/1");
-	assert_string_equal(got.data, "multi_ack thin-pack side-band side-band-64k ofs-delta shallow deepen-since deepen-not deepen-relative "
-				      "no-progress include-tag multi_ack_detailed no-done object-format=sha1 agent=weir/1");
+	assert_string_equal(
+		got.data,
+		"multi_ack thin-pack side-band side-band-64k ofs-delta shallow deepen-since deepen-not deepen-relative "
+		"no-progress include-tag multi_ack_detailed no-done object-format=sha1 agent=weir/1");
 	advert_fini(&theirs);
 	advert_fini(&ours);
 	buf_fini(&got);
@@ -310,7 +391,8 @@ static void v0_capabilities_leave_out_what_speaks_of_somebody_else(void **state)
 
 static void what_is_written_is_read_back(void **state)
 {
-	struct lsref head = { .name = SLICE_LIT("HEAD") }, tag = { .name = SLICE_LIT("refs/tags/v1"), .has_peeled = true };
+	struct lsref head = { .name = SLICE_LIT("HEAD") },
+		     tag = { .name = SLICE_LIT("refs/tags/v1"), .has_peeled = true };
 	struct buf wire = BUF_EMPTY, refs = BUF_EMPTY;
 	struct advert a;
 
@@ -325,7 +407,8 @@ static void what_is_written_is_read_back(void **state)
 	pkt_add_flush(&wire);
 	assert_int_equal(read_in_pieces(&a, &refs, buf_slice(&wire), 4), 0);
 	assert_int_equal(a.version, 1);
-	assert_string_equal(refs.data, A40 " HEAD symref-target:refs/heads/main\n" B40 " refs/tags/v1 peeled:" C40 "\n");
+	assert_string_equal(refs.data,
+			    A40 " HEAD symref-target:refs/heads/main\n" B40 " refs/tags/v1 peeled:" C40 "\n");
 	advert_fini(&a);
 	buf_reset(&wire);
 	buf_reset(&refs);

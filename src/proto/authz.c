@@ -1,7 +1,8 @@
 /* authz.c -- Basic and Bearer credentials: reading and writing the header's value.
  *
  * WHAT     Scheme and value apart, Base64 undone, and the way back.
- * WHY      weir presents its own credential to an upstream, and checks its own tokens; a client's is passed on as it is.
+ * WHY      weir presents its own credential to an upstream, and checks its own tokens; a client's is passed on as it
+ *          is.
  * RULES    1. Nothing of a credential is logged here or put into an error.
  *          2. Controls are refused in both directions: a header's value with a line end in it would be two headers.
  * SEE      RFC 9110 section 11.4; RFC 7617 section 2; RFC 6750 section 2.1 */

@@ -462,7 +462,8 @@ int gitcmd_finish(struct gitcmd *c)
 		return c->error;
 	if (!pkt_reader_is_between(&c->pkts))
 		return c->error = refuse(c, "the request ends within a packet");
-	/* v0/v1: wants and a flush alone are whole (a shallow client's first round); haves need a flush or done behind. */
+	/* v0/v1: wants and a flush alone are whole (a shallow client's first round); haves need a flush or done
+	 * behind. */
 	if (c->state != ENDED && !(c->state == V0_HAVES && c->last_flush))
 		return c->error = refuse(c, c->lines ? "the request is not whole" : "the request is empty");
 	c->ls.prefixes = (struct slices){ c->prefixes.items, c->prefixes.count };

@@ -49,12 +49,12 @@ struct gitcmd {
 	int version; /* 2, or 0 for v0 and v1 */
 	enum gitcmd_kind kind;
 	struct slice command_name;
-	enum oid_format format; /* object-format= as sent, or what the ids show; OID_UNKNOWN: neither (git then means SHA-1) */
+	enum oid_format format; /* as sent, or what the ids show; OID_UNKNOWN: neither (git then means SHA-1) */
 	unsigned flags;         /* enum gitcmd_flag */
 	struct lsrefs_args ls;  /* ls-refs; points into prefixes */
 	struct slice_list prefixes;
 	bool prefixes_dropped;  /* too many: the question is for everything */
-	struct oid_list wants, haves, shallows; /* as sent: order and repetition kept; object-info: wants are its oids */
+	struct oid_list wants, haves, shallows; /* as sent, repetition kept; object-info: wants are its oids */
 	struct slice_list want_refs, deepen_nots;
 	uint64_t deepen;        /* 0: none */
 	uint64_t deepen_since;

@@ -4,7 +4,8 @@
  *          joined at all; whether a pack is whole.
  * WHY      git repeats wants, sends haves in the order of its own walk, and signs each request with a session id. Two
  *          clients that ask for the same must meet.
- * RULES    1. What changes the bytes is in the key: version, object format, every flag, filter, depth, shallows, packfile-uris.
+ * RULES    1. What changes the bytes is in the key: version, object format, every flag, filter, depth, shallows,
+ *             packfile-uris.
  *          2. What names a ref (deepen-not, want-ref, a filter's sparse:oid=<ref>) makes an answer that is right only
  *             now. A filter is taken as harmless only when its form is known.
  * SEE      docs/DESIGN.md, "Git, in depth", fetch; git-rev-list(1), --filter */

@@ -65,9 +65,18 @@ static void the_versions_of_git_protocol_are_found(void **state)
 		const char *header;
 		int version;
 	} rows[] = {
-		{ "", 0 },		{ "version=2", 2 },    { "version=1", 1 },     { "version=0", 0 },
-		{ "version=1:version=2", 2 }, { "version=2:version=1", 2 }, { "a:b=c:version=2:x", 2 }, { "version=22", 0 },
-		{ " version=2", 0 },	{ "version=2 ", 0 },   { "xversion=2", 0 },    { ":::", 0 },
+		{ "", 0 },
+		{ "version=2", 2 },
+		{ "version=1", 1 },
+		{ "version=0", 0 },
+		{ "version=1:version=2", 2 },
+		{ "version=2:version=1", 2 },
+		{ "a:b=c:version=2:x", 2 },
+		{ "version=22", 0 },
+		{ " version=2", 0 },
+		{ "version=2 ", 0 },
+		{ "xversion=2", 0 },
+		{ ":::", 0 },
 	};
 
 	(void)state;
@@ -87,12 +96,21 @@ static void requests_are_told_apart_in_pieces_of_every_size(void **state)
 		{ 0, { "." }, 0, GITCMD_PROBE },
 		{ 1, { "." }, 0, GITCMD_PROBE },
 		{ 2, { "command=ls-refs\n", "." }, 0, GITCMD_LS_REFS },
-		{ 2, { "command=ls-refs", "agent=git/2", "object-format=sha1", "|", "peel\n", "symrefs", "." }, 0, GITCMD_LS_REFS },
-		{ 2, { "agent=x", "command=fetch", "|", "want " A40 "\n", "have " B40, "done\n", "." }, 0, GITCMD_FETCH },
+		{ 2,
+		  { "command=ls-refs", "agent=git/2", "object-format=sha1", "|", "peel\n", "symrefs", "." },
+		  0,
+		  GITCMD_LS_REFS },
+		{ 2,
+		  { "agent=x", "command=fetch", "|", "want " A40 "\n", "have " B40, "done\n", "." },
+		  0,
+		  GITCMD_FETCH },
 		{ 2, { "command=object-info", "|", "size", "oid " A40, "." }, 0, GITCMD_OBJECT_INFO },
 		{ 2, { "command=bundle-uri\n", "." }, 0, GITCMD_OTHER },
 		{ 2, { "command=fetch", "object-format=sha256", "|", "want " D64, "." }, 0, GITCMD_FETCH },
-		{ 0, { "want " A40 " multi_ack_detailed side-band-64k\n", "want " B40 "\n", ".", "done\n" }, 0, GITCMD_FETCH },
+		{ 0,
+		  { "want " A40 " multi_ack_detailed side-band-64k\n", "want " B40 "\n", ".", "done\n" },
+		  0,
+		  GITCMD_FETCH },
 		{ 0, { "want " A40, ".", "have " B40 "\n", "." }, 0, GITCMD_FETCH },
 		{ 0, { "want " A40, ".", "have " B40 "\n", ".", "have " C40, "done" }, 0, GITCMD_FETCH },
 		{ 0, { "want " A40 " shallow\n", "shallow " B40, "deepen 1", "." }, 0, GITCMD_FETCH },
@@ -171,8 +189,9 @@ static void ls_refs_arguments_are_kept(void **state)
 	struct gitcmd c;
 
 	(void)state;
-	read_lines(&c, 2, LINES("command=ls-refs\n", "agent=git/2.39.5-Linux", "server-option=a=b", "session-id=s1", "|", "peel\n",
-				"unborn\n", "ref-prefix HEAD\n", "ref-prefix refs/heads/\n", "newer\n", "."));
+	read_lines(&c, 2,
+		   LINES("command=ls-refs\n", "agent=git/2.39.5-Linux", "server-option=a=b", "session-id=s1", "|",
+			 "peel\n", "unborn\n", "ref-prefix HEAD\n", "ref-prefix refs/heads/\n", "newer\n", "."));
 	assert_true(c.ls.peel);
 	assert_false(c.ls.symrefs);
 	assert_true(c.ls.unborn);
@@ -192,12 +211,15 @@ static void fetch_arguments_are_kept(void **state)
 	struct gitcmd c;
 
 	(void)state;
-	read_lines(&c, 2, LINES("command=fetch", "|", "thin-pack", "no-progress", "include-tag", "ofs-delta", "sideband-all\n",
-				"wait-for-done", "deepen-relative", "shallow " C40, "deepen 3", "deepen-since 1700000000",
-				"deepen-not refs/heads/old\n", "filter blob:none", "packfile-uris https", "want-ref refs/heads/main",
-				"want " B40 "\n", "want " A40 "\n", "want " B40 "\n", "have " C40 "\n", "done\n", "."));
-	assert_int_equal(c.flags, GITCMD_DONE | GITCMD_THIN_PACK | GITCMD_NO_PROGRESS | GITCMD_INCLUDE_TAG | GITCMD_OFS_DELTA |
-					  GITCMD_SIDEBAND_ALL | GITCMD_WAIT_FOR_DONE | GITCMD_DEEPEN_RELATIVE | GITCMD_DEEPEN_SINCE);
+	read_lines(&c, 2,
+		   LINES("command=fetch", "|", "thin-pack", "no-progress", "include-tag", "ofs-delta", "sideband-all\n",
+			 "wait-for-done", "deepen-relative", "shallow " C40, "deepen 3", "deepen-since 1700000000",
+			 "deepen-not refs/heads/old\n", "filter blob:none", "packfile-uris https",
+			 "want-ref refs/heads/main", "want " B40 "\n", "want " A40 "\n", "want " B40 "\n",
+			 "have " C40 "\n", "done\n", "."));
+	assert_int_equal(c.flags, GITCMD_DONE | GITCMD_THIN_PACK | GITCMD_NO_PROGRESS | GITCMD_INCLUDE_TAG |
+					  GITCMD_OFS_DELTA | GITCMD_SIDEBAND_ALL | GITCMD_WAIT_FOR_DONE |
+					  GITCMD_DEEPEN_RELATIVE | GITCMD_DEEPEN_SINCE);
 	assert_int_equal(c.wants.count, 3);
 	assert_int_equal(c.wants.items[0].bytes[0], 0xbb);
 	assert_int_equal(c.haves.count, 1);
@@ -220,12 +242,15 @@ static void v0_capabilities_are_kept(void **state)
 	struct gitcmd c;
 
 	(void)state;
-	read_lines(&c, 0, LINES("want " A40 " multi_ack_detailed no-done side-band-64k thin-pack no-progress include-tag ofs-delta "
-				"deepen-since deepen-not filter object-format=sha1 agent=git/2.39.5 strange\n",
-				"want " B40 "\n", "filter tree:0\n", ".", "have " C40 "\n", "done\n"));
+	read_lines(&c, 0,
+		   LINES("want " A40
+			 " multi_ack_detailed no-done side-band-64k thin-pack no-progress include-tag ofs-delta "
+			 "deepen-since deepen-not filter object-format=sha1 agent=git/2.39.5 strange\n",
+			 "want " B40 "\n", "filter tree:0\n", ".", "have " C40 "\n", "done\n"));
 	assert_int_equal(c.version, 0);
-	assert_int_equal(c.flags, GITCMD_DONE | GITCMD_MULTI_ACK_DETAILED | GITCMD_NO_DONE | GITCMD_SIDE_BAND_64K | GITCMD_THIN_PACK |
-					  GITCMD_NO_PROGRESS | GITCMD_INCLUDE_TAG | GITCMD_OFS_DELTA);
+	assert_int_equal(c.flags, GITCMD_DONE | GITCMD_MULTI_ACK_DETAILED | GITCMD_NO_DONE | GITCMD_SIDE_BAND_64K |
+					  GITCMD_THIN_PACK | GITCMD_NO_PROGRESS | GITCMD_INCLUDE_TAG |
+					  GITCMD_OFS_DELTA);
 	assert_int_equal(c.wants.count, 2);
 	assert_int_equal(c.haves.count, 1);
 	assert_true(slice_eq_str(c.agent, "git/2.39.5"));
@@ -263,41 +288,53 @@ static void expect_keys(bool equal, bool fetch, int version, const char *const *
 
 static void equal_ls_refs_questions_have_one_key(void **state)
 {
-	const char *const *base = LINES("command=ls-refs", "|", "peel", "symrefs", "ref-prefix HEAD", "ref-prefix refs/heads/", ".");
+	const char *const *base =
+		LINES("command=ls-refs", "|", "peel", "symrefs", "ref-prefix HEAD", "ref-prefix refs/heads/", ".");
 
 	(void)state;
 	expect_keys(true, false, 2, base,
-		    LINES("command=ls-refs\n", "agent=x", "session-id=y", "object-format=sha1", "|", "symrefs\n", "ref-prefix refs/heads/a\n",
-			  "ref-prefix refs/heads/\n", "ref-prefix HEAD\n", "ref-prefix HEAD\n", "peel\n", "."));
+		    LINES("command=ls-refs\n", "agent=x", "session-id=y", "object-format=sha1", "|", "symrefs\n",
+			  "ref-prefix refs/heads/a\n", "ref-prefix refs/heads/\n", "ref-prefix HEAD\n",
+			  "ref-prefix HEAD\n", "peel\n", "."));
 	expect_keys(false, false, 2, base, LINES("command=ls-refs", "|", "peel", "symrefs", "ref-prefix HEAD", "."));
 	expect_keys(false, false, 2, base,
-		    LINES("command=ls-refs", "|", "peel", "symrefs", "unborn", "ref-prefix HEAD", "ref-prefix refs/heads/", "."));
-	expect_keys(false, false, 2, base, LINES("command=ls-refs", "|", "peel", "ref-prefix HEAD", "ref-prefix refs/heads/", "."));
-	expect_keys(false, false, 2, LINES("command=ls-refs", "object-format=sha256", "."), LINES("command=ls-refs", "."));
+		    LINES("command=ls-refs", "|", "peel", "symrefs", "unborn", "ref-prefix HEAD",
+			  "ref-prefix refs/heads/", "."));
+	expect_keys(false, false, 2, base,
+		    LINES("command=ls-refs", "|", "peel", "ref-prefix HEAD", "ref-prefix refs/heads/", "."));
+	expect_keys(false, false, 2, LINES("command=ls-refs", "object-format=sha256", "."),
+		    LINES("command=ls-refs", "."));
 	expect_keys(true, false, 2, LINES("command=ls-refs", "|", "unborn", "."), LINES("command=ls-refs", "."));
-	expect_keys(true, false, 2, LINES("command=ls-refs", "|", "ref-prefix ", "ref-prefix x", "."), LINES("command=ls-refs", "."));
+	expect_keys(true, false, 2, LINES("command=ls-refs", "|", "ref-prefix ", "ref-prefix x", "."),
+		    LINES("command=ls-refs", "."));
 }
 
 static void equal_fetches_have_one_key(void **state)
 {
-	const char *const *base = LINES("command=fetch", "|", "thin-pack", "ofs-delta", "want " A40, "want " B40, "have " C40, "done", ".");
+	const char *const *base = LINES("command=fetch", "|", "thin-pack", "ofs-delta", "want " A40, "want " B40,
+					"have " C40, "done", ".");
 
 	(void)state;
 	expect_keys(true, true, 2, base,
-		    LINES("command=fetch\n", "agent=x", "session-id=y", "server-option=z", "object-format=sha1", "|", "want " B40 "\n",
-			  "want " A40, "want " B40, "have " C40, "have " C40 "\n", "ofs-delta", "thin-pack", "done", "."));
-	static const char *const extra[] = { "no-progress",  "include-tag",  "sideband-all",   "wait-for-done",	   "deepen 1",
-					     "shallow " A40, "filter tree:0", "deepen-since 5", "deepen-relative", "have " A40,
-					     "want " C40,    "packfile-uris https", "deepen-not x", "want-ref refs/heads/x", "unknown" };
+		    LINES("command=fetch\n", "agent=x", "session-id=y", "server-option=z", "object-format=sha1", "|",
+			  "want " B40 "\n", "want " A40, "want " B40, "have " C40, "have " C40 "\n", "ofs-delta",
+			  "thin-pack", "done", "."));
+	static const char *const extra[] = {
+		"no-progress",  "include-tag",         "sideband-all",   "wait-for-done",         "deepen 1",
+		"shallow " A40, "filter tree:0",       "deepen-since 5", "deepen-relative",       "have " A40,
+		"want " C40,    "packfile-uris https", "deepen-not x",   "want-ref refs/heads/x", "unknown"
+	};
 	for (size_t i = 0; i < ARRAY_LEN(extra); i++)
 		expect_keys(false, true, 2, base,
-			    LINES("command=fetch", "|", "thin-pack", "ofs-delta", extra[i], "want " A40, "want " B40, "have " C40,
-				  "done", "."));
-	expect_keys(false, true, 2, base, LINES("command=fetch", "|", "thin-pack", "ofs-delta", "want " A40, "want " B40, "have " C40, "."));
+			    LINES("command=fetch", "|", "thin-pack", "ofs-delta", extra[i], "want " A40, "want " B40,
+				  "have " C40, "done", "."));
+	expect_keys(false, true, 2, base,
+		    LINES("command=fetch", "|", "thin-pack", "ofs-delta", "want " A40, "want " B40, "have " C40, "."));
 	/* a have is no want, nor a shallow */
 	expect_keys(false, true, 2, LINES("command=fetch", "|", "want " A40, "have " B40, "."),
 		    LINES("command=fetch", "|", "want " A40, "shallow " B40, "."));
-	expect_keys(false, true, 0, LINES("want " A40 " side-band-64k", ".", "done"), LINES("want " A40 " side-band", ".", "done"));
+	expect_keys(false, true, 0, LINES("want " A40 " side-band-64k", ".", "done"),
+		    LINES("want " A40 " side-band", ".", "done"));
 	expect_keys(true, true, 0, LINES("want " A40 " side-band-64k agent=a", ".", "done"),
 		    LINES("want " A40 " agent=b side-band-64k\n", "want " A40, ".", "done\n"));
 }

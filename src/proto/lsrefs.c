@@ -4,8 +4,8 @@
  *          an upstream's answer in pieces.
  * WHY      An upstream's names end up in packed-refs, in arguments and in other answers: they are checked where they
  *          come in. Names that git itself would refuse are passed over and counted, as git's own client does.
- * RULES    1. symref-target:, peeled: and unborn stand on the ref's own line; anything else in a packet of its own kills
- *             git clients ("invalid ls-refs response").
+ * RULES    1. symref-target:, peeled: and unborn stand on the ref's own line; anything else in a packet of its own
+ *             kills git clients ("invalid ls-refs response").
  *          2. An answer without its flush is no answer: a short list must never look like the whole.
  * SEE      gitprotocol-v2(5), "ls-refs"; git-check-ref-format(1) */
 #include "proto/lsrefs.h"
@@ -128,26 +128,45 @@ void lsrefs_add_request(struct buf *out, const struct lsrefs_args *args, enum oi
 	pkt_add_flush(out);
 }
 
+static char *put(char *at, const char *p, size_t n)
+{
+	memcpy(at, p, n);
+	return at + n;
+}
+
+/* Written in place after one reservation: an answer of 10,000 refs is made of this. */
 void lsrefs_add_ref(struct buf *out, enum oid_format f, const struct lsref *ref, const struct lsrefs_args *args)
 {
-	size_t at = pkt_begin(out);
+	static const char symref[] = " symref-target:", peeled[] = " peeled:";
+	char *start = buf_reserve(out, 4 + 2 * OID_MAX_HEX + ref->name.n + ref->symref.n + sizeof(symref) +
+					       sizeof(peeled) + 2),
+	     *at;
+	size_t begin = out->len;
 
-	if (ref->unborn)
-		buf_add(out, "unborn", 6);
-	else
-		oid_add_hex(out, f, &ref->oid);
-	buf_add_char(out, ' ');
-	buf_add_slice(out, ref->name);
+	if (!start)
+		return;
+	at = put(start, "0000", 4);
+	if (ref->unborn) {
+		at = put(at, "unborn", 6);
+	} else {
+		oid_to_hex(f, &ref->oid, at);
+		at += oid_hex_chars(f);
+	}
+	*at++ = ' ';
+	at = put(at, ref->name.p, ref->name.n);
 	if (args->symrefs && ref->symref.n) {
-		buf_add(out, " symref-target:", 15);
-		buf_add_slice(out, ref->symref);
+		at = put(at, symref, sizeof(symref) - 1);
+		at = put(at, ref->symref.p, ref->symref.n);
 	}
 	if (args->peel && !ref->unborn && ref->has_peeled) {
-		buf_add(out, " peeled:", 8);
-		oid_add_hex(out, f, &ref->peeled);
+		at = put(at, peeled, sizeof(peeled) - 1);
+		oid_to_hex(f, &ref->peeled, at);
+		at += oid_hex_chars(f);
 	}
-	buf_add_char(out, '\n');
-	pkt_end(out, at);
+	*at++ = '\n';
+	*at = '\0';    /* buf_reserve() keeps room for it */
+	out->len += (size_t)(at - start);
+	pkt_end(out, begin);
 }
 
 void lsrefs_parser_init(struct lsrefs_parser *p, enum oid_format format, lsrefs_fn *fn, void *arg)
@@ -202,7 +221,8 @@ static int parse_line(struct lsrefs_parser *p, struct slice line)
 		return WEIR_E_TOO_LARGE;
 	if (ref.symref.n && !lsrefs_name_is_valid(ref.symref))
 		ref.symref = (struct slice){ 0 };
-	if (!lsrefs_name_is_valid(ref.name) || (ref.unborn && !ref.symref.n) || (!ref.unborn && oid_is_null(&ref.oid))) {
+	if (!lsrefs_name_is_valid(ref.name) || (ref.unborn && !ref.symref.n) ||
+	    (!ref.unborn && oid_is_null(&ref.oid))) {
 		p->ignored++;
 		return 0;
 	}

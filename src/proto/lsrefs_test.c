@@ -16,17 +16,41 @@
 
 static void names_are_those_that_git_accepts(void **state)
 {
-	static const char *const good[] = { "HEAD",		 "refs/heads/main", "refs/heads/a/b/c", "refs/x",
-					    "refs/heads/a.b",	 "refs/heads/a@b",  "refs/heads/@",	"refs/heads/-x",
-					    "refs/pull/1/merge", "refs/tags/v1.0",  "refs/heads/\xc3\xa4", "refs/heads/a{b" };
-	static const char *const bad[] = { "",		       "refs",		    "refs/",		 "heads/main",
-					   "head",	       "FETCH_HEAD",	    "/refs/heads/x",	 "refs//heads",
-					   "refs/heads/",      "refs/heads/.x",	    "refs/.x/y",	 "refs/heads/a..b",
-					   "refs/heads/a.",    "refs/heads/x.lock", "refs/x.lock/y",	 "refs/heads/a b",
-					   "refs/heads/a\tb",  "refs/heads/a\x7f",  "refs/heads/a~1",	 "refs/heads/a^{}",
-					   "refs/heads/a:b",   "refs/heads/a?",	    "refs/heads/a*",	 "refs/heads/a[",
-					   "refs/heads/a\\b",  "refs/heads/a@{1}",  "refs/heads/../../x", "--upload-pack=x",
-					   "refs/heads/a\nb",  ".have",		    "capabilities^{}" };
+	static const char *const good[] = { "HEAD",           "refs/heads/main",     "refs/heads/a/b/c",
+					    "refs/x",         "refs/heads/a.b",      "refs/heads/a@b",
+					    "refs/heads/@",   "refs/heads/-x",       "refs/pull/1/merge",
+					    "refs/tags/v1.0", "refs/heads/\xc3\xa4", "refs/heads/a{b" };
+	static const char *const bad[] = { "",
+					   "refs",
+					   "refs/",
+					   "heads/main",
+					   "head",
+					   "FETCH_HEAD",
+					   "/refs/heads/x",
+					   "refs//heads",
+					   "refs/heads/",
+					   "refs/heads/.x",
+					   "refs/.x/y",
+					   "refs/heads/a..b",
+					   "refs/heads/a.",
+					   "refs/heads/x.lock",
+					   "refs/x.lock/y",
+					   "refs/heads/a b",
+					   "refs/heads/a\tb",
+					   "refs/heads/a\x7f",
+					   "refs/heads/a~1",
+					   "refs/heads/a^{}",
+					   "refs/heads/a:b",
+					   "refs/heads/a?",
+					   "refs/heads/a*",
+					   "refs/heads/a[",
+					   "refs/heads/a\\b",
+					   "refs/heads/a@{1}",
+					   "refs/heads/../../x",
+					   "--upload-pack=x",
+					   "refs/heads/a\nb",
+					   ".have",
+					   "capabilities^{}" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(good); i++)
@@ -134,13 +158,24 @@ static void answers_are_read_in_pieces_of_every_size(void **state)
 		size_t ignored;
 	} rows[] = {
 		{ { "." }, 0, "", 0 },
-		{ { A40 " HEAD symref-target:refs/heads/main\n", A40 " refs/heads/main\n", "." }, 0,
-		  A40 " HEAD symref-target:refs/heads/main\n" A40 " refs/heads/main\n", 0 },
+		{ { A40 " HEAD symref-target:refs/heads/main\n", A40 " refs/heads/main\n", "." },
+		  0,
+		  A40 " HEAD symref-target:refs/heads/main\n" A40 " refs/heads/main\n",
+		  0 },
 		{ { A40 " refs/tags/v1 peeled:" B40, "." }, 0, A40 " refs/tags/v1 peeled:" B40 "\n", 0 },
-		{ { A40 " refs/heads/x future:attribute peeled:" B40 "\n", ".", "!" }, 0, A40 " refs/heads/x peeled:" B40 "\n", 0 },
-		{ { "unborn HEAD symref-target:refs/heads/main\n", "." }, 0, "unborn HEAD symref-target:refs/heads/main\n", 0 },
+		{ { A40 " refs/heads/x future:attribute peeled:" B40 "\n", ".", "!" },
+		  0,
+		  A40 " refs/heads/x peeled:" B40 "\n",
+		  0 },
+		{ { "unborn HEAD symref-target:refs/heads/main\n", "." },
+		  0,
+		  "unborn HEAD symref-target:refs/heads/main\n",
+		  0 },
 		{ { "unborn HEAD\n", "." }, 0, "", 1 },
-		{ { A40 " refs/heads/a..b\n", A40 " FETCH_HEAD\n", A40 " refs/heads/ok\n", "." }, 0, A40 " refs/heads/ok\n", 2 },
+		{ { A40 " refs/heads/a..b\n", A40 " FETCH_HEAD\n", A40 " refs/heads/ok\n", "." },
+		  0,
+		  A40 " refs/heads/ok\n",
+		  2 },
 		{ { A40 " HEAD symref-target:../../x\n", "." }, 0, A40 " HEAD\n", 0 },
 		{ { "0000000000000000000000000000000000000000 refs/heads/null\n", "." }, 0, "", 1 },
 		{ { A40 " refs/heads/a\n" }, WEIR_E_CUT, A40 " refs/heads/a\n", 0 },
@@ -180,7 +215,8 @@ static void answers_are_read_in_pieces_of_every_size(void **state)
 
 static void a_cut_anywhere_is_noticed(void **state)
 {
-	static const char *const lines[] = { A40 " HEAD symref-target:refs/heads/main\n", A40 " refs/heads/main\n", ".", NULL };
+	static const char *const lines[] = { A40 " HEAD symref-target:refs/heads/main\n", A40 " refs/heads/main\n", ".",
+					     NULL };
 	struct buf wire = BUF_EMPTY;
 
 	(void)state;
@@ -199,7 +235,8 @@ static void a_cut_anywhere_is_noticed(void **state)
 
 static void the_callback_may_end_it(void **state)
 {
-	static const char *const lines[] = { A40 " refs/heads/a\n", A40 " refs/heads/b\n", A40 " refs/heads/c\n", ".", NULL };
+	static const char *const lines[] = { A40 " refs/heads/a\n", A40 " refs/heads/b\n", A40 " refs/heads/c\n", ".",
+					     NULL };
 	struct heard h = { .text = BUF_EMPTY, .stop_at = 2 };
 	struct buf wire = BUF_EMPTY, err = BUF_EMPTY;
 	size_t ignored;
@@ -221,8 +258,9 @@ static void questions_are_written_as_git_writes_them(void **state)
 
 	(void)state;
 	lsrefs_add_request(&b, &args, OID_SHA256, "weir/1");
-	assert_string_equal(b.data, "0014command=ls-refs\n0010agent=weir/10018object-format=sha2560001"
-				    "0009peel\n000csymrefs\n000bunborn\n001bref-prefix refs/heads/\n0014ref-prefix HEAD\n0000");
+	assert_string_equal(b.data,
+			    "0014command=ls-refs\n0010agent=weir/10018object-format=sha2560001"
+			    "0009peel\n000csymrefs\n000bunborn\n001bref-prefix refs/heads/\n0014ref-prefix HEAD\n0000");
 	buf_reset(&b);
 	lsrefs_add_request(&b, &(struct lsrefs_args){ 0 }, OID_UNKNOWN, NULL);
 	assert_string_equal(b.data, "0014command=ls-refs\n00010000");

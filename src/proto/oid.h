@@ -23,7 +23,8 @@ size_t oid_bytes(enum oid_format f);          /* 20 or 32; 0 for OID_UNKNOWN */
 size_t oid_hex_chars(enum oid_format f);      /* 40 or 64; 0 for OID_UNKNOWN */
 const char *oid_format_text(enum oid_format f); /* "sha1", "sha256", "unknown": as in object-format= */
 int oid_format_parse(struct slice s, enum oid_format *ret); /* "sha1" or "sha256"; else WEIR_E_PARSE */
-/* Exactly one id; upper case is accepted, as git does. *f OID_UNKNOWN becomes what the length says. 0 or WEIR_E_PARSE. */
+/* Exactly one id; upper case is accepted, as git does. *f OID_UNKNOWN becomes what the length says.
+ * 0 or WEIR_E_PARSE. */
 int oid_parse(struct slice hex, enum oid_format *f, struct oid *ret);
 void oid_add_hex(struct buf *out, enum oid_format f, const struct oid *id);
 void oid_to_hex(enum oid_format f, const struct oid *id, char ret[OID_MAX_HEX + 1]);

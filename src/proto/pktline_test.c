@@ -10,7 +10,8 @@
 #include "base/err.h"
 #include "base/obj.h"
 
-/* Reads `in` in pieces of `piece` bytes and writes what came out as "D(abc) F | R", "ERROR" for WEIR_E_PARSE, "..." when cut. */
+/* Reads `in` in pieces of `piece` bytes and writes what came out as "D(abc) F | R", "ERROR" for WEIR_E_PARSE, "..."
+ * when cut. */
 static void describe(struct slice in, size_t piece, struct buf *out)
 {
 	struct pkt_reader r;
@@ -27,7 +28,10 @@ static void describe(struct slice in, size_t piece, struct buf *out)
 			case PKT_FLUSH: buf_add_str(out, "F "); break;
 			case PKT_DELIM: buf_add_str(out, "| "); break;
 			case PKT_RESPONSE_END: buf_add_str(out, "R "); break;
-			case PKT_DATA: buf_addf(out, "D(%.*s) ", (int)pkt_text(&pkt).n, pkt_text(&pkt).p ? pkt_text(&pkt).p : ""); break;
+			case PKT_DATA:
+				buf_addf(out, "D(%.*s) ", (int)pkt_text(&pkt).n,
+					 pkt_text(&pkt).p ? pkt_text(&pkt).p : "");
+				break;
 			}
 		}
 		assert_true(n < 0 || !part.n);

@@ -1,10 +1,11 @@
 /* target.c -- reads the request target of the git listener.
  *
- * WHAT     /github.com/org/repo.git/info/refs?service=git-upload-pack, or the same as http://github.com/org/..., becomes
- *          host, repository, service.
- * WHY      The name made here becomes a folder, a lock, a cache key, an argument and an upstream URL. So it is canonical,
- *          and nothing in it can be read in two ways: whatever decodes to a slash, a backslash, a NUL or a control, and
- *          segments that walk ("." and "..", escaped or not) or look like options, are refused rather than repaired.
+ * WHAT     /github.com/org/repo.git/info/refs?service=git-upload-pack, or the same as http://github.com/org/...,
+ *          becomes host, repository, service.
+ * WHY      The name made here becomes a folder, a lock, a cache key, an argument and an upstream URL. So it is
+ *          canonical, and nothing in it can be read in two ways: whatever decodes to a slash, a backslash, a NUL or a
+ *          control, and segments that walk ("." and "..", escaped or not) or look like options, are refused rather than
+ *          repaired.
  * RULES    1. Escapes of unreserved bytes are decoded, before the checks; all others stay, in upper case. So a decoded
  *             byte is never '%' and nothing is decoded twice.
  *          2. Bytes that need an escape in a URI get one.
@@ -27,7 +28,10 @@ static int refuse(const char **ret_why, int err, const char *why)
 
 static int hex_value(char c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
 }
 
 static bool is_unreserved(int c)
@@ -80,7 +84,8 @@ static int add_segment(struct buf *out, struct slice raw, const char **ret_why)
 	while (raw.n) {
 		taken = add_canonical(out, raw);
 		if (!taken)
-			return refuse(ret_why, WEIR_E_PARSE, "the path has a control, a slash or backslash in disguise, or a broken escape");
+			return refuse(ret_why, WEIR_E_PARSE,
+				      "the path has a control, a slash or backslash in disguise, or a broken escape");
 		raw = slice_from(raw, taken);
 	}
 	made = slice_from(buf_slice(out), start);

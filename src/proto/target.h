@@ -32,15 +32,15 @@ struct target {
 	enum target_service service; /* INFO_REFS only, else NONE */
 	bool absolute;
 	char host[URL_HOSTPORT_ROOM]; /* canonical: see url_normalize_hostport() */
-	/* Repository without host: "org/repo". One trailing ".git" removed; escapes upper case, those of unreserved bytes
-	 * decoded; case kept; no empty, "." or ".." segment, none begins with '-'. OTHER: up to the segment that ends in
-	 * ".git" when there is one, otherwise all of the path. */
+	/* Repository without host: "org/repo". One trailing ".git" removed; escapes upper case, those of unreserved
+	 * bytes decoded; case kept; no empty, "." or ".." segment, none begins with '-'. OTHER: up to the segment that
+	 * ends in ".git" when there is one, otherwise all of the path. */
 	char path[TARGET_PATH_ROOM];
 	/* The same with ".git" as it was sent: what upstream is asked for. */
 	char sent_path[TARGET_PATH_ROOM];
 	char rest[TARGET_PATH_ROOM];  /* OTHER: canonical path below the repository, without leading '/'; else empty */
 	struct slice query;           /* borrowed from the raw target: after '?', p NULL: none */
-	struct slice origin_form;     /* borrowed: path and query; absolute form: what an origin server would have been sent */
+	struct slice origin_form;     /* borrowed: path and query: of absolute form, what an origin would have been sent */
 };
 
 /* 0; WEIR_E_PARSE; WEIR_E_TOO_LARGE; with *ret_why (may be NULL) a static English sentence. *ret is undefined then. */

@@ -27,17 +27,22 @@ static void targets_are_understood(void **state)
 	static const struct {
 		const char *in, *want;
 	} rows[] = {
-		{ "/github.com/org/repo/info/refs?service=git-upload-pack", "refs:upload github.com/org/repo org/repo" },
-		{ "/github.com/org/repo.git/info/refs?service=git-upload-pack", "refs:upload github.com/org/repo org/repo.git" },
+		{ "/github.com/org/repo/info/refs?service=git-upload-pack",
+		  "refs:upload github.com/org/repo org/repo" },
+		{ "/github.com/org/repo.git/info/refs?service=git-upload-pack",
+		  "refs:upload github.com/org/repo org/repo.git" },
 		{ "/GitHub.COM/Org/Repo.git/git-upload-pack", "upload github.com/Org/Repo Org/Repo.git" },
 		{ "/github.com:443/org/repo/git-receive-pack", "receive github.com/org/repo org/repo" },
-		{ "/git.corp:8443/org/repo/info/refs?service=git-receive-pack", "refs:receive git.corp:8443/org/repo org/repo" },
-		{ "/gitlab.com/a/b/c/d.git/info/refs?service=git-upload-pack", "refs:upload gitlab.com/a/b/c/d a/b/c/d.git" },
+		{ "/git.corp:8443/org/repo/info/refs?service=git-receive-pack",
+		  "refs:receive git.corp:8443/org/repo org/repo" },
+		{ "/gitlab.com/a/b/c/d.git/info/refs?service=git-upload-pack",
+		  "refs:upload gitlab.com/a/b/c/d a/b/c/d.git" },
 		{ "/[::1]:3000/r/info/refs?service=x", "refs:other [::1]:3000/r r" },
 		{ "/h/r/info/refs", "refs h/r r" },
 		{ "/h/r/info/refs?", "refs h/r r" },
 		{ "/h/r/info/refs?a=b&service=git-upload%2dpack", "refs:upload h/r r" },
-		{ "http://github.com/org/repo/info/refs?service=git-upload-pack", "abs refs:upload github.com/org/repo org/repo" },
+		{ "http://github.com/org/repo/info/refs?service=git-upload-pack",
+		  "abs refs:upload github.com/org/repo org/repo" },
 		{ "http://GitHub.com:80/org/repo/git-upload-pack", "abs upload github.com/org/repo org/repo" },
 		{ "HTTP://h:8080/r.git/git-upload-pack", "abs upload h:8080/r r.git" },
 		{ "https://h/r/git-upload-pack", "abs upload h/r r" },
@@ -167,7 +172,8 @@ static void evil_targets_are_refused(void **state)
 			fail_msg("accepted %s", rows[i]);
 		assert_non_null(why);
 	}
-	assert_int_equal(target_parse((struct slice){ "/h/a\0b/info/refs", 16 }, &(struct target){ 0 }, NULL), WEIR_E_PARSE);
+	assert_int_equal(target_parse((struct slice){ "/h/a\0b/info/refs", 16 }, &(struct target){ 0 }, NULL),
+			 WEIR_E_PARSE);
 }
 
 static void a_whole_target_is_one_shape_whatever_its_length(void **state)
@@ -230,7 +236,8 @@ static void absolute_form_also_tells_what_an_origin_would_have_seen(void **state
 	struct target t, again;
 
 	(void)state;
-	assert_int_equal(target_parse(SLICE_LIT("http://127.0.0.1:8080/h/r/info/refs?service=git-upload-pack"), &t, NULL), 0);
+	assert_int_equal(
+		target_parse(SLICE_LIT("http://127.0.0.1:8080/h/r/info/refs?service=git-upload-pack"), &t, NULL), 0);
 	assert_string_equal(t.host, "127.0.0.1:8080");
 	assert_true(slice_eq_str(t.origin_form, "/h/r/info/refs?service=git-upload-pack"));
 	assert_true(slice_eq_str(t.query, "service=git-upload-pack"));
@@ -279,7 +286,8 @@ static void names_are_read_as_people_type_them(void **state)
 
 static void a_key_is_its_own_canonical_form(void **state)
 {
-	static const char *const rows[] = { "/H:443/A%7e/b%2Bc.git/info/refs", "/h/\"x\"/%c3%a4/git-upload-pack", "/h/a.git/b/HEAD" };
+	static const char *const rows[] = { "/H:443/A%7e/b%2Bc.git/info/refs", "/h/\"x\"/%c3%a4/git-upload-pack",
+					    "/h/a.git/b/HEAD" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -1,9 +1,9 @@
 /* url.c -- strict reading of http and https URLs, hosts, escapes, queries.
  *
- * WHAT     url_parse() takes a URL apart; url_split_hostport() and url_normalize_hostport() read what stands in Host, in
- *          the path form of a request, and in `match`; the rest is percent-escapes.
- * WHY      A host decides which upstream is asked and with which credential. What a lenient reader would repair (a blank,
- *          a user name, a second colon) another would read as a different host; so it is refused.
+ * WHAT     url_parse() takes a URL apart; url_split_hostport() and url_normalize_hostport() read what stands in Host,
+ *          in the path form of a request, and in `match`; the rest is percent-escapes.
+ * WHY      A host decides which upstream is asked and with which credential. What a lenient reader would repair (a
+ *          blank, a user name, a second colon) another would read as a different host; so it is refused.
  * RULES    1. One spelling for each host: lower case, no default port, no leading zeros in the port.
  *          2. Names keep to letters, digits, '-', '.', '_'; no international ones (they travel as xn--).
  * SEE      RFC 3986 sections 2, 3.2 and 6.2; RFC 9110 section 4.2 */
@@ -229,7 +229,8 @@ int url_decode(struct slice s, struct buf *out)
 		char c = s.p[i];
 
 		if (c == '%') {
-			int high = i + 2 < s.n ? hex_value(s.p[i + 1]) : -1, low = high < 0 ? -1 : hex_value(s.p[i + 2]);
+			int high = i + 2 < s.n ? hex_value(s.p[i + 1]) : -1,
+			    low = high < 0 ? -1 : hex_value(s.p[i + 2]);
 
 			if (low < 0 || !(high | low))
 				return WEIR_E_PARSE;

@@ -94,13 +94,32 @@ static void a_host_has_one_spelling(void **state)
 	static const struct {
 		const char *in, *want;
 	} rows[] = {
-		{ "GitHub.com", "github.com" }, { "h:443", "h" },	{ "h:80", "h" },	  { "h:08443", "h:8443" },
-		{ "h:8443", "h:8443" },		{ "[::1]:443", "[::1]" }, { "[::1]:9", "[::1]:9" }, { "a_b.c-d", "a_b.c-d" },
-		{ "_x", "_x" },			{ "10.0.0.1:3000", "10.0.0.1:3000" },
-		{ "", NULL },			{ ":80", NULL },	{ "h:", NULL },		  { "h:x", NULL },
-		{ "h:99999", NULL },		{ "..", NULL },		{ ".", NULL },		  { "-x", NULL },
-		{ "--upload-pack=x", NULL },	{ "a/b", NULL },	{ "a b", NULL },	  { "a\\b", NULL },
-		{ "a@b", NULL },		{ "a%2eb", NULL },	{ "[::1]:", NULL },	  { "[::1", NULL },
+		{ "GitHub.com", "github.com" },
+		{ "h:443", "h" },
+		{ "h:80", "h" },
+		{ "h:08443", "h:8443" },
+		{ "h:8443", "h:8443" },
+		{ "[::1]:443", "[::1]" },
+		{ "[::1]:9", "[::1]:9" },
+		{ "a_b.c-d", "a_b.c-d" },
+		{ "_x", "_x" },
+		{ "10.0.0.1:3000", "10.0.0.1:3000" },
+		{ "", NULL },
+		{ ":80", NULL },
+		{ "h:", NULL },
+		{ "h:x", NULL },
+		{ "h:99999", NULL },
+		{ "..", NULL },
+		{ ".", NULL },
+		{ "-x", NULL },
+		{ "--upload-pack=x", NULL },
+		{ "a/b", NULL },
+		{ "a b", NULL },
+		{ "a\\b", NULL },
+		{ "a@b", NULL },
+		{ "a%2eb", NULL },
+		{ "[::1]:", NULL },
+		{ "[::1", NULL },
 	};
 	char out[URL_HOSTPORT_ROOM], longest[URL_MAX_HOST + 2];
 
@@ -121,9 +140,17 @@ static void a_host_has_one_spelling(void **state)
 
 static void loopback_is_known(void **state)
 {
-	static const char *const yes[] = { "localhost", "localhost:8080", "127.0.0.1", "127.8.9.1:80", "[::1]", "[::1]:8080" };
-	static const char *const no[] = { "localhost.example.com", "128.0.0.1", "127.0.0.1.example.com", "127.1", "[::2]", "",
-					  "0.0.0.0",		   "evil",	"[::1" };
+	static const char *const yes[] = { "localhost",    "localhost:8080", "127.0.0.1",
+					   "127.8.9.1:80", "[::1]",          "[::1]:8080" };
+	static const char *const no[] = { "localhost.example.com",
+					  "128.0.0.1",
+					  "127.0.0.1.example.com",
+					  "127.1",
+					  "[::2]",
+					  "",
+					  "0.0.0.0",
+					  "evil",
+					  "[::1" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(yes); i++)

@@ -1,6 +1,6 @@
 /* fuzz_advert.c -- upstreams' advertisements. The first byte chooses the size of the pieces.
  *
- * In pieces or whole, the outcome must be the same; what weir makes of an advertisement must be one that it reads itself. */
+ * In pieces or whole, the outcome must be the same; what weir makes of an advertisement must be one that it can read. */
 #include "base/obj.h"
 #include "proto/advert.h"
 

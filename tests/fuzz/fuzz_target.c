@@ -40,7 +40,7 @@ static void check_target(const struct target *t)
 		ensure_safe(t->rest);
 	ENSURE(url_normalize_hostport(slice_str(t->host), host) == 0 && strcmp(host, t->host) == 0);
 	target_repo_key(t, &key);
-	/* A name that ends in .git again ("a.git.git") loses one more when it is read as a name, so it gets one on top. */
+	/* A name that ends in .git again ("a.git.git") loses one more when it is read, so it gets one on top. */
 	buf_addf(&with_suffix, "%s.git", key.data);
 	if (target_parse_repo(buf_slice(&with_suffix), &same, NULL) == 0) {
 		target_repo_key(&same, &again);
