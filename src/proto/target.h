@@ -40,7 +40,7 @@ struct target {
 	char sent_path[TARGET_PATH_ROOM];
 	char rest[TARGET_PATH_ROOM];  /* OTHER: canonical path below the repository, without leading '/'; else empty */
 	struct slice query;           /* borrowed from the raw target: after '?', p NULL: none */
-	struct slice origin_form;     /* borrowed: path and query: of absolute form, what an origin would have been sent */
+	struct slice origin_form;     /* borrowed: path and query, as an origin server would have been sent them */
 };
 
 /* 0; WEIR_E_PARSE; WEIR_E_TOO_LARGE; with *ret_why (may be NULL) a static English sentence. *ret is undefined then. */
