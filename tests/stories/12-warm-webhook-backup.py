@@ -26,8 +26,8 @@ def test_the_warm_list_fills_repositories_that_nobody_asked_for(site):
     weir.wait_filled("org/project")
     tip = repo.commit("main", count=2)
     wait_until(lambda: site.proxy.count(command="fetch") >= 2, what="weir came back for more")
-    wait_until(lambda: tip in {site.git.ls_remote(weir.url("org/project")).refs["refs/heads/main"]}
-               and weir.repo("org/project")["servable_at"] >= weir.repo("org/project")["seen_at"])
+    wait_until(lambda: site.proxy.seen(command="fetch")[-1].done)
+    weir.wait_filled("org/project")
     site.go_offline()
     clone = site.git.clone(weir.url("org/project"), "--mirror")
     assert clone.rev("main") == tip and clone.run("fsck", "--full").ok

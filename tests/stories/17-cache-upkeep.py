@@ -137,6 +137,20 @@ def test_an_upstream_that_ignores_filters_is_no_harm(site):
     assert clone.run("fsck", "--full").ok and clone.rev("HEAD") == repo.rev()
 
 
+def test_servable_at_tells_for_when_the_cache_is_whole(site):
+    """When upstream was last asked and nothing is missing of what it said, that is the time the cache stands for."""
+    site.upstream.ordinary_repo("org/project")
+    weir = site.weir
+    site.git.clone(weir.url("org/project"))
+
+    def whole():
+        item = weir.repo("org/project")
+        return item["servable_at"] and item["servable_at"] >= item["seen_at"]
+    wait_until(whole, 10, "all of sync_refs is here (refs/pull/ is not among them)")
+    site.git.ls_remote(weir.url("org/project"))
+    wait_until(whole, 10, "upstream was asked again and nothing has moved")
+
+
 # Tidiness
 
 @pytest.mark.limit(120)
