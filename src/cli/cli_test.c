@@ -1,0 +1,480 @@
+/* cli_test.c -- whole commands, each in a process of its own: exit status, standard output, standard error.
+ *
+ * The daemon is real but for its one service: `admin` is played here with canned answers (src/admin is not to be known in this
+ * folder), so that commands can be seen against what a daemon might say. */
+#include "cli/cli.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/obj.h"
+#include "base/str.h"
+#include "io/file.h"
+
+#define MOST_OUTPUT (1024 * 1024)
+
+/* --- the service that plays admin --- */
+
+static const struct canned {
+	const char *method, *target; /* of the request; target may end in '*' */
+	const char *body;            /* that the request must contain; NULL: any */
+	int status;
+	const char *answer;
+} canned[] = {
+	{ "GET", "/api/v1/status", NULL, 200,
+	  "{\"version\": \"1.2\", \"uptime_seconds\": 90, \"listeners\": [{\"name\": \"git\", \"address\": \"127.0.0.1:1\"}],"
+	  " \"upstreams\": [{\"name\": \"git.test\", \"service\": \"git\", \"state\": \"down\", \"since\": null, \"last_error\": \"refused\"}],"
+	  " \"health\": {\"status\": \"degraded\", \"cached_repos\": 2, \"cache_stats\": {\"hits\": 7, \"misses\": 1, \"stale_serves\": 0}},"
+	  " \"git\": {\"bytes\": 2048, \"top\": [{\"repo\": \"git.test/a\", \"hits\": 5}], \"disk\": {\"max_bytes\": 4096}}}" },
+	{ "GET", "/api/v1/repos", NULL, 200,
+	  "{\"items\": [{\"host\": \"git.test\", \"path\": \"org/a\", \"state\": \"ready\", \"bytes\": 1536, \"refs\": 3}], \"next\": \"x y\"}" },
+	{ "GET", "/api/v1/repos?after=x%20y", NULL, 200,
+	  "{\"items\": [{\"host\": \"git.test\", \"path\": \"org/b\", \"state\": \"ready\", \"bytes\": 10, \"refs\": 1}], \"next\": null}" },
+	{ "POST", "/api/v1/repos/warm", "git.test/org/a\"", 200, "{}" },
+	{ "POST", "/api/v1/repos/warm", "git.test/org/b\"", 202, "{}" },
+	{ "POST", "/api/v1/repos/verify", "git.test/org/a\"", 200, "{\"ok\": true}" },
+	{ "POST", "/api/v1/repos/verify", "git.test/org/b\"", 200, "{\"ok\": false, \"detail\": \"a pack is torn\"}" },
+	{ "POST", "/api/v1/repos/evict", "git.test/org/a\"", 204, "" },
+	{ "POST", "/api/v1/repos/", NULL, 404, "{\"title\": \"No such repository\", \"status\": 404, \"detail\": \"it is not cached\"}" },
+};
+
+static bool fits(const struct canned *c, struct exchange *ex, struct slice body)
+{
+	struct slice target = exchange_target(ex);
+	bool all_below = slice_ends(slice_str(c->target), "/");
+
+	return slice_eq_str(exchange_method(ex), c->method) &&
+	       (all_below ? slice_starts(target, c->target) : slice_eq_str(target, c->target)) &&
+	       (!c->body || memmem(body.p, body.n, c->body, strlen(c->body)));
+}
+
+static void handle(struct exchange *ex)
+{
+	const struct header_line headers[] = { { "Content-Type", "application/json" } };
+	struct slice body = { "", 0 };
+	const char *wanted = exchange_service_arg(ex);
+
+	if (exchange_body_peek(ex, &body) < 0) {
+		exchange_reply(ex, 400, NULL, 0, NULL);
+		return;
+	}
+	if (wanted && !slice_eq_str(exchange_header(ex, "authorization"), wanted)) {
+		exchange_reply(ex, 401, NULL, 0, NULL);
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(canned); i++) {
+		if (fits(&canned[i], ex, body)) {
+			exchange_reply(ex, canned[i].status, headers, 1, blob_new_copy(canned[i].answer, strlen(canned[i].answer)));
+			return;
+		}
+	}
+	exchange_reply(ex, 404, NULL, 0, NULL);
+}
+
+static int start(const struct core *core, const void *section, void **ret_state, struct buf *err)
+{
+	const struct config_admin *a = section;
+	struct listener_options o = { .name = "admin", .where = &a->listen, .handle = handle,
+				      .arg = (void *)(uintptr_t)(a->token_file ? "Bearer let-me-in" : NULL) };
+
+	*ret_state = NULL;
+	return server_listen(core->server, &o, err);
+}
+
+static void reload(void *state, const void *section)
+{
+	printf("reloaded\n");
+	(void)fflush(stdout);
+}
+
+static void stop(void *state)
+{
+	printf("stopped\n");
+	(void)fflush(stdout);
+}
+
+static const struct service player = { .name = "admin", .section = &config_admin_section, .start = start, .reload = reload, .stop = stop };
+static const struct service *const services[] = { &player, NULL };
+
+/* --- processes --- */
+
+static char folder[64], before[4096];
+static struct buf out = BUF_EMPTY, err = BUF_EMPTY;
+
+static void put(const char *name, const char *text)
+{
+	FILE *f = fopen(name, "we");
+
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void redirect(int fd, const char *name)
+{
+	int file = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (file < 0 || dup2(file, fd) < 0)
+		_exit(99);
+}
+
+static pid_t spawn(const char *const *args, const char *out_name, const char *err_name)
+{
+	char *argv[16] = { (char *)(uintptr_t) "weir" };
+	int argc = 1;
+	pid_t pid;
+
+	while (args[argc - 1]) {
+		argv[argc] = (char *)(uintptr_t)args[argc - 1];
+		argc++;
+	}
+	(void)fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a daemon outlives no failed test */
+		redirect(STDOUT_FILENO, out_name);
+		redirect(STDERR_FILENO, err_name);
+		exit(cli_main(argc, argv, services));
+	}
+	return pid;
+}
+
+static int wait_for(pid_t pid)
+{
+	int status = 0;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (!WIFEXITED(status))
+		fail_msg("ended by signal %d", WTERMSIG(status));
+	return WEXITSTATUS(status);
+}
+
+#define ARGS(...) ((const char *const[]){ __VA_ARGS__ __VA_OPT__(,) NULL })
+
+static int weir(const char *const *args)
+{
+	int status = wait_for(spawn(args, "out", "err"));
+
+	buf_reset(&out);
+	buf_reset(&err);
+	assert_int_equal(file_read_all("out", MOST_OUTPUT, &out), 0);
+	assert_int_equal(file_read_all("err", MOST_OUTPUT, &err), 0);
+	return status;
+}
+
+static void expect_said(const struct buf *where, const char *words)
+{
+	if (!strstr(where->data, words))
+		fail_msg("\"%s\" is not said in:\n%s", words, where->data);
+}
+
+/* The daemon's output once it has these words; fails after ten seconds. */
+static void wait_until_said(const char *name, const char *words)
+{
+	const struct timespec pause = { .tv_nsec = 5000000 };
+
+	for (int i = 0; i < 2000; i++) {
+		buf_reset(&out);
+		if (file_read_all(name, MOST_OUTPUT, &out) == 0 && strstr(out.data, words))
+			return;
+		(void)nanosleep(&pause, NULL);
+	}
+	fail_msg("%s never says \"%s\" but:\n%s", name, words, out.data);
+}
+
+/* Starts a daemon with weir.yaml and gives its address in WEIR_ADMIN. */
+static pid_t daemon_start(void)
+{
+	struct slice rest, line;
+	pid_t pid;
+
+	(void)unlink("daemon.out"); /* an earlier one's words are not this one's */
+	pid = spawn(ARGS("serve"), "daemon.out", "daemon.err");
+	wait_until_said("daemon.out", "ready\n");
+	rest = buf_slice(&out);
+	(void)slice_cut(&rest, '\n', &line);
+	assert_true(slice_starts(line, "listening admin 127.0.0.1:"));
+	line = slice_from(line, strlen("listening admin "));
+	{
+		char *address = slice_dup(line);
+
+		assert_int_equal(setenv("WEIR_ADMIN", address, 1), 0);
+		free(address);
+	}
+	return pid;
+}
+
+static void daemon_stop(pid_t pid, int number)
+{
+	assert_int_equal(kill(pid, number), 0);
+	assert_int_equal(wait_for(pid), 0);
+	wait_until_said("daemon.out", "ready\nstopped\n");
+}
+
+static int ground_make(void **state)
+{
+	(void)snprintf(folder, sizeof(folder), "/tmp/weir-cli-XXXXXX");
+	assert_non_null(getcwd(before, sizeof(before)));
+	assert_non_null(mkdtemp(folder));
+	assert_int_equal(chdir(folder), 0);
+	put("token", "let-me-in\n");
+	put("weir.yaml", "data_dir: data\nadmin: {listen: \"127.0.0.1:0\"}\n");
+	return unsetenv("WEIR_ADMIN");
+}
+
+static int ground_clear(void **state)
+{
+	buf_fini(&out);
+	buf_fini(&err);
+	assert_int_equal(chdir(before), 0);
+	return tree_remove(folder);
+}
+
+/* --- without a daemon --- */
+
+static void test_usage_errors_are_told_with_what_was_meant(void **state)
+{
+	static const struct {
+		const char *args[5], *words;
+	} rows[] = {
+		{ { NULL }, "usage: weir COMMAND" },
+		{ { "stauts" }, "no command stauts; did you mean weir status?" },
+		{ { "frobnicate" }, "no command frobnicate; see weir --help" },
+		{ { "repo" }, "usage: weir repo COMMAND" },
+		{ { "repo", "wram" }, "repo: no command wram" },
+		{ { "serve", "--confg", "x" }, "serve: no option --confg; did you mean --config?" },
+		{ { "serve", "--json" }, "serve: no option --json; see weir serve --help" },
+		{ { "status", "--json=yes" }, "no option --json=yes" },
+		{ { "serve", "-x" }, "serve: no option -x" },
+		{ { "serve", "-c" }, "serve: --config needs a value: --config FILE" },
+		{ { "serve", "extra" }, "serve: \"extra\" is one argument too many; usage: weir serve" },
+		{ { "repo", "evict" }, "repo evict: an argument is missing; usage: weir repo evict URL" },
+		{ { "repo", "warm", "github.com" }, "\"github.com\" names no repository; accepted: a URL as for git clone, or HOST/PATH" },
+		{ { "serve", "--set", "a" }, "--set: \"a\" is not KEY=VALUE" },
+		{ { "status", "--admin", "no address" }, "\"no address\" is no address of an admin listener" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(weir(rows[i].args), 2);
+		expect_said(&err, rows[i].words);
+		assert_string_equal(out.data, "");
+	}
+}
+
+static void test_help_and_version_go_to_standard_output(void **state)
+{
+	static const struct {
+		const char *args[4], *words;
+	} rows[] = {
+		{ { "--help" }, "repo verify [URL]" },    { { "help" }, "usage: weir COMMAND" },
+		{ { "--version" }, "weir " WEIR_VERSION }, { { "serve", "-h" }, "usage: weir serve [OPTION]..." },
+		{ { "repo", "--help" }, "repo evict" },    { { "repo", "--version" }, "weir " WEIR_VERSION },
+		{ { "repo", "warm", "--help" }, "URL..." }, { { "repo", "evict", "-V" }, "weir " WEIR_VERSION },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(weir(rows[i].args), 0);
+		expect_said(&out, rows[i].words);
+		assert_string_equal(err.data, "");
+	}
+}
+
+static void test_options_take_their_values_in_every_usual_form(void **state)
+{
+	static const char *const rows[][4] = {
+		{ "check", "-c", "weir.yaml" }, { "check", "-cweir.yaml" }, { "check", "--config", "weir.yaml" }, { "check", "--config=weir.yaml" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(weir(rows[i]), 0);
+		expect_said(&out, "weir.yaml: no problem found\n");
+		expect_said(&out, "  admin        127.0.0.1:0\n");
+	}
+	assert_int_equal(weir(ARGS("check", "--set=admin.listen=127.0.0.1:7", "--set", "data_dir=x")), 0);
+	expect_said(&out, "127.0.0.1:7\n");
+	assert_int_equal(weir(ARGS("check", "--", "-c")), 2);
+}
+
+static void test_a_broken_configuration_is_2_for_check_and_serve(void **state)
+{
+	put("broken.yaml", "log: {level: loud}\nadmin: {lisen: x}\n");
+	assert_int_equal(weir(ARGS("check", "-c", "broken.yaml")), 2);
+	expect_said(&err, "broken.yaml:1: log.level: ");
+	expect_said(&err, "broken.yaml:2: admin.lisen: no such key (did you mean listen?)");
+	assert_string_equal(out.data, "");
+	assert_int_equal(weir(ARGS("serve", "-c", "broken.yaml")), 2);
+	expect_said(&err, "broken.yaml:1: log.level: ");
+	put("broken.yaml", "log: {level: info}\n");
+	assert_int_equal(weir(ARGS("serve", "-c", "broken.yaml")), 2);
+	expect_said(&err, "broken.yaml names no service to run");
+	assert_int_equal(weir(ARGS("status", "-c", "broken.yaml")), 2);
+	expect_said(&err, "has no section `admin`");
+}
+
+static void test_without_a_daemon_commands_exit_with_3(void **state)
+{
+	static const char *const rows[][4] = { { "status" }, { "repo", "ls" }, { "repo", "warm", "git.test/a" }, { "repo", "verify" },
+					       { "repo", "evict", "git.test/a" } };
+
+	assert_int_equal(setenv("WEIR_ADMIN", "127.0.0.1:1", 1), 0);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(weir(rows[i]), 3);
+		expect_said(&err, "no daemon answers at 127.0.0.1:1");
+		expect_said(&err, "weir serve");
+		assert_string_equal(out.data, "");
+	}
+	assert_int_equal(unsetenv("WEIR_ADMIN"), 0);
+}
+
+/* --- with one --- */
+
+static void test_a_daemon_starts_reloads_and_stops(void **state)
+{
+	pid_t pid = daemon_start();
+
+	put("weir.yaml", "data_dir: elsewhere\nlog: {level: warn}\nadmin: {listen: \"127.0.0.1:0\"}\n");
+	assert_int_equal(kill(pid, SIGHUP), 0);
+	wait_until_said("daemon.out", "ready\nreloaded\n");
+	wait_until_said("daemon.err", "config_needs_restart key=data_dir");
+	wait_until_said("daemon.err", "config_reloaded file=weir.yaml log_level=warn");
+	put("weir.yaml", "data_dir: data\nlog: {level: loud}\nadmin: {listen: \"127.0.0.1:0\"}\n");
+	assert_int_equal(kill(pid, SIGHUP), 0);
+	wait_until_said("daemon.err", "error config_rejected problem=\"weir.yaml:2: log.level: ");
+	put("weir.yaml", "data_dir: data\nadmin: {listen: \"127.0.0.1:0\"}\n");
+	assert_int_equal(kill(pid, SIGTERM), 0);
+	assert_int_equal(wait_for(pid), 0);
+	wait_until_said("daemon.out", "ready\nreloaded\nstopped\n");
+	daemon_stop(daemon_start(), SIGINT);
+	assert_int_equal(unsetenv("WEIR_ADMIN"), 0);
+}
+
+static void test_one_folder_has_one_daemon(void **state)
+{
+	pid_t pid = daemon_start();
+	char number[24];
+
+	assert_int_equal(weir(ARGS("serve")), 2);
+	(void)snprintf(number, sizeof(number), "%d", (int)pid);
+	expect_said(&err, number);
+	assert_string_equal(out.data, "");
+	daemon_stop(pid, SIGTERM);
+	assert_int_equal(unsetenv("WEIR_ADMIN"), 0);
+}
+
+static void test_an_address_in_use_is_said_and_is_1(void **state)
+{
+	pid_t pid = daemon_start();
+	char *set = xstrf("admin.listen=%s", getenv("WEIR_ADMIN"));
+
+	assert_int_equal(weir(ARGS("serve", "--set", set, "--set", "data_dir=other")), 1);
+	expect_said(&err, getenv("WEIR_ADMIN"));
+	assert_string_equal(out.data, "");
+	free(set);
+	daemon_stop(pid, SIGTERM);
+	assert_int_equal(unsetenv("WEIR_ADMIN"), 0);
+}
+
+static void test_commands_show_what_the_daemon_says(void **state)
+{
+	pid_t pid = daemon_start();
+
+	assert_int_equal(weir(ARGS("status")), 0);
+	expect_said(&out, "weir 1.2, up 90s, degraded\n");
+	expect_said(&out, "  answers       7 from the cache, 1 from upstream, 0 stale\n");
+	expect_said(&out, "  git.test  git      down   -      refused\n");
+	expect_said(&out, "  bytes           2.0 KiB\n");
+	expect_said(&out, "  disk max bytes  4.0 KiB\n");
+	expect_said(&out, "    git.test/a  5\n");
+	assert_int_equal(weir(ARGS("status", "--json")), 0);
+	expect_said(&out, "\"uptime_seconds\": 90");
+
+	assert_int_equal(weir(ARGS("repo", "ls")), 0);
+	expect_said(&out, "git.test/org/a  ready  1.5 KiB  3     -     -\n");
+	expect_said(&out, "git.test/org/b");
+	assert_int_equal(weir(ARGS("repo", "ls", "--json")), 0);
+	assert_int_equal(out.data[0], '[');
+	expect_said(&out, "org/b");
+	daemon_stop(pid, SIGTERM);
+	assert_int_equal(unsetenv("WEIR_ADMIN"), 0);
+}
+
+static void test_commands_steer_and_tell_which_failed(void **state)
+{
+	pid_t pid = daemon_start();
+
+	assert_int_equal(weir(ARGS("repo", "warm", "https://git.test/org/a.git", "git.test/org/b")), 0);
+	expect_said(&out, "git.test/org/a: ready, 1.5 KiB, 3 refs, ");
+	expect_said(&out, "git.test/org/b: ready, 10 B, 1 refs, ");
+	assert_int_equal(weir(ARGS("repo", "warm", "git.test/org/none", "git.test/org/a")), 1);
+	expect_said(&err, "weir: git.test/org/none: it is not cached\n");
+	expect_said(&out, "git.test/org/a: ready");
+
+	assert_int_equal(weir(ARGS("repo", "verify", "git.test/org/a")), 0);
+	expect_said(&out, "git.test/org/a: no damage found\n");
+	assert_int_equal(weir(ARGS("repo", "verify")), 1);
+	expect_said(&err, "git.test/org/b: damaged: a pack is torn");
+
+	assert_int_equal(weir(ARGS("repo", "evict", "git.test/org/a")), 0);
+	expect_said(&out, "git.test/org/a: evicted\n");
+	assert_int_equal(weir(ARGS("repo", "evict", "git.test/org/none")), 1);
+	daemon_stop(pid, SIGTERM);
+	assert_int_equal(unsetenv("WEIR_ADMIN"), 0);
+}
+
+static void test_the_token_goes_only_where_it_belongs(void **state)
+{
+	pid_t pid;
+	char *address, *set;
+
+	put("weir.yaml", "data_dir: data\nadmin: {listen: \"127.0.0.1:0\", token_file: token}\n");
+	pid = daemon_start();
+	address = xstrdup(getenv("WEIR_ADMIN"));
+	/* An address by itself: the configuration lying about is not asked for a token. */
+	assert_int_equal(weir(ARGS("status")), 1);
+	expect_said(&err, "asks for a token, and none was given");
+	assert_int_equal(weir(ARGS("status", "-c", "weir.yaml")), 0);
+	assert_int_equal(setenv("WEIR_ADMIN_TOKEN_FILE", "token", 1), 0);
+	assert_int_equal(weir(ARGS("status")), 0);
+	put("guessed", "guess\n");
+	assert_int_equal(setenv("WEIR_ADMIN_TOKEN_FILE", "guessed", 1), 0);
+	assert_int_equal(weir(ARGS("status")), 1);
+	expect_said(&err, "does not know this one");
+	assert_null(strstr(err.data, "guess"));
+	assert_int_equal(setenv("WEIR_ADMIN_TOKEN_FILE", "nowhere", 1), 0);
+	assert_int_equal(weir(ARGS("status")), 2);
+	assert_int_equal(unsetenv("WEIR_ADMIN_TOKEN_FILE"), 0);
+	assert_int_equal(unsetenv("WEIR_ADMIN"), 0);
+	/* From the configuration alone, as on the machine itself. */
+	set = xstrf("admin.listen=%s", address);
+	assert_int_equal(weir(ARGS("status", "--set", set)), 0);
+	free(set);
+	free(address);
+	daemon_stop(pid, SIGTERM);
+	put("weir.yaml", "data_dir: data\nadmin: {listen: \"127.0.0.1:0\"}\n");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_usage_errors_are_told_with_what_was_meant),
+		cmocka_unit_test(test_help_and_version_go_to_standard_output),
+		cmocka_unit_test(test_options_take_their_values_in_every_usual_form),
+		cmocka_unit_test(test_a_broken_configuration_is_2_for_check_and_serve),
+		cmocka_unit_test(test_without_a_daemon_commands_exit_with_3),
+		cmocka_unit_test(test_a_daemon_starts_reloads_and_stops),
+		cmocka_unit_test(test_one_folder_has_one_daemon),
+		cmocka_unit_test(test_an_address_in_use_is_said_and_is_1),
+		cmocka_unit_test(test_commands_show_what_the_daemon_says),
+		cmocka_unit_test(test_commands_steer_and_tell_which_failed),
+		cmocka_unit_test(test_the_token_goes_only_where_it_belongs),
+	};
+
+	return cmocka_run_group_tests(tests, ground_make, ground_clear);
+}
