@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -23,6 +24,7 @@
 #define KIT __attribute__((unused)) static
 
 static int kit_port;
+static SSL *kit_tls; /* when set, what is said and heard goes through it */
 
 KIT const struct server_limits usual = {
 	.connections = 100, .header_bytes = 4096, .request_body = 4 * 1024 * 1024, .header_timeout_ms = 20000,
@@ -42,10 +44,29 @@ KIT int dial(void)
 	return fd;
 }
 
+KIT ssize_t kit_recv(int fd, void *into, size_t room)
+{
+	int n;
+
+	if (!kit_tls)
+		return recv(fd, into, room, 0);
+	errno = 0;
+	n = SSL_read(kit_tls, into, (int)room);
+	if (n > 0 || SSL_get_error(kit_tls, n) == SSL_ERROR_ZERO_RETURN)
+		return n > 0 ? n : 0;
+	errno = errno ? errno : EPROTO; /* an end without a farewell */
+	return -1;
+}
+
+KIT ssize_t kit_send(int fd, const void *p, size_t n)
+{
+	return kit_tls ? SSL_write(kit_tls, p, (int)n) : send(fd, p, n, MSG_NOSIGNAL);
+}
+
 KIT void say_n(int fd, const void *p, size_t n)
 {
 	while (n) {
-		ssize_t w = send(fd, p, n, MSG_NOSIGNAL);
+		ssize_t w = kit_send(fd, p, n);
 
 		assert_true(w > 0);
 		p = (const char *)p + w;
@@ -68,7 +89,7 @@ struct answer {
 /* One byte; 0 at the end; -errno. */
 KIT int hear_byte(int fd, char *c)
 {
-	ssize_t n = recv(fd, c, 1, 0);
+	ssize_t n = kit_recv(fd, c, 1);
 
 	return n < 0 ? -errno : (int)n;
 }
@@ -90,7 +111,7 @@ KIT void hear_bytes(int fd, struct answer *a, uint64_t n)
 	char piece[65536];
 
 	while (n && !a->cut) {
-		ssize_t r = recv(fd, piece, n < sizeof(piece) ? (size_t)n : sizeof(piece), 0);
+		ssize_t r = kit_recv(fd, piece, n < sizeof(piece) ? (size_t)n : sizeof(piece));
 
 		if (r <= 0) {
 			a->cut = true;

@@ -132,18 +132,22 @@ static ssize_t result(struct tls *t, int ok, size_t done, unsigned *ret_wait)
 ssize_t tls_read(struct tls *t, void *into, size_t room, unsigned *ret_wait)
 {
 	size_t done = 0;
+	int ok;
 
 	ERR_clear_error();
-	return result(t, SSL_read_ex(t->ssl, into, room, &done), done, ret_wait);
+	ok = SSL_read_ex(t->ssl, into, room, &done);
+	return result(t, ok, done, ret_wait);
 }
 
 ssize_t tls_write(struct tls *t, const void *p, size_t n, unsigned *ret_wait)
 {
 	size_t done = 0;
+	int ok;
 
 	ENSURE(n > 0);
 	ERR_clear_error();
-	return result(t, SSL_write_ex(t->ssl, p, n, &done), done, ret_wait);
+	ok = SSL_write_ex(t->ssl, p, n, &done);
+	return result(t, ok, done, ret_wait);
 }
 
 bool tls_is_ready(const struct tls *t)

@@ -1,0 +1,215 @@
+/* front_test_site.h -- for tests of the front: a server with a toy service behind it.
+ *
+ *	/count   a worker reads the body and counts it        /hold    a worker waits until the client leaves
+ *	/echo    the front echoes a small body, or /count     /slow    a worker answers after site.go
+ *	/park    parked until the client leaves               /never   a worker answers 401 and does not read the body
+ *	/spool   site.spool, which the test appends to        /big     8 MB from memory
+ *	/there-and-back  front, worker, front                 else     the target, as text */
+#ifndef WEIR_CORE_FRONT_TEST_SITE_H
+#define WEIR_CORE_FRONT_TEST_SITE_H
+
+#include <poll.h>
+#include <semaphore.h>
+
+#include "base/err.h"
+#include "base/obj.h"
+#include "core/front_test_kit.h"
+#include "io/loop.h"
+
+static struct {
+	struct server *server;
+	struct pool *pool;
+	struct lane *lane;
+	char dir[32];
+	_Atomic int gone, cancelled, done_whole, done_cut;
+	sem_t entered, go; /* /hold and the spools: the handler has come there, and may go on */
+	struct spool *_Atomic spool;
+} site;
+
+/* --- the toy service --- */
+
+KIT void on_done(void *arg, int status, uint64_t bytes, bool whole)
+{
+	atomic_fetch_add(whole ? &site.done_whole : &site.done_cut, 1);
+}
+
+KIT void count_body(struct exchange *ex)
+{
+	char piece[10000];
+	uint64_t total = 0, sum = 0;
+	ssize_t n;
+
+	while ((n = exchange_body_read(ex, piece, sizeof(piece))) > 0) {
+		total += (uint64_t)n;
+		for (ssize_t i = 0; i < n; i++)
+			sum += (unsigned char)piece[i];
+	}
+	if (n < 0)
+		exchange_reply_body_error(ex, (int)n);
+	else
+		exchange_reply_text(ex, 200, "%llu bytes, sum %llu", (unsigned long long)total, (unsigned long long)sum);
+}
+
+KIT void hold(struct exchange *ex)
+{
+	struct cancel *c = exchange_cancel(ex);
+	struct pollfd p = { cancel_fd(c), POLLIN, 0 };
+
+	sem_post(&site.entered);
+	if (poll(&p, 1, LIMIT_MS) == 1 && cancel_fired(c) && exchange_gone(ex))
+		atomic_fetch_add(&site.cancelled, 1);
+	exchange_reply_text(ex, 200, "nobody reads this");
+}
+
+KIT void slow(struct exchange *ex)
+{
+	sem_post(&site.entered);
+	sem_wait(&site.go);
+	exchange_reply_text(ex, 200, "slow");
+}
+
+KIT void never_reads(struct exchange *ex)
+{
+	exchange_reply_text(ex, 401, "no");
+}
+
+KIT void send_spool(struct exchange *ex)
+{
+	struct spool *s;
+	bool known = slice_eq_str(exchange_target(ex), "/spool-known");
+
+	ENSURE(spool_new(site.dir, 0, &s) == 0);
+	site.spool = spool_ref(s);
+	exchange_reply_spool(ex, 200, NULL, 0, s, known ? 10 : -1);
+	sem_post(&site.entered);
+}
+
+KIT void on_front_again(struct exchange *ex)
+{
+	ENSURE(loop_is_front());
+	exchange_reply_text(ex, 200, "front, worker, front");
+}
+
+KIT void pass_back(struct exchange *ex)
+{
+	ENSURE(pool_is_worker());
+	exchange_resume_front(ex, on_front_again);
+}
+
+KIT void on_gone(void *arg)
+{
+	atomic_fetch_add(&site.gone, 1);
+	exchange_reply_dropped(arg);
+}
+
+KIT void park(struct exchange *ex)
+{
+	ENSURE(exchange_set_gone_hook(ex, on_gone, ex));
+	sem_post(&site.entered);
+}
+
+KIT void echo_peek(struct exchange *ex)
+{
+	struct slice body;
+	int r = exchange_body_peek(ex, &body);
+
+	if (r == -EAGAIN)
+		exchange_to_worker(ex, site.lane, count_body);
+	else if (r < 0)
+		exchange_reply_body_error(ex, r);
+	else
+		exchange_reply(ex, 200, NULL, 0, blob_new_copy(body.p, body.n));
+}
+
+KIT void big(struct exchange *ex)
+{
+	struct buf b = BUF_EMPTY;
+
+	memset(buf_reserve(&b, 8000000), 'x', 8000000);
+	b.len = 8000000;
+	exchange_reply(ex, 200, NULL, 0, blob_new_take(&b));
+}
+
+KIT void handle(struct exchange *ex)
+{
+	struct slice t = exchange_target(ex);
+
+	exchange_set_done_hook(ex, on_done, NULL);
+	if (slice_eq_str(exchange_method(ex), "CONNECT"))
+		exchange_reply_text(ex, 405, "git config --global url.<base>.insteadOf");
+	else if (slice_eq_str(t, "/count"))
+		exchange_to_worker(ex, site.lane, count_body);
+	else if (slice_eq_str(t, "/hold"))
+		exchange_to_worker(ex, site.lane, hold);
+	else if (slice_eq_str(t, "/slow"))
+		exchange_to_worker(ex, site.lane, slow);
+	else if (slice_eq_str(t, "/never"))
+		exchange_to_worker(ex, site.lane, never_reads);
+	else if (slice_starts(t, "/spool"))
+		exchange_to_worker(ex, site.lane, send_spool);
+	else if (slice_eq_str(t, "/there-and-back"))
+		exchange_to_worker(ex, site.lane, pass_back);
+	else if (slice_eq_str(t, "/park"))
+		park(ex);
+	else if (slice_eq_str(t, "/echo"))
+		echo_peek(ex);
+	else if (slice_eq_str(t, "/big"))
+		big(ex);
+	else if (slice_eq_str(t, "/nothing"))
+		exchange_reply(ex, 204, NULL, 0, NULL);
+	else
+		exchange_reply_text(ex, 200, "%.*s", (int)t.n, t.p);
+}
+
+/* --- the stage --- */
+
+KIT void start_with(const struct server_limits *limits, struct listen_settings where, bool absolute_form)
+{
+	struct listener_options o = {
+		.name = "toy", .where = &where, .handle = handle, .check_host = true, .check_origin = true,
+		.absolute_form = absolute_form,
+	};
+	struct buf err = BUF_EMPTY;
+	const char *name;
+	char address[64];
+
+	memset(&site, 0, sizeof(site));
+	sem_init(&site.entered, 0, 0);
+	sem_init(&site.go, 0, 0);
+	(void)snprintf(site.dir, sizeof(site.dir), "/tmp/weir-front-XXXXXX");
+	assert_non_null(mkdtemp(site.dir));
+	assert_int_equal(pool_new(8, &site.pool), 0);
+	site.lane = lane_new(site.pool, NULL, 8);
+	assert_int_equal(server_new(2, limits, NULL, &site.server), 0);
+	assert_int_equal(server_listen(site.server, &o, &err), 0);
+	server_listener_at(site.server, 0, &name, address, sizeof(address));
+	assert_string_equal(name, "toy");
+	kit_port = (int)strtol(strrchr(address, ':') + 1, NULL, 10);
+	assert_true(kit_port > 0);
+	server_open(site.server);
+	buf_fini(&err);
+}
+
+KIT void start(void)
+{
+	start_with(&usual, (struct listen_settings){ .listen = (char[]){ "127.0.0.1:0" } }, false);
+}
+
+KIT bool stop(void)
+{
+	bool clean = server_stop(site.server);
+
+	server_free(site.server);
+	lane_unref(&site.lane);
+	assert_int_equal(pool_drain(site.pool, LIMIT_MS), 0);
+	pool_free(site.pool);
+	if (site.spool) {
+		struct spool *s = site.spool;
+
+		spool_unref(&s);
+	}
+	assert_int_equal(rmdir(site.dir), 0);
+	return clean;
+}
+
+#endif
