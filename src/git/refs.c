@@ -114,6 +114,7 @@ struct refs *refs_freeze(enum oid_format f, const struct refs_draft *drafts, siz
 {
 	struct refs *r = xcalloc(1, sizeof(*r));
 	struct refs_shown shown;
+	enum refs_view v;
 	size_t i;
 
 	r->magic = REFS_MAGIC;
@@ -132,9 +133,11 @@ struct refs *refs_freeze(enum oid_format f, const struct refs_draft *drafts, siz
 	r->text = xrealloc(r->text, r->text_n);
 	r->ids = xrealloc(r->ids, r->ids_count ? r->ids_count * r->id_bytes : 1);
 	r->has = xrealloc(r->has, r->ids_count ? r->ids_count : 1);
-	for (i = 0; i < count; i++) {
-		r->listed[REFS_SEEN] += refs_show(r, &r->entries[i], REFS_SEEN, &shown) && !shown.unborn;
-		r->listed[REFS_SERVABLE] += refs_show(r, &r->entries[i], REFS_SERVABLE, &shown) && !shown.unborn;
+	for (v = REFS_SEEN; v <= REFS_SERVABLE; v++) {
+		r->listed[v] = xcalloc(count + 1, sizeof(*r->listed[v]));
+		for (i = 0; i < count; i++)
+			r->listed[v][i + 1] =
+				r->listed[v][i] + (refs_show(r, &r->entries[i], v, &shown) && !shown.unborn);
 	}
 	return r;
 }
@@ -173,6 +176,8 @@ void refs_unref(struct refs **rp)
 	free(r->ids);
 	free(r->has);
 	free(r->table);
+	free(r->listed[REFS_SEEN]);
+	free(r->listed[REFS_SERVABLE]);
 	r->magic = 0;
 	free(r);
 }
@@ -201,6 +206,22 @@ size_t refs_lower_bound(const struct refs *r, struct slice name)
 		size_t mid = low + (high - low) / 2;
 
 		if (slice_cmp(refs_name(r, &r->entries[mid]), name) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+size_t refs_prefix_end(const struct refs *r, size_t start, struct slice prefix)
+{
+	size_t low = start, high = r->count;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		struct slice name = refs_name(r, &r->entries[mid]);
+
+		if (name.n >= prefix.n && (!prefix.n || memcmp(name.p, prefix.p, prefix.n) == 0))
 			low = mid + 1;
 		else
 			high = mid;
@@ -315,24 +336,23 @@ bool refs_find(const struct refs *r, struct slice name, struct refs_info *ret)
 
 size_t refs_listed_count(const struct refs *r, enum refs_view v)
 {
-	return r->listed[v];
+	return r->listed[v][r->count];
 }
 
 size_t refs_behind_count(const struct refs *r, struct slices prefixes)
 {
+	const struct slice everything = { 0 };
 	struct slices least;
 	size_t i, p, behind = 0;
 
 	lsrefs_minimal(prefixes, &least);
 	for (p = 0; p < (least.count ? least.count : 1); p++) {
-		struct slice prefix = least.count ? least.items[p] : (struct slice){ 0 };
+		struct slice prefix = least.count ? least.items[p] : everything;
+		size_t start = refs_lower_bound(r, prefix), end = refs_prefix_end(r, start, prefix);
 
-		for (i = refs_lower_bound(r, prefix); i < r->count; i++) {
+		for (i = start; i < end; i++) {
 			const struct refs_entry *e = &r->entries[i];
-			struct slices one = { &prefix, 1 };
 
-			if (!lsrefs_match(one, refs_name(r, e)))
-				break;
 			behind += !e->seen_symref && !e->unborn && e->seen != e->servable;
 		}
 	}

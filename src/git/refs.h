@@ -104,7 +104,8 @@ void refs_answer_v2(const struct refs *r, const struct lsrefs_args *args, enum r
 /* The refs of a v0 or v1 advertisement ("version 1" line included) up to the flush, as git upload-pack says them. caps:
  * from advert_add_v0_caps(); symref=HEAD:... is added here. */
 void refs_advertise_v0(const struct refs *r, int version, struct slice caps, enum refs_view v, struct buf *out);
-/* How many lines an answer in this view would have; tells an empty answer from one that hides what is not here. */
+/* How many lines an answer in this view would have, unborn ones not counted; tells an empty answer from one that hides
+ * what is not here. Cost: the prefixes, not the refs. */
 size_t refs_match_count(const struct refs *r, struct slices prefixes, enum refs_view v);
 
 /* ---- files ---- */

@@ -13,24 +13,19 @@
 #include "git/refs_priv.h"
 #include "proto/advert.h"
 
-/* Calls visit for each entry under the prefixes, in order. */
-static void each_match(const struct refs *r, struct slices prefixes,
-		       void (*visit)(void *arg, const struct refs_entry *e), void *arg)
+/* Calls visit(arg, start, end) for each run of entries under the prefixes, in order. */
+static void each_run(const struct refs *r, struct slices prefixes, void (*visit)(void *arg, size_t start, size_t end),
+		     void *arg)
 {
 	struct slices least;
-	size_t i, p;
+	size_t p, start;
 
 	lsrefs_minimal(prefixes, &least);
-	for (i = 0; !least.count && i < r->count; i++)
-		visit(arg, &r->entries[i]);
+	if (!least.count)
+		visit(arg, 0, r->count);
 	for (p = 0; p < least.count; p++) {
-		struct slices one = { &least.items[p], 1 };
-
-		for (i = refs_lower_bound(r, least.items[p]); i < r->count; i++) {
-			if (!lsrefs_match(one, refs_name(r, &r->entries[i])))
-				break;
-			visit(arg, &r->entries[i]);
-		}
+		start = refs_lower_bound(r, least.items[p]);
+		visit(arg, start, refs_prefix_end(r, start, least.items[p]));
 	}
 	free((void *)least.items);
 }
@@ -61,50 +56,54 @@ static bool line_of(const struct answer *a, const struct refs_entry *e, struct l
 	return true;
 }
 
-static void add_v2_line(void *arg, const struct refs_entry *e)
+static void add_v2_lines(void *arg, size_t start, size_t end)
 {
 	struct answer *a = arg;
 	struct lsref line;
 
-	if (!line_of(a, e, &line) || (line.unborn && !(a->args->unborn && a->args->symrefs)))
-		return;
-	lsrefs_add_ref(a->out, a->r->format, &line, a->args);
+	for (; start < end; start++) {
+		if (!line_of(a, &a->r->entries[start], &line))
+			continue;
+		if (!line.unborn || (a->args->unborn && a->args->symrefs))
+			lsrefs_add_ref(a->out, a->r->format, &line, a->args);
+	}
 }
 
 void refs_answer_v2(const struct refs *r, const struct lsrefs_args *args, enum refs_view v, struct buf *out)
 {
 	struct answer a = { .r = r, .args = args, .view = v, .out = out };
 
-	each_match(r, args->prefixes, add_v2_line, &a);
+	each_run(r, args->prefixes, add_v2_lines, &a);
 	pkt_add_flush(out);
 }
 
-static void count_line(void *arg, const struct refs_entry *e)
+static void count_lines(void *arg, size_t start, size_t end)
 {
 	struct answer *a = arg;
-	struct refs_shown shown;
 
-	a->count += refs_show(a->r, e, a->view, &shown) && !shown.unborn;
+	a->count += a->r->listed[a->view][end] - a->r->listed[a->view][start];
 }
 
 size_t refs_match_count(const struct refs *r, struct slices prefixes, enum refs_view v)
 {
 	struct answer a = { .r = r, .view = v };
 
-	each_match(r, prefixes, count_line, &a);
+	each_run(r, prefixes, count_lines, &a);
 	return a.count;
 }
 
-static void add_v0_line(void *arg, const struct refs_entry *e)
+static void add_v0_lines(void *arg, size_t start, size_t end)
 {
 	struct answer *a = arg;
 	struct lsref line;
 
-	if (!line_of(a, e, &line) || line.unborn)
-		return;
-	advert_add_v0_ref(a->out, a->r->format, &line, a->caps);
-	a->caps = (struct slice){ 0 };
-	a->count++;
+	for (; start < end; start++) {
+		if (!line_of(a, &a->r->entries[start], &line) || line.unborn)
+			continue;
+		advert_add_v0_ref(a->out, a->r->format, &line, a->caps);
+		a->caps = (struct slice){ 0 };
+		a->count++;
+	}
 }
 
 void refs_advertise_v0(const struct refs *r, int version, struct slice caps, enum refs_view v, struct buf *out)
@@ -121,7 +120,7 @@ void refs_advertise_v0(const struct refs *r, int version, struct slice caps, enu
 	}
 	a.caps = buf_slice(&words);
 	advert_add_v0_version(out, version);
-	each_match(r, (struct slices){ 0 }, add_v0_line, &a);
+	add_v0_lines(&a, 0, r->count);
 	if (!a.count)
 		advert_add_v0_empty(out, r->format == OID_UNKNOWN ? OID_SHA1 : r->format, a.caps);
 	pkt_add_flush(out);

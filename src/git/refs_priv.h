@@ -37,7 +37,7 @@ struct refs {
 	size_t ids_count;
 	uint32_t *table;    /* open addressing over ids */
 	size_t table_size;  /* a power of two */
-	size_t listed[2];   /* by enum refs_view */
+	uint32_t *listed[2]; /* by enum refs_view: how many lines stand before each entry, and count + 1st: all */
 	struct refs_covered *covered;
 	size_t covered_count;
 	int64_t whole_since_wall_ms; /* 0: never asked for everything */
@@ -67,6 +67,8 @@ void refs_set_caps(struct refs *r, int version, struct slice caps);
 
 /* First entry whose name is not below `name`. */
 size_t refs_lower_bound(const struct refs *r, struct slice name);
+/* One after the last entry from `start` on whose name begins with prefix; start: its refs_lower_bound(). */
+size_t refs_prefix_end(const struct refs *r, size_t start, struct slice prefix);
 const struct refs_entry *refs_entry_find(const struct refs *r, struct slice name); /* NULL: none */
 struct slice refs_name(const struct refs *r, const struct refs_entry *e);
 struct slice refs_string(const struct refs *r, uint32_t offset); /* 0: empty */
