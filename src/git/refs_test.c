@@ -590,7 +590,7 @@ static void a_hundred_thousand_refs_are_fine(void **state)
 	struct buf out = BUF_EMPTY;
 	struct refs *r, *again;
 	char name[64];
-	int64_t start, spent = INT64_MAX;
+	int64_t start, whole = INT64_MAX, hundred = INT64_MAX;
 
 	(void)state;
 	for (unsigned i = 0; i < 100000; i++) {
@@ -605,18 +605,23 @@ static void a_hundred_thousand_refs_are_fine(void **state)
 	r = refs_merge(NULL, l, (struct slices){ 0 }, 5);
 	refs_listing_free(l);
 	assert_int_equal(refs_count(r), 100000);
-	args.prefixes = (struct slices){ &one, 1 };
+	/* A prefix costs what it lists, not what there is: 100 questions for one take less than one for all. */
 	for (int round = 0; round < 5; round++) {
+		args.prefixes = (struct slices){ NULL, 0 };
 		start = clock_mono_us();
-		for (int i = 0; i < 1000; i++) {
+		buf_reset(&out);
+		refs_answer_v2(r, &args, REFS_SEEN, &out);
+		whole = clock_mono_us() - start < whole ? clock_mono_us() - start : whole;
+		args.prefixes = (struct slices){ &one, 1 };
+		start = clock_mono_us();
+		for (int i = 0; i < 100; i++) {
 			buf_reset(&out);
 			refs_answer_v2(r, &args, REFS_SEEN, &out);
 		}
-		if (clock_mono_us() - start < spent)
-			spent = clock_mono_us() - start;
+		hundred = clock_mono_us() - start < hundred ? clock_mono_us() - start : hundred;
 	}
 	assert_int_equal(out.len, 4 + 40 + 1 + one.n + 1 + 4);
-	assert_true(spent < 100000);    /* 100 us each, sanitizers and all; a linear search takes a millisecond */
+	assert_true(hundred < whole);
 	buf_reset(&out);
 	refs_save(r, &out);
 	assert_int_equal(refs_load(buf_slice(&out), &again), 0);

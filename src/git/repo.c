@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
 #include "git/repo_disk.h"
@@ -287,6 +288,22 @@ static void merge_into(struct repo *r, struct scope *s, const struct refs_listin
 	pthread_mutex_unlock(&r->lock);
 }
 
+/* What upstream deleted leaves the refs on disk too, so that a repack drops its objects. save_lock held. */
+static void save_listing(struct repo *r)
+{
+	struct refs *refs = scope_refs(r, &r->main);
+	bool on_disk;
+
+	pthread_mutex_lock(&r->lock);
+	on_disk = r->state == REPO_READY;
+	pthread_mutex_unlock(&r->lock);
+	if (on_disk && refs && repo_disk_write_refs(r, refs) < 0)
+		log_event(LOG_WARN, "packed_refs_not_written", LOG_STR("repository", r->key),
+			  LOG_STR("effect", "deleted refs keep their objects until the next sync"), LOG_END);
+	repo_disk_save(r);
+	refs_unref(&refs);
+}
+
 bool repo_merge(struct repo *r, const struct grant_key *cred, const struct refs_listing *listing, struct slices prefixes,
 		int64_t asked_mono_ms)
 {
@@ -303,7 +320,7 @@ bool repo_merge(struct repo *r, const struct grant_key *cred, const struct refs_
 	r->silent_until_ms = 0;
 	pthread_mutex_unlock(&r->lock);
 	if (differs)
-		repo_disk_save(r);
+		save_listing(r);
 	pthread_mutex_unlock(&r->save_lock);
 	metric_set(r->g->metrics.last_update, (double)wall / 1000);
 	return moved;

@@ -229,7 +229,7 @@ static void explain(const struct git_request *q, const struct ask_result *r, str
 static int status_for(const struct ask_result *r)
 {
 	if (r->outcome == ASK_REFUSED)
-		return r->status;
+		return r->status ? r->status : 502;
 	if (r->outcome == ASK_FAILED)
 		return 502;
 	return r->err == WEIR_E_SILENT || r->err == WEIR_E_STALLED ? 504 : 503;
@@ -244,7 +244,8 @@ void request_reply_ask(struct git_request *q, const struct ask_result *r)
 		log_event(LOG_WARN, "upstream_failed_request", LOG_STR("repository", q->repo->key), LOG_INT("status", r->status),
 			  LOG_ERR("why", r->err), LOG_STR("detail", r->text.data), LOG_STR("request", exchange_id(q->ex)), LOG_END);
 	explain(q, r, &text);
-	if (q->target.kind == TARGET_UPLOAD_PACK && status != 401)
+	/* Upstream's no keeps its status; of our own troubles git shows the words only when they come in its protocol. */
+	if (q->target.kind == TARGET_UPLOAD_PACK && (r->outcome != ASK_REFUSED || !r->status))
 		reply_err_packet(q, &text);
 	else
 		reply_text(q, status, r, &text);
@@ -257,19 +258,39 @@ bool request_may_fall_back(struct git_request *q)
 	return git_config(q->g)->offline_mode && access_is_granted(q->g, &q->cred, true);
 }
 
+/* An outage makes these lines by the thousand; the counters count each, the log tells of one a second. */
+static bool is_to_be_logged(struct repo *r, uint64_t *ret_left_out)
+{
+	int64_t now = clock_mono_ms();
+	bool yes;
+
+	pthread_mutex_lock(&r->lock);
+	yes = !r->fallback_logged_ms || now - r->fallback_logged_ms >= 1000;
+	*ret_left_out = r->fallbacks_unlogged;
+	r->fallbacks_unlogged = yes ? 0 : r->fallbacks_unlogged + 1;
+	if (yes)
+		r->fallback_logged_ms = now;
+	pthread_mutex_unlock(&r->lock);
+	return yes;
+}
+
 void request_note_fallback(struct git_request *q, const struct refs *refs, const char *why)
 {
 	int64_t contact = refs ? refs_contact_wall_ms(refs) : 0;
 	int64_t age = clock_wall_ms() - contact;
+	bool stale = contact && age > git_config(q->g)->stale_after;
+	uint64_t left_out;
 
 	q->cache = GIT_CACHE_OFFLINE;
 	metric_add(q->g->metrics.fallbacks, 1);
-	log_event(LOG_INFO, "offline_fallback", LOG_STR("repository", q->repo->key),
-		  LOG_STR("operation", git_operation_text(q->op)), LOG_STR("why", why), LOG_STR("request", exchange_id(q->ex)),
-		  LOG_END);
-	if (contact && age > git_config(q->g)->stale_after) {
+	if (stale)
 		metric_add(q->g->metrics.stale, 1);
+	if (!is_to_be_logged(q->repo, &left_out))
+		return;
+	log_event(LOG_INFO, "offline_fallback", LOG_STR("repository", q->repo->key),
+		  LOG_STR("operation", git_operation_text(q->op)), LOG_STR("why", why), LOG_INT("more", left_out),
+		  LOG_STR("request", exchange_id(q->ex)), LOG_END);
+	if (stale)
 		log_event(LOG_WARN, "stale_serve", LOG_STR("repository", q->repo->key), LOG_INT("age_s", age / 1000),
 			  LOG_STR("request", exchange_id(q->ex)), LOG_END);
-	}
 }

@@ -40,7 +40,8 @@ void request_reply_error(struct git_request *q, int status, const char *fmt, ...
 /* An ERR packet with status 200: on POST the only words that git shows to its user. */
 void request_reply_err_packet(struct git_request *q, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Passes upstream's no on: status, WWW-Authenticate, Retry-After and its words. Or, for failures: 502, 503, 504 with the
- * reason. On POST requests other than 401 the words come as an ERR packet. */
+ * reason. On POST requests words of
+ * our own come as an ERR packet. */
 void request_reply_ask(struct git_request *q, const struct ask_result *r);
 /* A git answer from memory; takes the reference. */
 void request_reply_blob(struct git_request *q, const char *content_type, struct blob *body);
