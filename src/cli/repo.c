@@ -307,7 +307,7 @@ static int follow(struct admin_client *c, const char *repo, json_t **ret_item)
 		const char *state = text_of(item, "state"), *error = text_of(item, "last_error");
 
 		if (!item) {
-			cli_complain("%s: the daemon does not know it any more", repo);
+			cli_complain("%s: nothing of it could be fetched; the log of the daemon says why", repo);
 			return EXIT_FAILED;
 		}
 		if (state && strcmp(state, "syncing") != 0) {
