@@ -13,6 +13,7 @@
 #include "base/err.h"
 
 #define TURN_BYTES (4 * 1024 * 1024)
+#define SMALL_BYTES 1024
 #define CHUNK_BYTES (1024 * 1024 * 1024) /* a chunk is as large as what the spool has; this keeps sums small */
 
 /* --- the head --- */
@@ -110,17 +111,24 @@ static int send_first(struct conn *c)
 	struct buf *h = &c->front->head;
 	struct slice body = blob_rest(c);
 	struct iovec iov[2] = { { h->data, h->len }, { (void *)(uintptr_t)body.p, body.n } }; /* only read */
-	ssize_t n = stream_writev(&c->stream, iov, body.n ? 2 : 1, c->ex->spool != NULL);
 	size_t done;
+	ssize_t n;
+
+	if (body.n && body.n <= SMALL_BYTES) { /* copying is cheaper than a vector */
+		buf_add_slice(h, body);
+		iov[0] = (struct iovec){ h->data, h->len };
+		c->body_at = c->sent = body.n;
+		body.n = 0;
+	}
+	n = stream_writev(&c->stream, iov, body.n ? 2 : 1, false);
 
 	if (n < 0 && n != -EAGAIN)
 		return (int)n;
 	done = n < 0 ? 0 : (size_t)n;
 	if (done < h->len) {
 		buf_add(&c->out, h->data + done, h->len - done);
-	} else {
-		c->body_at = done - h->len;
-		c->sent += done - h->len;
+	} else if (done > h->len) {
+		c->body_at = c->sent = done - h->len;
 	}
 	return 0;
 }
@@ -278,6 +286,18 @@ static void note(void *arg)
 		loop_post(ex->front->loop, spool_changed, ex);
 }
 
+/* The head waits in `out`, so that it leaves together with the first bytes of the spool. 0, or -EIO when the spool has failed already. */
+static int begin_spool(struct conn *c, struct exchange *ex)
+{
+	uint64_t bytes;
+	int err;
+
+	if (spool_peek(ex->spool, &bytes, &err) == SPOOL_GROWING)
+		ex->watch = spool_watch(ex->spool, note, ex);
+	buf_add_slice(&c->out, buf_slice(&c->front->head));
+	return next_piece(c) == NEXT_CUT ? -EIO : 0;
+}
+
 /* --- the reply has come back to its front --- */
 
 void conn_answer(void *arg)
@@ -310,12 +330,8 @@ void conn_answer(void *arg)
 		blob_unref(&ex->blob);
 		spool_unref(&ex->spool);
 	}
-	if (send_first(c) < 0) {
+	if ((ex->spool ? begin_spool(c, ex) : send_first(c)) < 0)
 		conn_cut(c);
-		return;
-	}
-	if (ex->spool && spool_peek(ex->spool, &(uint64_t){ 0 }, &(int){ 0 }) == SPOOL_GROWING)
-		ex->watch = spool_watch(ex->spool, note, ex);
-	if (conn_pump(c))
+	else if (conn_pump(c))
 		conn_arm(c);
 }

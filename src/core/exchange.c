@@ -6,6 +6,8 @@
  * RULES    1. The exchange is freed on its front thread only, after its reply came back there; so owners on other threads need no count.
  *          2. `lock` guards the cancel and the hook; the hook is not run under it, as it will reply.
  * THREADS  As exchange.h says. */
+#include "core/exchange.h"
+
 #include "core/front_priv.h"
 
 #include "base/clock.h"

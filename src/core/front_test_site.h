@@ -18,6 +18,7 @@
 
 static struct {
 	struct server *server;
+	struct metrics *metrics;
 	struct pool *pool;
 	struct lane *lane;
 	char dir[32];
@@ -178,9 +179,10 @@ KIT void start_with(const struct server_limits *limits, struct listen_settings w
 	sem_init(&site.go, 0, 0);
 	(void)snprintf(site.dir, sizeof(site.dir), "/tmp/weir-front-XXXXXX");
 	assert_non_null(mkdtemp(site.dir));
+	site.metrics = metrics_new();
 	assert_int_equal(pool_new(8, &site.pool), 0);
 	site.lane = lane_new(site.pool, NULL, 8);
-	assert_int_equal(server_new(2, limits, NULL, &site.server), 0);
+	assert_int_equal(server_new(2, limits, site.metrics, &site.server), 0);
 	assert_int_equal(server_listen(site.server, &o, &err), 0);
 	server_listener_at(site.server, 0, &name, address, sizeof(address));
 	assert_string_equal(name, "toy");
@@ -200,6 +202,7 @@ KIT bool stop(void)
 	bool clean = server_stop(site.server);
 
 	server_free(site.server);
+	metrics_free(site.metrics);
 	lane_unref(&site.lane);
 	assert_int_equal(pool_drain(site.pool, LIMIT_MS), 0);
 	pool_free(site.pool);
@@ -210,6 +213,20 @@ KIT bool stop(void)
 	}
 	assert_int_equal(rmdir(site.dir), 0);
 	return clean;
+}
+
+/* Whether the line stands in the metrics: `weir_x{a="b"} 1`. */
+KIT bool metrics_say(const char *line)
+{
+	struct buf b = BUF_EMPTY;
+	char wanted[200];
+	bool found;
+
+	(void)snprintf(wanted, sizeof(wanted), "\n%s\n", line);
+	metrics_render(site.metrics, &b);
+	found = strstr(b.data, wanted) != NULL;
+	buf_fini(&b);
+	return found;
 }
 
 #endif

@@ -8,6 +8,8 @@
  *          2. When descriptors are used up, the one in reserve is given up to accept and close, so that a client sees an end rather than
  *             silence, and the loop does not spin on a socket that stays readable.
  * THREADS  Public functions: the main thread. on_accept() and below: fronts. */
+#include "core/server.h"
+
 #include "core/front_priv.h"
 
 #include <errno.h>

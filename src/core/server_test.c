@@ -207,6 +207,30 @@ static void too_many_connections_are_told_so(void **state)
 	assert_true(stop());
 }
 
+static void what_is_answered_and_refused_is_counted(void **state)
+{
+	int fd;
+
+	start();
+	assert_true(metrics_say("weir_http_refusals_total{reason=\"host\"} 0"));
+	assert_true(metrics_say("weir_http_requests_total{listener=\"toy\",code=\"2xx\"} 0"));
+	fd = dial();
+	say(fd, "GET /a HTTP/1.1\r\nHost: localhost\r\n\r\nGET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	expect(fd, 200, "/a\n");
+	expect(fd, 204, NULL);
+	assert_true(metrics_say("weir_http_connections 1"));
+	say(fd, "GET / HTTP/1.1\r\n\r\n");
+	expect(fd, 400, "weir: Host must be given once, as a name or address with an optional port\n");
+	expect_end(fd);
+	close(fd);
+	assert_true(server_stop(site.server));
+	assert_true(metrics_say("weir_http_refusals_total{reason=\"host\"} 1"));
+	assert_true(metrics_say("weir_http_requests_total{listener=\"toy\",code=\"2xx\"} 2"));
+	assert_true(metrics_say("weir_http_requests_total{listener=\"toy\",code=\"4xx\"} 1"));
+	assert_true(metrics_say("weir_http_connections 0"));
+	assert_true(stop());
+}
+
 static void *stop_in_thread(void *arg)
 {
 	*(bool *)arg = server_stop(site.server);
@@ -285,6 +309,7 @@ int main(void)
 		cmocka_unit_test(pages_of_others_are_refused),
 		cmocka_unit_test(time_limits),
 		cmocka_unit_test(too_many_connections_are_told_so),
+		cmocka_unit_test(what_is_answered_and_refused_is_counted),
 		cmocka_unit_test(a_graceful_stop_finishes_what_is_under_way),
 		cmocka_unit_test(after_the_grace_connections_are_cut),
 		cmocka_unit_test(an_address_in_use_is_an_error_with_a_sentence),

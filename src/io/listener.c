@@ -35,6 +35,19 @@ static int split_address(const char *address, char *host, size_t room, const cha
 	return 0;
 }
 
+/* Linux hands these on to accepted sockets, which saves four system calls for each. Without them answers are late (Nagle), or a client whose
+ * network has vanished is noticed late: bad and not wrong, so failures are ignored. */
+static void set_inherited(int fd)
+{
+	int on = 1, idle_s = 60, interval_s = 15, count = 4;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+}
+
 static int bind_one(const struct sockaddr *sa, socklen_t n, int share, int *ret_fd)
 {
 	int on = 1, r;
@@ -45,6 +58,8 @@ static int bind_one(const struct sockaddr *sa, socklen_t n, int share, int *ret_
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)); /* a convenience at restart */
 	if (sa->sa_family == AF_INET6)
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)); /* 0.0.0.0 is another address */
+	if (share)
+		set_inherited(fd);
 	if ((share && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0) || bind(fd, sa, n) < 0) {
 		r = -errno;
 		(void)close(fd);
@@ -144,14 +159,13 @@ int listener_accept(int fd, char ret_peer[LISTENER_ADDRESS_ROOM])
 {
 	struct sockaddr_storage ss = { .ss_family = AF_UNSPEC };
 	socklen_t size = sizeof(ss);
-	int on = 1, c;
+	int c;
 
 	do
 		c = accept4(fd, (struct sockaddr *)&ss, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	while (c < 0 && (errno == EINTR || errno == ECONNABORTED));
 	if (c < 0)
 		return errno == EWOULDBLOCK ? -EAGAIN : -errno;
-	(void)setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* without it, answers are late and not wrong */
 	format_address(&ss, ret_peer);
 	return c;
 }
