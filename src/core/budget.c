@@ -3,8 +3,8 @@
  * WHAT     A list of items in order of use, and the sum of their bytes. When the sum is above the maximum, items are
  *          evicted from the old end until it is at or below the low mark, so that eviction is rare and then thorough.
  * WHY      The cache may be lost, but must not fill the disk (PITFALLS: a bounded disk, temporary packs included).
- * RULES    1. The callback runs without the lock. While it runs, its item is marked, and who removes that item from another
- *             thread waits: so the callback never holds an item that was freed.
+ * RULES    1. The callback runs without the lock. While it runs, its item is marked, and who removes that item from
+ *             another thread waits: so the callback never holds an item that was freed.
  *          2. Each item is offered at most once in a round: one that cannot go now does not stop the others.
  *          3. Items added in another order than that of their use are sorted before the next eviction, once.
  * THREADS  Any; one round at a time (a second caller returns at once: the first is at it). */

@@ -1,6 +1,6 @@
 /* budget.h -- a disk budget over things that can be fetched again: least recently used first, never one in use.
- * Any thread; evict callbacks run on the thread that calls budget_enforce(), without the budget's lock. Pinning, resizing
- * and so on do nothing to an item that is not in the budget (any more). */
+ * Any thread; evict callbacks run on the thread that calls budget_enforce(), without the budget's lock. Pinning,
+ * resizing and so on do nothing to an item that is not in the budget (any more). */
 #ifndef WEIR_CORE_BUDGET_H
 #define WEIR_CORE_BUDGET_H
 
@@ -20,14 +20,15 @@ struct budget_item { /* embedded by value in what is budgeted; all fields are th
 	unsigned round;
 };
 
-/* Frees the item's disk space and takes it out with budget_remove(), after which it may free the item; false: cannot now
- * (in use; skipped this round). The item may be pinned while this runs, so ask the owner whether it is in use. */
+/* Frees the item's disk space and takes it out with budget_remove(), after which it may free the item; false: cannot
+ * now (in use; skipped this round). The item may be pinned while this runs, so ask the owner whether it is in use. */
 typedef bool budget_evict_fn(void *arg, struct budget_item *it);
 
 struct budget *budget_new(uint64_t max_bytes, uint64_t low_bytes, budget_evict_fn *evict, void *arg);
 void budget_free(struct budget *b);
 void budget_set_limits(struct budget *b, uint64_t max_bytes, uint64_t low_bytes);
-void budget_add(struct budget *b, struct budget_item *it, uint64_t bytes, int64_t used_wall_ms); /* also at start-up, in any order of use */
+/* Also at start-up, in any order of use. */
+void budget_add(struct budget *b, struct budget_item *it, uint64_t bytes, int64_t used_wall_ms);
 void budget_resize(struct budget *b, struct budget_item *it, uint64_t bytes);
 void budget_touch(struct budget *b, struct budget_item *it); /* used now */
 void budget_pin(struct budget *b, struct budget_item *it);   /* in use: not evicted; also touches */

@@ -1,8 +1,9 @@
 /* dirlock.c -- one owner for each folder (invariant 12).
  *
- * An flock(2) goes with the last descriptor of its open file, so it cannot outlive its process: after a kill -9 the next
- * daemon just takes it. (A file that merely exists would have to be believed or not; a process id in it may be another's.)
- * Children do not inherit it, as the descriptor is close-on-exec. What the file says is for people: who holds it. */
+ * An flock(2) goes with the last descriptor of its open file, so it cannot outlive its process: after a kill -9 the
+ * next daemon just takes it. (A file that merely exists would have to be believed or not; a process id in it may be
+ * another's.) Children do not inherit it, as the descriptor is close-on-exec. What the file says is for people: who
+ * holds it. */
 #include "core/dirlock.h"
 
 #include <errno.h>

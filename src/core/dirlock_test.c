@@ -81,8 +81,9 @@ static void a_killed_owner_holds_nothing(void **state)
 /* A git that outlives us must not keep the folder. */
 static void a_child_that_is_left_behind_does_not_hold_it(void **state)
 {
-	struct child_options o = { .argv = (const char *const[]){ "sleep", "3600", NULL }, .stdin_fd = -1, .stdout_fd = -1,
-				   .stderr_fd = -1 };
+	struct child_options o = {
+		.argv = (const char *const[]){ "sleep", "3600", NULL }, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1
+	};
 	struct child *ch;
 	int fd = -1;
 

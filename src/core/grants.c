@@ -1,16 +1,18 @@
 /* grants.c -- who upstream has accepted for what.
  *
- * WHAT     A set of keyed hashes with the wall time of upstream's last yes: in memory for lookups, in a SQLite table so that
- *          what a client was allowed survives a restart during an outage.
- * WHY      Content that was fetched with a credential is served only to credentials that upstream itself accepted for it
- *          (invariant 6). Who steals the database learns neither a credential nor, without the key file, who asked for what.
+ * WHAT     A set of keyed hashes with the wall time of upstream's last yes: in memory for lookups, in a SQLite table
+ *          so that what a client was allowed survives a restart during an outage.
+ * WHY      Content that was fetched with a credential is served only to credentials that upstream itself accepted for
+ *          it (invariant 6). Who steals the database learns neither a credential nor, without the key file, who asked
+ *          for what.
  * RULES    1. The hash covers length and bytes of each part, so that parts cannot be shifted into one another.
  *          2. Memory is changed first and answers lookups; the table follows, in the same order.
- *          3. A repeated yes is written at most every ten seconds: after a crash a grant is at most that much older than it
- *             was, and a busy client does not cost a sync for each request. A no is always written.
+ *          3. A repeated yes is written at most every ten seconds: after a crash a grant is at most that much older
+ *             than it was, and a busy client does not cost a sync for each request. A no is always written.
  *          4. A new key makes all old rows meaningless: they are removed.
  *          5. What is damaged is set aside; then nobody is granted anything until upstream says yes again.
- * THREADS  Any. `lock` guards map and list; the database's queue is entered under it (which never blocks), for rule 2. */
+ * THREADS  Any. `lock` guards map and list; the database's queue is entered under it (which never blocks), for rule 2.
+ *          */
 #include "core/grants.h"
 
 #include <errno.h>
@@ -63,8 +65,9 @@ static struct slice key_slice(const struct grant_key *k)
 
 /* --- the table -------------------------------------------------------------------------------------------------- */
 
-static const char schema[] = "CREATE TABLE grants (key BLOB PRIMARY KEY, at_ms INTEGER NOT NULL, crc32c INTEGER NOT NULL)"
-			     " WITHOUT ROWID";
+static const char schema[] =
+	"CREATE TABLE grants (key BLOB PRIMARY KEY, at_ms INTEGER NOT NULL, crc32c INTEGER NOT NULL)"
+	" WITHOUT ROWID";
 
 static uint32_t row_sum(const struct grant_key *k, int64_t at_wall_ms)
 {
@@ -173,7 +176,8 @@ static int open_secret(struct grants *g, const char *dir, bool *ret_is_new, stru
 	if (r == 0 && b.len != sizeof(g->secret))
 		r = WEIR_E_DAMAGED;
 	if (r == WEIR_E_DAMAGED || r == WEIR_E_TOO_LARGE) {
-		log_event(LOG_WARN, "grants_damaged", LOG_STR("file", path), LOG_STR("effect", "set aside; grants start empty"), LOG_END);
+		log_event(LOG_WARN, "grants_damaged", LOG_STR("file", path),
+			  LOG_STR("effect", "set aside; grants start empty"), LOG_END);
 		r = wholefile_set_aside(path, dir);
 		if (r == 0)
 			r = -ENOENT;
@@ -252,7 +256,8 @@ static int open_table(struct grants *g, const char *dir, bool is_new_secret, str
 
 	r = db_open(&o, &g->db, &damaged);
 	if (r == 0 && damaged)
-		log_event(LOG_WARN, "grants_damaged", LOG_STR("file", path), LOG_STR("effect", "set aside; grants start empty"), LOG_END);
+		log_event(LOG_WARN, "grants_damaged", LOG_STR("file", path),
+			  LOG_STR("effect", "set aside; grants start empty"), LOG_END);
 	if (r == 0)
 		r = load(g, is_new_secret);
 	if (r == -EPROTO)
@@ -312,7 +317,8 @@ static void add_part(struct buf *b, struct slice s)
 	buf_add_slice(b, s);
 }
 
-void grants_key(struct grants *g, struct slice upstream, struct slice resource, struct slice credential, struct grant_key *ret)
+void grants_key(struct grants *g, struct slice upstream, struct slice resource, struct slice credential,
+		struct grant_key *ret)
 {
 	struct buf b = BUF_EMPTY;
 
@@ -321,7 +327,8 @@ void grants_key(struct grants *g, struct slice upstream, struct slice resource, 
 	add_part(&b, upstream);
 	add_part(&b, resource);
 	add_part(&b, credential);
-	ENSURE(HMAC(EVP_sha256(), g->secret, sizeof(g->secret), (const unsigned char *)b.data, b.len, ret->bytes, NULL));
+	ENSURE(HMAC(EVP_sha256(), g->secret, sizeof(g->secret), (const unsigned char *)b.data, b.len, ret->bytes,
+		    NULL));
 	OPENSSL_cleanse(b.data, b.len);
 	buf_fini(&b);
 }

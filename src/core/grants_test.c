@@ -183,7 +183,8 @@ static void damaged_files_are_set_aside_and_grant_nothing(void **state)
 	grants_note(g, &k);
 	grants_close(g);
 	g = NULL;
-	assert_int_equal(wholefile_write(at("grants.db"), SLICE_LIT("this is not a database, not even nearly so"), 0), 0);
+	assert_int_equal(wholefile_write(at("grants.db"), SLICE_LIT("this is not a database, not even nearly so"), 0),
+			 0);
 	assert_int_equal(grants_open(dir, KEEP_MS, &g, &err), 0);
 	assert_false(grants_has(g, &k, KEEP_MS));
 	grants_note(g, &k);
@@ -217,7 +218,8 @@ static void a_row_whose_sum_is_wrong_is_not_believed(void **state)
 	grants_note(g, &k);
 	grants_close(g);
 	g = NULL;
-	assert_int_equal(db_open(&(struct db_options){ .path = at("grants.db"), .schema = "", .version = 1 }, &db, NULL), 0);
+	assert_int_equal(
+		db_open(&(struct db_options){ .path = at("grants.db"), .schema = "", .version = 1 }, &db, NULL), 0);
 	assert_int_equal(db_do(db, spoil_row, NULL), 0);
 	db_close(db);
 	assert_int_equal(grants_open(dir, KEEP_MS, &g, &err), 0);

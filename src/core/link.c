@@ -1,21 +1,21 @@
 /* link.c -- the link to one upstream: its client, its breaker, its probe.
  *
- *             answer            failure             failure: refused, unreachable, DNS, TLS or connect time-out; a failed
- *   unknown ---------> up ------------------> down            probe; the third 5xx in a row
- *                       ^ <------------------ /      answer:  any status below 500, to a call or to the probe
- *                               answer
+ *            answer         failure
+ *   unknown ---------> up ------------> down       failure: refused, unreachable, DNS, TLS, connect time-out;
+ *                       ^               /                   a failed probe; the third 5xx in a row
+ *                        \---answer----/           answer:  any status below 500, to a call or to the probe
  *   any --disable--> disabled --enable--> unknown, and the probe looks at once
  *
- * WHY      Offline is a state, entered once (invariant 9): the first who meets a dead upstream pays for it, all others are
- *          told at once, and nobody but one thread keeps asking whether it is back.
+ * WHY      Offline is a state, entered once (invariant 9): the first who meets a dead upstream pays for it, all others
+ *          are told at once, and nobody but one thread keeps asking whether it is back.
  * RULES    1. While down or disabled no call reaches the client.
- *          2. Silence, stalls and cuts do not open the breaker: one slow repository is not an upstream that is away. They
- *             make the probe look, and its result decides.
+ *          2. Silence, stalls and cuts do not open the breaker: one slow repository is not an upstream that is away.
+ *             They make the probe look, and its result decides.
  *          3. A probe that was under way when an operator switched says nothing: `switches` tells.
  *          4. What ends a call on our side (cancel, a sink's failure, no descriptors) says nothing about the upstream.
- * THREADS  Any. `state` is atomic for front threads. `turn` is held from a change of state to the end of its telling (log line
- *          and hook), so that both come in the order of the changes; `lock` guards the fields and is never held across
- *          either. Order: turn, lock.
+ * THREADS  Any. `state` is atomic for front threads. `turn` is held from a change of state to the end of its telling
+ *          (log line and hook), so that both come in the order of the changes; `lock` guards the fields and is never
+ *          held across either. Order: turn, lock.
  * SEE      docs/DESIGN.md, invariants 4 and 9 */
 #include "core/link.h"
 
@@ -62,17 +62,23 @@ struct link {
 static const char *const call_statuses[] = { "success", "failure", NULL };
 
 static const struct metric_family up_family = {
-	.name = "weir_upstream_up", .help = "1 unless the upstream is known to be away or is disabled.", .type = METRIC_GAUGE,
+	.name = "weir_upstream_up",
+	.help = "1 unless the upstream is known to be away or is disabled.",
+	.type = METRIC_GAUGE,
 	.labels = { { .name = "upstream" } },
 };
 static const struct metric_family requests_family = {
 	.name = "weir_upstream_requests_total",
-	.help = "Requests to the upstream; a failure is no whole answer, or a status of 500 and above.", .type = METRIC_COUNTER,
+	.help = "Requests to the upstream; a failure is no whole answer, or a status of 500 and above.",
+	.type = METRIC_COUNTER,
 	.labels = { { .name = "upstream" }, { "status", call_statuses } },
 };
 static const struct metric_family durations_family = {
-	.name = "weir_upstream_request_duration_seconds", .help = "Time until the whole answer of the upstream was here.",
-	.type = METRIC_HISTOGRAM, .labels = { { .name = "upstream" } }, .buckets = metric_latency_buckets,
+	.name = "weir_upstream_request_duration_seconds",
+	.help = "Time until the whole answer of the upstream was here.",
+	.type = METRIC_HISTOGRAM,
+	.labels = { { .name = "upstream" } },
+	.buckets = metric_latency_buckets,
 };
 
 static double up_now(void *arg)
@@ -162,7 +168,8 @@ static void tell(struct link *l, enum link_state from, enum link_state to, int64
 			  LOG_STR("reason", reason), LOG_STR("last_error", error), LOG_END);
 	else if (was_open)
 		log_event(LOG_INFO, "upstream_up", LOG_STR("upstream", l->name), LOG_STR("reason", reason),
-			  LOG_STR("last_error", error), LOG_INT("away_s", (clock_wall_ms() - since_before) / 1000), LOG_END);
+			  LOG_STR("last_error", error), LOG_INT("away_s", (clock_wall_ms() - since_before) / 1000),
+			  LOG_END);
 	if (was_open != is_open && l->hook)
 		l->hook(l->hook_arg, !is_open);
 }
@@ -215,7 +222,7 @@ static void describe(char *into, size_t room, const char *what, int err, const s
 static void probe_once(struct link *l, unsigned switches)
 {
 	const struct client_request rq = { .method = "GET", .target = SLICE_LIT("/"),
-					   .first_byte_ms = l->probe_patience_ms };
+					   .first_byte_ms = l->probe_patience_ms, .fresh_connection = true };
 	const struct client_sink sink = { .on_head = probe_head };
 	struct client_result res;
 	char error[sizeof(l->last_error)];

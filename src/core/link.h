@@ -4,8 +4,9 @@
  *   any --operator--> disabled --operator--> unknown (probed at once)
  *
  * Invariant 9. While down or disabled, link_call() returns WEIR_E_OPEN or WEIR_E_DISABLED at once. The probe is one
- * thread for each link, started when first needed: GET base_url without credential, after probe_first, doubling to probe_max, jittered (at most 10 %). Any thread
- * unless said otherwise. Logs upstream_down and upstream_up; counts weir_upstream_requests_total, weir_upstream_request_duration_seconds. */
+ * thread for each link, started when first needed: GET base_url without credential, after probe_first, doubling to
+ * probe_max, jittered (at most 10 %). Any thread unless said otherwise. Logs upstream_down and upstream_up; counts
+ * weir_upstream_requests_total, weir_upstream_request_duration_seconds. */
 #ifndef WEIR_CORE_LINK_H
 #define WEIR_CORE_LINK_H
 
@@ -46,15 +47,16 @@ void link_info(struct link *l, struct link_info *ret);
 void link_enable(struct link *l, bool enabled);
 struct lane *link_lane(struct link *l); /* borrowed: parent of the lanes of its repositories */
 
-/* client_call() behind the breaker. Notes the outcome: connect failures open the breaker; WEIR_E_SILENT, STALLED and CUT
- * make it probe at once; a status of 500 and above counts towards three in a row; anything below closes it.
+/* client_call() behind the breaker. Notes the outcome: connect failures open the breaker; WEIR_E_SILENT, STALLED and
+ * CUT make it probe at once; a status of 500 and above counts towards three in a row; anything below closes it.
  * 0 when an answer came (any status: see err_is_unavailable and link_status_is_unavailable). Workers only. */
 int link_call(struct link *l, const struct client_request *rq, const struct client_sink *sink, struct cancel *cancel,
 	      struct client_result *ret);
 /* 500, 502, 503, 504, and 429 on reads: as good as no answer (invariant 4). */
 bool link_status_is_unavailable(int status, bool is_read);
 void link_probe_now(struct link *l);
-/* fn(arg, up) on the probe's or a caller's thread whenever the breaker opens or closes; it may only post. Set before the first call. */
+/* fn(arg, up) on the probe's or a caller's thread whenever the breaker opens or closes; it may only post. Set before
+ * the first call. */
 typedef void link_change_fn(void *arg, bool up);
 void link_set_change_hook(struct link *l, link_change_fn *fn, void *arg);
 

@@ -47,7 +47,8 @@ static void *upstream_main(void *arg)
 			atomic_fetch_add(&up.requests, 1);
 			continue;
 		}
-		(void)snprintf(answer, sizeof(answer), "HTTP/1.1 %d X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", up.status);
+		(void)snprintf(answer, sizeof(answer),
+			       "HTTP/1.1 %d X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", up.status);
 		if (up.status > 0)
 			(void)send(conn, answer, strlen(answer), MSG_NOSIGNAL);
 		close(conn);
@@ -57,7 +58,9 @@ static void *upstream_main(void *arg)
 
 static void upstream_start(int status)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) }, .sin_port = htons((uint16_t)up.port) };
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_addr = { htonl(INADDR_LOOPBACK) },
+				 .sin_port = htons((uint16_t)up.port) };
 	socklen_t n = sizeof(a);
 	int on = 1;
 
@@ -119,9 +122,16 @@ static void wait_told(int ups, int downs)
 static void link_start(bool enabled)
 {
 	char *url = xstrf("http://127.0.0.1:%d", up.port);
-	struct link_options o = { .name = "u.example", .service = "git", .url = url, .enabled = enabled,
-				  .connect_timeout_ms = 5000, .stall_timeout_ms = 5000, .probe_first_ms = 20, .probe_max_ms = 80,
-				  .probe_patience_ms = 1000, .most_workers = 4 };
+	struct link_options o = { .name = "u.example",
+				  .service = "git",
+				  .url = url,
+				  .enabled = enabled,
+				  .connect_timeout_ms = 5000,
+				  .stall_timeout_ms = 5000,
+				  .probe_first_ms = 20,
+				  .probe_max_ms = 80,
+				  .probe_patience_ms = 1000,
+				  .most_workers = 4 };
 
 	told.ups = told.downs = 0;
 	assert_int_equal(pool_new(4, &pool), 0);
@@ -152,7 +162,10 @@ static int teardown(void **state)
 static int ask(int first_byte_ms)
 {
 	struct slice credential = SLICE_LIT("Authorization: Bearer t");
-	struct client_request rq = { .method = "GET", .target = SLICE_LIT("/x"), .first_byte_ms = first_byte_ms, .headers = &credential,
+	struct client_request rq = { .method = "GET",
+				     .target = SLICE_LIT("/x"),
+				     .first_byte_ms = first_byte_ms,
+				     .headers = &credential,
 				     .header_count = 1 };
 	struct client_result res;
 
@@ -167,11 +180,14 @@ static void assert_metrics(double is_up, double successes, double failures)
 	metrics_render(metrics, &out);
 	(void)snprintf(want, sizeof(want), "\nweir_upstream_up{upstream=\"u.example\"} %.0f\n", is_up);
 	assert_non_null(strstr(out.data, want));
-	(void)snprintf(want, sizeof(want), "\nweir_upstream_requests_total{upstream=\"u.example\",status=\"success\"} %.0f\n", successes);
+	(void)snprintf(want, sizeof(want),
+		       "\nweir_upstream_requests_total{upstream=\"u.example\",status=\"success\"} %.0f\n", successes);
 	assert_non_null(strstr(out.data, want));
-	(void)snprintf(want, sizeof(want), "\nweir_upstream_requests_total{upstream=\"u.example\",status=\"failure\"} %.0f\n", failures);
+	(void)snprintf(want, sizeof(want),
+		       "\nweir_upstream_requests_total{upstream=\"u.example\",status=\"failure\"} %.0f\n", failures);
 	assert_non_null(strstr(out.data, want));
-	(void)snprintf(want, sizeof(want), "\nweir_upstream_request_duration_seconds_count{upstream=\"u.example\"} %.0f\n",
+	(void)snprintf(want, sizeof(want),
+		       "\nweir_upstream_request_duration_seconds_count{upstream=\"u.example\"} %.0f\n",
 		       successes + failures);
 	assert_non_null(strstr(out.data, want));
 	buf_fini(&out);
@@ -370,12 +386,15 @@ static void it_can_be_freed_while_a_probe_waits(void **state)
 
 static void statuses_that_are_as_good_as_no_answer(void **state)
 {
-	static const int unavailable[] = { 500, 502, 503, 504 }, answers[] = { 200, 301, 400, 401, 403, 404, 410, 501, 505 };
+	static const int unavailable[] = { 500, 502, 503, 504 },
+			 answers[] = { 200, 301, 400, 401, 403, 404, 410, 501, 505 };
 
 	for (size_t i = 0; i < ARRAY_LEN(unavailable); i++)
-		assert_true(link_status_is_unavailable(unavailable[i], true) && link_status_is_unavailable(unavailable[i], false));
+		assert_true(link_status_is_unavailable(unavailable[i], true) &&
+			    link_status_is_unavailable(unavailable[i], false));
 	for (size_t i = 0; i < ARRAY_LEN(answers); i++)
-		assert_false(link_status_is_unavailable(answers[i], true) || link_status_is_unavailable(answers[i], false));
+		assert_false(link_status_is_unavailable(answers[i], true) ||
+			     link_status_is_unavailable(answers[i], false));
 	assert_true(link_status_is_unavailable(429, true));
 	assert_false(link_status_is_unavailable(429, false));
 }

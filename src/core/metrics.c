@@ -1,12 +1,13 @@
 /* metrics.c -- the registry of counters, gauges and histograms.
  *
- * WHAT     Families are declared in const tables; the series of a family are made when it is registered (all combinations
- *          of fixed label values) or when first asked for. Rendering writes the Prometheus text format 0.0.4.
+ * WHAT     Families are declared in const tables; the series of a family are made when it is registered (all
+ *          combinations of fixed label values) or when first asked for. Rendering writes the Prometheus text format
+ *          0.0.4.
  * WHY      Every refusal, retry and eviction is counted, on front threads too: so counting is one atomic addition, and
  *          finding a series takes no lock.
  * RULES    1. A series lives as long as the registry, at the same address.
- *          2. Series are only ever added: to a bucket of the table (readers follow `next` without a lock) and to the end of
- *             their family (read under the lock alone).
+ *          2. Series are only ever added: to a bucket of the table (readers follow `next` without a lock) and to the
+ *             end of their family (read under the lock alone).
  *          3. Two tables that declare one name are one family, so that HELP and TYPE appear once.
  *          4. A family has at most 1,000 series; beyond that, one more with all values "other" (invariant 8).
  * THREADS  Any. `lock` is for registering, adding, functions and rendering; counting never takes it. */
@@ -286,7 +287,8 @@ static double value_now(const struct metric *s)
 	return s->fn ? s->fn(s->fn_arg) : metric_value(s);
 }
 
-void metrics_set_fn(struct metrics *m, const struct metric_family *f, const char *const *values, metric_fn *fn, void *arg)
+void metrics_set_fn(struct metrics *m, const struct metric_family *f, const char *const *values, metric_fn *fn,
+		    void *arg)
 {
 	struct metric *s = metrics_get(m, f, values);
 

@@ -1,5 +1,6 @@
-/* metrics.h -- the registry: families are declared in const tables (name, type, help, labels with their fixed values), so
- * that every fixed label set is exported from the start with 0. Counting is lock-free; rendering takes a lock that counting does not. */
+/* metrics.h -- the registry: families are declared in const tables (name, type, help, labels with their fixed values),
+ * so that every fixed label set is exported from the start with 0. Counting is lock-free; rendering takes a lock that
+ * counting does not. */
 #ifndef WEIR_CORE_METRICS_H
 #define WEIR_CORE_METRICS_H
 
@@ -14,7 +15,8 @@ enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 struct metric_label {
 	const char *name;
-	const char *const *values; /* NULL-terminated; all combinations are made at registration. NULL: values come at run time (upstream names) */
+	/* NULL-terminated; all combinations are made at registration. NULL: values come at run time (upstream names) */
+	const char *const *values;
 };
 
 struct metric_family {
@@ -41,11 +43,13 @@ void metric_observe(struct metric *h, double value);
 double metric_value(const struct metric *c);        /* counters and gauges; histograms: the count */
 /* A gauge or counter whose value is asked for at rendering. fn must not block and not call metrics. */
 typedef double metric_fn(void *arg);
-void metrics_set_fn(struct metrics *m, const struct metric_family *f, const char *const *values, metric_fn *fn, void *arg);
+void metrics_set_fn(struct metrics *m, const struct metric_family *f, const char *const *values, metric_fn *fn,
+		    void *arg);
 /* Removes all functions with this arg, before arg goes away; their series are not exported until set again. */
 void metrics_remove_fn(struct metrics *m, const void *arg);
 void metrics_render(struct metrics *m, struct buf *out);    /* Prometheus text format 0.0.4 */
-double metrics_sum(struct metrics *m, const struct metric_family *f, const char *label, const char *value); /* over all series; label NULL: all */
+/* Over the series with this label value; label NULL: over all. */
+double metrics_sum(struct metrics *m, const struct metric_family *f, const char *label, const char *value);
 
 
 /* weir_process_resident_memory_bytes, weir_process_open_fds and weir_build_info{version}. version is copied. */

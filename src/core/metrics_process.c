@@ -1,6 +1,7 @@
 /* metrics_process.c -- what the process itself takes: memory and descriptors, and which build it is.
  *
- * Asked of /proc when metrics are rendered. The file system is the kernel's memory, so this does not wait for a disk. */
+ * Asked of /proc when metrics are rendered. The file system is the kernel's memory, so this does not wait for a disk.
+ * */
 #include <dirent.h>
 #include <unistd.h>
 
@@ -8,7 +9,9 @@
 #include "io/file.h"
 
 static const struct metric_family resident = {
-	.name = "weir_process_resident_memory_bytes", .help = "Memory of the daemon that is in RAM.", .type = METRIC_GAUGE,
+	.name = "weir_process_resident_memory_bytes",
+	.help = "Memory of the daemon that is in RAM.",
+	.type = METRIC_GAUGE,
 };
 static const struct metric_family open_fds = {
 	.name = "weir_process_open_fds", .help = "Open file descriptors.", .type = METRIC_GAUGE,

@@ -30,7 +30,9 @@ static const struct metric_family seconds = {
 	.name = "weir_t_seconds", .help = "Time.", .type = METRIC_HISTOGRAM, .labels = { { "operation", operations } },
 	.buckets = few_buckets,
 };
-static const struct metric_family plain = { .name = "weir_t_plain_total", .help = "No labels.", .type = METRIC_COUNTER };
+static const struct metric_family plain = { .name = "weir_t_plain_total",
+					    .help = "No labels.",
+					    .type = METRIC_COUNTER };
 
 static struct metrics *m;
 static struct buf out;
@@ -137,7 +139,8 @@ static void two_tables_of_one_name_are_one_family(void **state)
 	metric_add(METRIC(m, &plain), 1);
 	metrics_register(m, &again);
 	metric_add(METRIC(m, &again), 1);
-	assert_rendered("# HELP weir_t_plain_total No labels.\n# TYPE weir_t_plain_total counter\nweir_t_plain_total 2\n");
+	assert_rendered(
+		"# HELP weir_t_plain_total No labels.\n# TYPE weir_t_plain_total counter\nweir_t_plain_total 2\n");
 }
 
 static void more_than_a_thousand_series_share_one(void **state)
@@ -226,7 +229,10 @@ static void many_threads_lose_no_count(void **state)
 static void promtool_accepts_it_all(void **state)
 {
 	static const struct metric_family latency = {
-		.name = "weir_t_latency_seconds", .help = "Time.", .type = METRIC_HISTOGRAM, .labels = { { "operation", operations } },
+		.name = "weir_t_latency_seconds",
+		.help = "Time.",
+		.type = METRIC_HISTOGRAM,
+		.labels = { { "operation", operations } },
 		.buckets = metric_latency_buckets,
 	};
 	struct child_options o = { .argv = (const char *const[]){ "promtool", "check", "metrics", NULL } };
@@ -239,7 +245,9 @@ static void promtool_accepts_it_all(void **state)
 	metric_set(METRIC(m, &up, "a\"b\\c\nd"), 0.1);
 	metrics_render(m, &out);
 	assert_non_null(strstr(out.data, "weir_build_info{version=\"1.2.3\"} 1\n"));
-	assert_true(metrics_sum(m, &(struct metric_family){ .name = "weir_process_resident_memory_bytes", .type = METRIC_GAUGE },
+	assert_true(metrics_sum(m,
+				&(struct metric_family){ .name = "weir_process_resident_memory_bytes",
+							 .type = METRIC_GAUGE },
 				NULL, NULL) > 500000);
 	r = child_run(&o, buf_slice(&out), NULL, &said, 60000, NULL, NULL);
 	if (r == -ENOENT)
@@ -251,7 +259,9 @@ static void promtool_accepts_it_all(void **state)
 
 static void open_descriptors_are_counted(void **state)
 {
-	static const struct metric_family fds = { .name = "weir_process_open_fds", .help = "Open file descriptors.", .type = METRIC_GAUGE };
+	static const struct metric_family fds = { .name = "weir_process_open_fds",
+						  .help = "Open file descriptors.",
+						  .type = METRIC_GAUGE };
 	double before;
 	int fd;
 

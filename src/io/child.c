@@ -2,12 +2,12 @@
  *
  * WHAT     posix_spawn(3) with everything stated: three descriptors and no others, an own process group, default
  *          signals, a fixed environment. A pidfd tells the end, so that waiting is poll(2) beside a cancel.
- * WHY      fork(2) in a threaded program with gigabytes of page tables is slow and unsafe; posix_spawn is a vfork inside.
- *          Nothing is inherited, since a sidecar inherits HTTP_PROXY=weir (a loop) and secrets.
+ * WHY      fork(2) in a threaded program with gigabytes of page tables is slow and unsafe; posix_spawn is a vfork
+ *          inside. Nothing is inherited, since a sidecar inherits HTTP_PROXY=weir (a loop) and secrets.
  * RULES    1. A group is signalled only while its leader is not reaped: after that its number may be another's.
  *          2. Who is cancelled gets SIGTERM and a moment first, so that git can remove its lock and temporary files.
- *          3. child_run() moves all three streams in one poll loop: a child that writes before it reads, or never reads,
- *             cannot make it stand still.
+ *          3. child_run() moves all three streams in one poll loop: a child that writes before it reads, or never
+ *             reads, cannot make it stand still.
  *          4. When the child has ended, what is in the pipes is read, and then no more is waited for: a process that it
  *             left behind may hold them open for ever.
  * THREADS  Any; `lock` makes rule 1 hold when one thread kills what another waits for. */

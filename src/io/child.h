@@ -12,7 +12,7 @@ struct child;
 
 struct child_options {
 	const char *const *argv; /* NULL-terminated; argv[0] is looked up on the fixed PATH; borrowed */
-	const char *const *env;  /* NULL-terminated extra "KEY=value", on top of (or instead of) the fixed ones; may be NULL */
+	const char *const *env;  /* NULL-terminated extra "KEY=value", replacing a fixed one of that KEY; may be NULL */
 	const char *cwd;         /* NULL: ours */
 	int stdin_fd, stdout_fd, stderr_fd; /* borrowed; -1: /dev/null */
 	bool idle;               /* lowest CPU and I/O priority: background work */
@@ -30,10 +30,10 @@ void child_kill(struct child *ch);       /* SIGTERM to the group */
 void child_free(struct child **ch);      /* kills the group with SIGKILL when still running, reaps; *ch may be NULL */
 
 /* Runs a program to its end: feeds `input`, gathers standard output into out (may be NULL; its own limit holds: beyond
- * it the child is ended, WEIR_E_TOO_LARGE) and adds the last 4 KiB of standard error to err_tail (may be NULL). 0 when it
- * exited with 0; WEIR_E_CHILD when it failed (*ret_status tells how; may be NULL); WEIR_E_CANCELLED; -ETIMEDOUT after
- * limit_ms (-1: none). A child that is ended early gets SIGTERM and 2 s to clean up. stdin_fd, stdout_fd and stderr_fd
- * of `o` are ignored. */
+ * it the child is ended, WEIR_E_TOO_LARGE) and adds the last 4 KiB of standard error to err_tail (may be NULL). 0 when
+ * it exited with 0; WEIR_E_CHILD when it failed (*ret_status tells how; may be NULL); WEIR_E_CANCELLED; -ETIMEDOUT
+ * after limit_ms (-1: none). A child that is ended early gets SIGTERM and 2 s to clean up. stdin_fd, stdout_fd and
+ * stderr_fd of `o` are ignored. */
 int child_run(const struct child_options *o, struct slice input, struct buf *out, struct buf *err_tail, int limit_ms,
 	      struct cancel *c, int *ret_status);
 

@@ -21,7 +21,8 @@
 
 #define SH(script) ((const char *const[]){ "sh", "-c", script, NULL })
 
-static int run(const char *const *argv, struct slice input, struct buf *out, struct buf *err, int limit_ms, int *ret_status)
+static int run(const char *const *argv, struct slice input, struct buf *out, struct buf *err, int limit_ms,
+	       int *ret_status)
 {
 	struct child_options o = { .argv = argv };
 
@@ -96,8 +97,9 @@ static void keeps_the_last_4_kib_of_standard_error(void **state)
 {
 	struct buf err = BUF_EMPTY;
 
-	assert_int_equal(run(SH("head -c 100000 /dev/zero >&2; printf 'fatal: no' >&2; exit 1"), SLICE_LIT(""), NULL, &err,
-			     60000, NULL), WEIR_E_CHILD);
+	assert_int_equal(run(SH("head -c 100000 /dev/zero >&2; printf 'fatal: no' >&2; exit 1"), SLICE_LIT(""), NULL,
+			     &err, 60000, NULL),
+			 WEIR_E_CHILD);
 	assert_int_equal(err.len, 4096);
 	assert_string_equal(err.data + 4096 - 9, "fatal: no");
 	buf_fini(&err);
@@ -139,15 +141,17 @@ static void a_limit_of_time_ends_the_whole_group(void **state)
 
 static void a_child_that_ignores_sigterm_is_killed(void **state)
 {
-	assert_int_equal(run(SH("trap '' TERM; while :; do sleep 1; done"), SLICE_LIT(""), NULL, NULL, 200, NULL), -ETIMEDOUT);
+	assert_int_equal(run(SH("trap '' TERM; while :; do sleep 1; done"), SLICE_LIT(""), NULL, NULL, 200, NULL),
+			 -ETIMEDOUT);
 }
 
 static void a_child_that_is_ended_may_clean_up(void **state)
 {
 	struct buf out = BUF_EMPTY;
 
-	assert_int_equal(run(SH("trap 'echo cleaned; exit 1' TERM; echo ready; while :; do sleep 0.01; done"), SLICE_LIT(""),
-			     &out, NULL, 1000, NULL), -ETIMEDOUT);
+	assert_int_equal(run(SH("trap 'echo cleaned; exit 1' TERM; echo ready; while :; do sleep 0.01; done"),
+			     SLICE_LIT(""), &out, NULL, 1000, NULL),
+			 -ETIMEDOUT);
 	assert_string_equal(out.data, "ready\ncleaned\n");
 	buf_fini(&out);
 }
@@ -208,9 +212,10 @@ static void the_environment_is_fixed(void **state)
 	unsetenv("TMPDIR");
 	o.env = (const char *const[]){ "GIT_PROTOCOL=version=2", "LANG=C", NULL };
 	assert_int_equal(child_run(&o, SLICE_LIT(""), &out, NULL, -1, NULL, NULL), 0);
-	assert_string_equal(out.data, "PATH=/usr/local/bin:/usr/bin:/bin\nHOME=/nonexistent\nLANG=C\nGIT_CONFIG_NOSYSTEM=1\n"
-				      "GIT_CONFIG_GLOBAL=/dev/null\nGIT_TERMINAL_PROMPT=0\nGIT_OPTIONAL_LOCKS=0\n"
-				      "GIT_NO_REPLACE_OBJECTS=1\nGIT_PROTOCOL=version=2\n");
+	assert_string_equal(out.data,
+			    "PATH=/usr/local/bin:/usr/bin:/bin\nHOME=/nonexistent\nLANG=C\nGIT_CONFIG_NOSYSTEM=1\n"
+			    "GIT_CONFIG_GLOBAL=/dev/null\nGIT_TERMINAL_PROMPT=0\nGIT_OPTIONAL_LOCKS=0\n"
+			    "GIT_NO_REPLACE_OBJECTS=1\nGIT_PROTOCOL=version=2\n");
 	setenv("TMPDIR", "/var/tmp", 1);
 	buf_reset(&out);
 	assert_int_equal(child_run(&o, SLICE_LIT(""), &out, NULL, -1, NULL, NULL), 0);
@@ -221,10 +226,12 @@ static void the_environment_is_fixed(void **state)
 
 static void no_descriptor_signal_or_folder_is_inherited(void **state)
 {
-	struct child_options o = { .argv = SH("ls /proc/self/fd | wc -l; pwd; grep SigBlk /proc/self/status;"
-					      "ign=0x$(sed -n 's/^SigIgn:\t//p' /proc/self/status); echo $((ign & 0x7fffffff));"
-					      "cut -d' ' -f5 /proc/$$/stat | grep -qx $$ && echo leader"),
-				   .cwd = "/usr" };
+	struct child_options o = {
+		.argv = SH("ls /proc/self/fd | wc -l; pwd; grep SigBlk /proc/self/status;"
+			   "ign=0x$(sed -n 's/^SigIgn:\t//p' /proc/self/status); echo $((ign & 0x7fffffff));"
+			   "cut -d' ' -f5 /proc/$$/stat | grep -qx $$ && echo leader"),
+		.cwd = "/usr"
+	};
 	struct buf out = BUF_EMPTY;
 	sigset_t all, before;
 	int leaky = dup(1); /* not close-on-exec, as by a library */
@@ -279,6 +286,30 @@ static void background_work_runs_at_the_lowest_priority(void **state)
 	buf_fini(&out);
 }
 
+static void descriptors_used_up_are_an_error_without_leaks(void **state)
+{
+	struct rlimit before, small;
+	struct buf out = BUF_EMPTY, err = BUF_EMPTY;
+	int lowest = dup(0), again, r = 0;
+
+	close(lowest);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	for (int more = 0; more < 12; more++) { /* at every step of a run */
+		small = (struct rlimit){ (rlim_t)lowest + (rlim_t)more, before.rlim_max };
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &small), 0);
+		r = run(SH("cat; echo err >&2"), SLICE_LIT("in"), &out, &err, -1, NULL);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		assert_true(r == 0 || r == -EMFILE || r == WEIR_E_CHILD); /* the child has the same limit */
+		assert_true(more > 0 || r == -EMFILE);
+		again = dup(0);
+		assert_int_equal(again, lowest);
+		close(again);
+	}
+	assert_int_equal(r, 0);
+	buf_fini(&out);
+	buf_fini(&err);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,6 +328,7 @@ int main(void)
 		cmocka_unit_test(no_descriptor_signal_or_folder_is_inherited),
 		cmocka_unit_test(streams_may_be_any_descriptors_even_low_ones),
 		cmocka_unit_test(background_work_runs_at_the_lowest_priority),
+		cmocka_unit_test(descriptors_used_up_are_an_error_without_leaks),
 	};
 
 	return cmocka_run_group_tests_name("child", tests, NULL, NULL);

@@ -4,24 +4,29 @@
  *          connection alive. A call takes a slot, drives it with curl_multi_poll(3), and gives it back.
  * WHY      A multi handle for a single transfer, since only curl_multi_poll() waits for another descriptor too: the
  *          cancel's. A progress callback would notice a cancel only once a second.
- * RULES    1. libcurl's own time-out is used for connecting alone. Patience, stalls and the total are watched here, since
- *             "no answer yet" and "the answer stands still" mean different things (invariant 9).
- *          2. libcurl repeats a request by itself when a kept-alive connection turns out to be closed before the first byte
- *             of an answer. It can do so for fixed bodies; a body from a source cannot be replayed, and the call ends with
- *             WEIR_E_CUT when some of it was gone.
- *          3. After anything but a whole answer the connection is closed, never kept.
+ * RULES    1. libcurl's own time-out is used for connecting alone. Patience, stalls and the total are watched here,
+ *             since "no answer yet" and "the answer stands still" mean different things (invariant 9).
+ *          2. libcurl repeats a request by itself when a kept-alive connection turns out to be closed before the first
+ *             byte of an answer. It can do so for fixed bodies; a body from a source cannot be replayed, and the call
+ *             ends with WEIR_E_CUT when some of it was gone.
+ *          3. After anything but a whole answer the connection is closed, never kept. After silence or a failure to
+ *             connect so are the idle ones: what swallowed one (a router that lost its state) has likely swallowed all,
+ *             and each would cost a caller his patience.
+ *          4. A failure that comes of our own lack of descriptors is told as that, since it must not open a breaker.
  * THREADS  Any number of workers; the lock guards the list of idle slots only.
- * TRIED    One multi handle for all calls of an upstream would share its certificate store, but needs a thread of its own
- *          and a hand-over of every block of data. */
+ * TRIED    One multi handle for all calls of an upstream would share its certificate store, but needs a thread of its
+ *          own and a hand-over of every block of data. */
 #include "io/client.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/obj.h"
 #include "io/client_priv.h"
+#include "io/file.h"
 
 #define CLIENT_MAGIC 0x636c6e74u
 
@@ -32,11 +37,6 @@ struct slot {
 };
 
 /* --- making one ------------------------------------------------------------------------------------------------- */
-
-static void curl_start(void)
-{
-	ENSURE(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
-}
 
 static bool has_part(CURLU *u, CURLUPart what)
 {
@@ -80,11 +80,9 @@ out:
 
 int client_new(const struct client_options *o, struct client **ret)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct client *c = xcalloc(1, sizeof(*c));
 	int r;
 
-	pthread_once(&once, curl_start);
 	c->magic = CLIENT_MAGIC;
 	list_init(&c->idle);
 	ENSURE(pthread_mutex_init(&c->lock, NULL) == 0);
@@ -109,13 +107,26 @@ static void slot_free(struct slot *s)
 	free(s);
 }
 
+/* Closes all connections that are not in use just now. */
+static void slots_drop(struct client *c)
+{
+	struct list dropped;
+
+	list_init(&dropped);
+	pthread_mutex_lock(&c->lock);
+	list_splice(&dropped, &c->idle);
+	c->idle_count = 0;
+	pthread_mutex_unlock(&c->lock);
+	LIST_FOREACH_SAFE(it, next, &dropped)
+		slot_free(LIST_ENTRY(it, struct slot, node));
+}
+
 void client_free(struct client *c)
 {
 	if (!c)
 		return;
 	OBJ_CHECK(c, CLIENT_MAGIC);
-	LIST_FOREACH_SAFE(it, next, &c->idle)
-		slot_free(LIST_ENTRY(it, struct slot, node));
+	slots_drop(c);
 	pthread_mutex_destroy(&c->lock);
 	free(c->base);
 	free(c->ca_file);
@@ -123,6 +134,14 @@ void client_free(struct client *c)
 	free(c->user_agent);
 	c->magic = 0;
 	free(c);
+}
+
+static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
+
+/* With the first request, not the first client: this brings OpenSSL up, 2 MiB that an idle daemon can do without. */
+static void curl_start(void)
+{
+	ENSURE(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
 }
 
 static struct slot *slot_take(struct client *c)
@@ -140,6 +159,7 @@ static struct slot *slot_take(struct client *c)
 		curl_easy_reset(s->easy); /* options go, the connection stays */
 		return s;
 	}
+	(void)pthread_once(&curl_once, curl_start); /* cannot fail with these arguments */
 	s = xcalloc(1, sizeof(*s));
 	list_init(&s->node);
 	s->easy = curl_easy_init();
@@ -361,12 +381,14 @@ static int check_times(const struct client *c, struct call *k, int64_t now)
 		limit_to(&stalled, now, k->moved_ms, c->stall_timeout_ms);
 	limit_to(&total, now, k->start_ms, k->rq->total_ms);
 	if (silent <= 0 || (total <= 0 && !has_head)) {
-		(void)snprintf(k->message, sizeof(k->message), "no answer within %lld ms", (long long)(now - k->start_ms));
+		(void)snprintf(k->message, sizeof(k->message), "no answer within %lld ms",
+			       (long long)(now - k->start_ms));
 		return WEIR_E_SILENT;
 	}
 	if (stalled <= 0 || total <= 0) {
 		(void)snprintf(k->message, sizeof(k->message), "%s for %lld ms, after %llu bytes of its answer",
-			       stalled <= 0 ? "stood still" : "not finished", (long long)(now - (stalled <= 0 ? k->moved_ms : k->start_ms)),
+			       stalled <= 0 ? "stood still" : "not finished",
+			       (long long)(now - (stalled <= 0 ? k->moved_ms : k->start_ms)),
 			       (unsigned long long)k->result->body_bytes);
 		return WEIR_E_STALLED;
 	}
@@ -402,8 +424,18 @@ static int drive(struct client *c, struct slot *s, struct call *k, struct cancel
 	}
 }
 
-int client_call(struct client *c, const struct client_request *rq, const struct client_sink *sink, struct cancel *cancel,
-		struct client_result *ret)
+/* Name lookup and TLS fail in their own words when they get no descriptor. */
+static bool descriptors_are_used_up(void)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	bool used_up = fd < 0 && (errno == EMFILE || errno == ENFILE);
+
+	fd_close(&fd);
+	return used_up;
+}
+
+int client_call(struct client *c, const struct client_request *rq, const struct client_sink *sink,
+		struct cancel *cancel, struct client_result *ret)
 {
 	struct call k = { .rq = rq, .sink = sink, .result = ret };
 	int64_t start_us = clock_mono_us();
@@ -426,6 +458,10 @@ int client_call(struct client *c, const struct client_request *rq, const struct 
 	}
 	if (r == 0 && !k.head.is_complete)
 		r = WEIR_E_CUT; /* libcurl is content with half a head */
+	if (err_is_connect_failure(r) && descriptors_are_used_up())
+		r = -EMFILE;
+	if (err_is_connect_failure(r) || r == WEIR_E_SILENT)
+		slots_drop(c);
 	if (r < 0)
 		(void)snprintf(ret->detail, sizeof(ret->detail), "%.199s",
 			       k.message[0] ? k.message : err_text(r));

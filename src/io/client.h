@@ -1,8 +1,8 @@
 /* client.h -- HTTP requests to one upstream, on kept-alive connections, by blocking calls on worker threads.
  *
  * libcurl underneath: http and https only, HTTP/1.1, no redirects followed, path as it is (no dot squashing, no
- * re-encoding), no signals, no automatic decoding of content, no proxy variables (only `proxy` as configured), no .netrc.
- * A client may be used by any number of workers at once; each call takes a handle from its pool. */
+ * re-encoding), no signals, no automatic decoding of content, no proxy variables (only `proxy` as configured), no
+ * .netrc. A client may be used by any number of workers at once; each call takes a handle from its pool. */
 #ifndef WEIR_IO_CLIENT_H
 #define WEIR_IO_CLIENT_H
 
@@ -17,7 +17,7 @@ struct client_options {
 	const char *proxy;       /* "http://host:port"; NULL: none */
 	const char *user_agent;  /* "weir/0.1.0" */
 	int64_t connect_timeout_ms;
-	int64_t stall_timeout_ms; /* an answer that began gives no byte, or takes no byte of ours, for so long: WEIR_E_STALLED */
+	int64_t stall_timeout_ms; /* an answer that began gives no byte, or none of ours is taken: WEIR_E_STALLED */
 	unsigned most_idle;       /* kept-alive connections kept while unused */
 };
 
@@ -28,25 +28,27 @@ void client_free(struct client *c); /* no call may be running */
 struct client_request {
 	const char *method;       /* "GET" */
 	struct slice target;      /* appended to base_url as it is: begins with '/' */
-	const struct slice *headers; /* whole lines "Name: value" without line ends; Content-Length and Transfer-Encoding are
-				      * left out, as the framing follows from the body below. Nothing is added but Host,
-				      * User-Agent and framing, where missing. */
+	/* Whole lines "Name: value" without line ends. Content-Length and Transfer-Encoding are left out, as the
+	 * framing follows from the body below. Nothing is added but Host, User-Agent and framing, where missing. */
+	const struct slice *headers;
 	size_t header_count;
 	/* Body: either fixed bytes, or a source called until it gives 0. body_bytes -1: length unknown, sent chunked;
-	 * 0 with no source: no body. The source gives bytes read (> 0), 0 at the end, or a negative code, which aborts; it
-	 * may block, and should then mind the cancel itself. When a kept-alive connection turns out to be closed before a
-	 * byte of the answer came, the request is repeated once on a fresh one, unless some of a source was sent. */
+	 * 0 with no source: no body. The source gives bytes read (> 0), 0 at the end, or a negative code, which
+	 * aborts; it may block, and should then mind the cancel itself. When a kept-alive connection turns out to be
+	 * closed before a byte of the answer came, the request is repeated once on a fresh one, unless some of a
+	 * source was sent. */
 	struct slice body;
 	ssize_t (*body_source)(void *body_arg, char *into, size_t room);
 	void *body_arg;
 	int64_t body_bytes;
-	int64_t first_byte_ms;    /* patience: no response head within so long after the request went out: WEIR_E_SILENT; 0: none */
-	int64_t total_ms;         /* for the whole exchange: WEIR_E_SILENT or WEIR_E_STALLED after it; 0: none */
+	bool fresh_connection; /* not on a kept-alive one: to find out whether connecting works */
+	int64_t first_byte_ms; /* patience: no head so long after the request went out: WEIR_E_SILENT; 0: none */
+	int64_t total_ms;      /* for the whole exchange: WEIR_E_SILENT or WEIR_E_STALLED after it; 0: none */
 };
 
 /* What comes back, told on the calling thread. on_head runs once, with the final response head (1xx are skipped):
- * `headers` are whole lines without line ends, borrowed until it returns. on_data gets the body as it came (still chunk-decoded).
- * A negative return ends the call with that code. Both may be NULL (data dropped). */
+ * `headers` are whole lines without line ends, borrowed until it returns. on_data gets the body as it came (still
+ * chunk-decoded). A negative return ends the call with that code. Both may be NULL (data dropped). */
 struct client_sink {
 	int (*on_head)(void *arg, int status, const struct slice *headers, size_t header_count);
 	int (*on_data)(void *arg, const char *p, size_t n);
@@ -55,7 +57,7 @@ struct client_sink {
 
 struct client_result {
 	int status;              /* 0 when no head came */
-	bool request_sent;       /* some byte of the request went out on an established connection: it may have had an effect */
+	bool request_sent;       /* some of it went out on an established connection: it may have had an effect */
 	uint64_t body_bytes;     /* received */
 	int64_t elapsed_us;
 	char detail[200];        /* what libcurl said, for logs; never a secret */
@@ -65,8 +67,8 @@ struct client_result {
  * HTTP/1, or ambiguous framing) and WEIR_E_TOO_LARGE (head above 64 KiB or 512 lines); WEIR_E_CANCELLED; what a sink or
  * source returned; -EINVAL (method, target or header line that cannot be sent); -errno when this machine lacks
  * descriptors or memory. *ret is filled in any case. Blocks: workers only. */
-int client_call(struct client *c, const struct client_request *rq, const struct client_sink *sink, struct cancel *cancel,
-		struct client_result *ret);
+int client_call(struct client *c, const struct client_request *rq, const struct client_sink *sink,
+		struct cancel *cancel, struct client_result *ret);
 
 /* Finds the value of header `name` (case ignored) among lines; empty slice with p NULL when absent. */
 struct slice client_header(const struct slice *headers, size_t header_count, const char *name);

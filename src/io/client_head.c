@@ -1,9 +1,9 @@
 /* client_head.c -- the response head of one upstream exchange.
  *
- * WHAT     Gathers the lines that libcurl hands over, forgets interim answers (1xx), joins folded lines, and refuses what
- *          two readers could understand differently.
- * WHY      libcurl is lenient: it takes a Content-Length beside chunked, or the last of several lengths. We pass answers
- *          on to clients that share connections, so a doubtful length must end here (RFC 9112 section 11.2).
+ * WHAT     Gathers the lines that libcurl hands over, forgets interim answers (1xx), joins folded lines, and refuses
+ *          what two readers could understand differently.
+ * WHY      libcurl is lenient: it takes a Content-Length beside chunked, or the last of several lengths. We pass
+ *          answers on to clients that share connections, so a doubtful length must end here (RFC 9112 section 11.2).
  * RULES    1. Transfer-Encoding is absent or exactly "chunked", and then there is no Content-Length.
  *          2. All Content-Lengths are the same decimal number.
  *          3. A folded line becomes one line with a single space (RFC 9112 section 5.2).

@@ -2,9 +2,10 @@
  *
  * WHAT     Checks method, target and header lines, and sets all options. Handles are reset before each call, so this is
  *          the whole truth about a request.
- * WHY      libcurl's defaults suit a person at a terminal. A gateway wants its bytes sent as they are, nothing added, no
- *          proxies from the environment, no signals, no following.
- * RULES    1. The framing of a request is ours: a Content-Length or Transfer-Encoding among the caller's lines is dropped.
+ * WHY      libcurl's defaults suit a person at a terminal. A gateway wants its bytes sent as they are, nothing added,
+ *          no proxies from the environment, no signals, no following.
+ * RULES    1. The framing of a request is ours: a Content-Length or Transfer-Encoding among the caller's lines is
+ *             dropped.
  *          2. No byte of a caller can end a line: CR, LF and NUL are refused, not escaped.
  *          3. Options of integer type are passed as long or curl_off_t, as libcurl takes them through varargs. */
 #include "io/client_priv.h"
@@ -110,12 +111,14 @@ static void set_method_and_body(CURL *e, struct call *k)
 {
 	const struct client_request *rq = k->rq;
 	/* RFC 9110 section 8.6: methods that expect a body say Content-Length: 0 without one. */
-	bool expects_body = strcmp(rq->method, "POST") == 0 || strcmp(rq->method, "PUT") == 0 || strcmp(rq->method, "PATCH") == 0;
+	bool expects_body =
+		strcmp(rq->method, "POST") == 0 || strcmp(rq->method, "PUT") == 0 || strcmp(rq->method, "PATCH") == 0;
 
 	if (has_body(rq) || expects_body) {
 		curl_easy_setopt(e, CURLOPT_POST, 1L);
 		if (rq->body_source) { /* read by callback */
-			curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(rq->body_bytes < 0 ? -1 : rq->body_bytes));
+			curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE,
+					 (curl_off_t)(rq->body_bytes < 0 ? -1 : rq->body_bytes));
 		} else {
 			curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)rq->body.n);
 			curl_easy_setopt(e, CURLOPT_POSTFIELDS, rq->body.n > 0 ? rq->body.p : "");
@@ -168,11 +171,13 @@ int client_setup(CURL *e, const struct client *c, struct call *k)
 	url = xstrf("%s%.*s", c->base, (int)rq->target.n, rq->target.p);
 	curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
 	curl_easy_setopt(e, CURLOPT_URL, url);
-	/* Byte for byte, where the form of the target is ours to choose: http through a proxy needs the absolute form. */
+	/* Byte for byte, where the form of the target is ours to choose: http through a proxy needs the absolute form.
+	 * */
 	if (c->is_https || !*c->proxy)
 		curl_easy_setopt(e, CURLOPT_REQUEST_TARGET, url + c->path_at);
 	free(url); /* libcurl copied it */
 	curl_easy_setopt(e, CURLOPT_USERAGENT, c->user_agent);
+	curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, rq->fresh_connection ? 1L : 0L);
 	curl_easy_setopt(e, CURLOPT_HTTPHEADER, k->headers);
 	set_method_and_body(e, k);
 	return 0;

@@ -3,8 +3,8 @@
  * WHAT     Whole reads and writes, folders made, synced, measured and removed.
  * RULES    1. Every descriptor is close-on-exec, so that no child inherits one by accident.
  *          2. Trees are walked with openat(2) relative to the folder above and O_NOFOLLOW, so that a symbolic link put
- *             there meanwhile cannot lead outside. A tree deeper than 64 folders is refused with -ELOOP: a level costs a
- *             descriptor and stack, and ours (repositories, quarantines) are five deep.
+ *             there meanwhile cannot lead outside. A tree deeper than 64 folders is refused with -ELOOP: a level costs
+ *             a descriptor and stack, and ours (repositories, quarantines) are five deep.
  * THREADS  Any; everything here blocks on the disk. */
 #include "io/file.h"
 

@@ -10,8 +10,10 @@ int file_read_all(const char *path, size_t most, struct buf *out);
 int fd_write_all(int fd, const void *p, size_t n);      /* handles short writes and EINTR */
 int dir_make_all(const char *path, unsigned mode);      /* mkdir -p */
 int dir_sync(const char *path);                         /* fsync of a directory */
-int tree_remove(const char *path);                      /* rm -rf; a missing path is fine; does not follow symbolic links */
-int tree_bytes(const char *path, uint64_t *ret_bytes);  /* allocated bytes of all files and folders below, as du says; -ELOOP deeper than 64 */
+/* rm -rf, goes on after a failure and gives the first; a missing path is fine; does not follow symbolic links. */
+int tree_remove(const char *path);
+/* Allocated bytes of all files and folders below, as du says. Both: -ELOOP deeper than 64 folders. */
+int tree_bytes(const char *path, uint64_t *ret_bytes);
 int disk_free_bytes(const char *path, uint64_t *ret_bytes);
 
 #endif

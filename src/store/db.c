@@ -1,18 +1,19 @@
 /* db.c -- one SQLite database with one writer.
  *
- * WHAT     Jobs wait in a queue. The writer thread takes all that wait into one transaction, each below a savepoint, commits,
- *          and only then lets the answers go.
- * WHY      A sync costs the same for one entry as for a hundred: 34,000 durable entries a second with 32 producers, where one
- *          transaction each gives some thousands at best.
+ * WHAT     Jobs wait in a queue. The writer thread takes all that wait into one transaction, each below a savepoint,
+ *          commits, and only then lets the answers go.
+ * WHY      A sync costs the same for one entry as for a hundred: 34,000 durable entries a second with 32 producers,
+ *          where one transaction each gives some thousands at best.
  * RULES    1. done(0) means that the commit, and so its sync, succeeded.
  *          2. A job that fails is undone alone; its neighbours in the transaction stand.
- *          3. When a commit fails for lack of room, its jobs are told -ENOSPC and the next may succeed. When it fails in any
- *             other way the file is given up: after a failed sync the kernel may have dropped the pages, so all later jobs get
- *             -EIO until the daemon is started anew.
- *          4. A database that SQLite calls corrupt is moved aside with its -wal, at opening, and a fresh one takes its place.
+ *          3. When a commit fails for lack of room, its jobs are told -ENOSPC and the next may succeed. When it fails
+ *             in any other way the file is given up: after a failed sync the kernel may have dropped the pages, so all
+ *             later jobs get -EIO until the daemon is started anew.
+ *          4. A database that SQLite calls corrupt is moved aside with its -wal, at opening, and a fresh one takes its
+ *             place.
  * THREADS  Any may submit. One writer thread for each database; readers have connections of their own.
- * LIMITS   At most 1,000 jobs in a transaction, so that no answer waits for long. Files above 256 MiB are not read through
- *          at opening (quick_check takes about a second for a gigabyte): their rows carry sums of their own. */
+ * LIMITS   At most 1,000 jobs in a transaction, so that no answer waits for long. Files above 256 MiB are not read
+ *          through at opening (quick_check takes about a second for a gigabyte): their rows carry sums of their own. */
 #include "store/db.h"
 
 #include <errno.h>
@@ -153,7 +154,8 @@ static int make_schema(sqlite3 *conn, const struct db_options *o)
 static int open_conn(const struct db_options *o, sqlite3 **ret)
 {
 	sqlite3 *conn = NULL;
-	int r = db_code(sqlite3_open_v2(o->path, &conn, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
+	int r = db_code(sqlite3_open_v2(o->path, &conn,
+					SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
 
 	if (r == 0) {
 		(void)sqlite3_extended_result_codes(conn, 1);
@@ -255,8 +257,8 @@ void db_close(struct db *d)
 
 /* --- the writer ------------------------------------------------------------------------------------------------- */
 
-/* Below a savepoint. A job may fail so badly that SQLite undoes everything (disk full): then the savepoint is gone too, and
- * the code tells that the transaction has to end. */
+/* Below a savepoint. A job may fail so badly that SQLite undoes everything (disk full): then the savepoint is gone
+ * too, and the code tells that the transaction has to end. */
 static int run_job(struct db *d, struct job *j)
 {
 	int r = sql(d->conn, "SAVEPOINT job");
@@ -384,7 +386,9 @@ static void waiter_done(void *arg, int code)
 
 int db_do(struct db *d, db_job_fn *job, void *arg)
 {
-	struct waiter w = { .job = job, .arg = arg, .lock = PTHREAD_MUTEX_INITIALIZER, .finished = PTHREAD_COND_INITIALIZER };
+	struct waiter w = {
+		.job = job, .arg = arg, .lock = PTHREAD_MUTEX_INITIALIZER, .finished = PTHREAD_COND_INITIALIZER
+	};
 	int r = db_submit(d, waiter_job, waiter_done, &w);
 
 	if (r < 0)

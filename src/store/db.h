@@ -23,9 +23,9 @@ int db_open(const struct db_options *o, struct db **ret, bool *ret_damaged);
 void db_close(struct db *d); /* runs what waits, then ends the writer */
 
 /* job(conn, arg) runs inside the transaction: 0 keeps it, a negative code undoes this job alone (savepoint). done(arg,
- * code) runs once on the writer thread after the commit: 0, the job's code, -ENOSPC when the disk was full, or -EIO when
- * the commit failed otherwise (then all later jobs get -EIO too: a failed sync is final). done may be NULL, and must not
- * submit with db_do(). At most 1,000 jobs share a transaction. Any thread; never blocks. */
+ * code) runs once on the writer thread after the commit: 0, the job's code, -ENOSPC when the disk was full, or -EIO
+ * when the commit failed otherwise (then all later jobs get -EIO too: a failed sync is final). done may be NULL, and
+ * must not submit with db_do(). At most 1,000 jobs share a transaction. Any thread; never blocks. */
 typedef int db_job_fn(sqlite3 *conn, void *arg);
 typedef void db_done_fn(void *arg, int code);
 int db_submit(struct db *d, db_job_fn *job, db_done_fn *done, void *arg); /* 0, -ESHUTDOWN */

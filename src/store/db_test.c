@@ -23,7 +23,9 @@
 static char dir[64], path[100];
 static struct db *d;
 
-static const struct db_options options = { .path = path, .schema = "CREATE TABLE t (n INTEGER PRIMARY KEY, data BLOB)", .version = 1 };
+static const struct db_options options = { .path = path,
+					   .schema = "CREATE TABLE t (n INTEGER PRIMARY KEY, data BLOB)",
+					   .version = 1 };
 
 static int setup(void **state)
 {
@@ -86,11 +88,14 @@ static int check_settings(sqlite3 *conn, void *arg)
 	static const struct {
 		const char *text;
 		int want;
-	} rows[] = { { "PRAGMA synchronous", 2 }, { "PRAGMA wal_autocheckpoint", 16384 }, { "PRAGMA user_version", 1 } };
+	} rows[] = { { "PRAGMA synchronous", 2 },
+		     { "PRAGMA wal_autocheckpoint", 16384 },
+		     { "PRAGMA user_version", 1 } };
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		sqlite3_stmt *st;
-		ENSURE(sqlite3_prepare_v2(conn, rows[i].text, -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW);
+		ENSURE(sqlite3_prepare_v2(conn, rows[i].text, -1, &st, NULL) == SQLITE_OK &&
+		       sqlite3_step(st) == SQLITE_ROW);
 		ENSURE(sqlite3_column_int(st, 0) == rows[i].want);
 		sqlite3_finalize(st);
 	}
@@ -237,8 +242,10 @@ static void overwrite(const char *bytes, size_t n, off_t at)
 
 static int insert_much(sqlite3 *conn, void *arg)
 {
-	return db_code(sqlite3_exec(conn, "WITH RECURSIVE c(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM c WHERE i < 2000)"
-					  "INSERT INTO t SELECT i, randomblob(100) FROM c", NULL, NULL, NULL));
+	return db_code(sqlite3_exec(conn,
+				    "WITH RECURSIVE c(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM c WHERE i < 2000)"
+				    "INSERT INTO t SELECT i, randomblob(100) FROM c",
+				    NULL, NULL, NULL));
 }
 
 static void a_corrupt_database_is_moved_aside(void **state)
@@ -246,7 +253,9 @@ static void a_corrupt_database_is_moved_aside(void **state)
 	static const struct {
 		const char *bytes;
 		off_t at;
-	} damage[] = { { "this is no database at all", 0 }, { "\xff\xff\xff\xff\xff\xff\xff\xff", 4096 }, { "\xff\xff\xff\xff\xff\xff\xff\xff", 12288 } };
+	} damage[] = { { "this is no database at all", 0 },
+		       { "\xff\xff\xff\xff\xff\xff\xff\xff", 4096 },
+		       { "\xff\xff\xff\xff\xff\xff\xff\xff", 12288 } };
 	bool damaged = false;
 
 	for (size_t i = 0; i < ARRAY_LEN(damage); i++) {

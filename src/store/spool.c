@@ -3,14 +3,14 @@
  *   growing --spool_complete--> complete
  *      \------spool_fail------> failed(code)          the first end counts, later ones change nothing
  *
- * WHY      One mechanism gives streaming to many waiting clients, request collapsing, resumable reading and bodies on disk.
- *          Readers use sendfile(2) from the page cache, so a transfer that 200 clients share is in memory once.
+ * WHY      One mechanism gives streaming to many waiting clients, request collapsing, resumable reading and bodies on
+ *          disk. Readers use sendfile(2) from the page cache, so a transfer that 200 clients share is in memory once.
  * RULES    1. Bytes are in the file before the size that covers them is told.
  *          2. Nobody is told under the state lock; watchers run under the watch lock alone, in any order.
  *          3. The file has no name, so nothing is left after a kill -9. spool_keep() gives a whole one a name.
- * THREADS  One writer at a time, readers anywhere. Two locks: `lock` guards size and state; `watch_lock` guards the list of
- *          watchers and is held while they are called, which is why unwatching waits for a call under way. A watcher may
- *          peek (lock is taken inside watch_lock, never the other way round).
+ * THREADS  One writer at a time, readers anywhere. Two locks: `lock` guards size and state; `watch_lock` guards the
+ *          list of watchers and is held while they are called, which is why unwatching waits for a call under way. A
+ *          watcher may peek (lock is taken inside watch_lock, never the other way round).
  * TRIED    Telling readers through an eventfd each: a descriptor and two system calls for each append and reader. */
 #include "store/spool.h"
 

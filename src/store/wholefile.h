@@ -13,9 +13,11 @@ int wholefile_write_checked(const char *path, const char *name, unsigned version
 /* Reads and checks. 0; -ENOENT; WEIR_E_DAMAGED; WEIR_E_TOO_LARGE; -EPROTO (whole, but of another version); -errno. out
  * gets the data without the header line. */
 int wholefile_read_checked(const char *path, const char *name, unsigned version, size_t most, struct buf *out);
-/* Moves a damaged file or folder into <dir>/damaged/ under a unique name (invariant 7) and logs nothing. 0 or -errno. */
+/* Moves a damaged file or folder into <dir>/damaged/ under a unique name (invariant 7) and logs nothing. 0 or -errno.
+ * */
 int wholefile_set_aside(const char *path, const char *dir);
-/* Removes the temporaries in a folder (not below) that a kill left behind: at start, before anything is written there. */
+/* Removes the temporaries in a folder (not below) that a kill left behind: at start, before anything is written there.
+ * */
 int wholefile_sweep(const char *dir);
 uint32_t crc32c(uint32_t crc, const void *p, size_t n); /* start with 0 */
 

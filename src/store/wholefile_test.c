@@ -153,7 +153,8 @@ static void every_cut_and_every_flipped_bit_is_noticed(void **state)
 		bad[i / 8] = (char)(bad[i / 8] ^ 1 << i % 8);
 		assert_int_equal(wholefile_write(path, (struct slice){ bad, n }, 0), 0);
 		r = wholefile_read_checked(path, "refs", 2, 100, &out);
-		assert_true(r == WEIR_E_DAMAGED || r == -EPROTO || (r == 0 && i / 8 > 13 && i / 8 < 22)); /* E for e in the sum */
+		assert_true(r == WEIR_E_DAMAGED || r == -EPROTO ||
+			    (r == 0 && i / 8 > 13 && i / 8 < 22)); /* E for e in the sum */
 		noticed += r < 0;
 	}
 	assert_true(noticed >= (int)n * 8 - 8);
@@ -176,8 +177,8 @@ static void damage_is_set_aside_under_a_name_of_its_own(void **state)
 
 static void leftovers_are_swept_and_nothing_else(void **state)
 {
-	static const char *const names[] = { "file.tmp-0123456789abcdef", "file.tmp-0123456789abcdeg", "file.tmp-0123456789abcde",
-					     "tmp-0123456789abcdef", "keep" };
+	static const char *const names[] = { "file.tmp-0123456789abcdef", "file.tmp-0123456789abcdeg",
+					     "file.tmp-0123456789abcde", "tmp-0123456789abcdef", "keep" };
 	struct stat st;
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
