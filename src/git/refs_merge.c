@@ -256,8 +256,9 @@ static size_t settle_symrefs(struct refs_draft *drafts, size_t count, struct sli
 		if (t == d || (d->listed && t && t->listed))
 			continue;
 		if (d->listed && t) {
-			t->seen = d->seen;    /* NULL when d is unborn: dropped below */
+			t->seen = d->seen;    /* NULL when d is unborn: dropped below, unless t is symbolic itself */
 			t->seen_peeled = d->seen_peeled;
+			t->unborn = !t->seen && t->seen_symref.n;
 		} else if (!d->listed && t && t->listed && t->seen) {
 			d->unborn = false;
 			d->seen = t->seen;

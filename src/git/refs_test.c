@@ -216,6 +216,25 @@ static void head_and_its_target_agree_when_one_comes_alone(void **state)
 	refs_unref(&r);
 }
 
+static void a_symbolic_ref_may_name_a_symbolic_one(void **state)
+{
+	struct refs *r = NULL, *again;
+	struct buf file = BUF_EMPTY;
+
+	(void)state;
+	learn(&r, NULL, LINES("- HEAD >refs/heads/main", "- refs/x/HEAD >HEAD"), 5);
+	learn(&r, LINES("refs/x/"), LINES("a refs/x/HEAD >HEAD"), 6);
+	expect(r, REFS_SEEN, NULL, "a HEAD >refs/heads/main, a refs/x/HEAD >HEAD");
+	refs_save(r, &file);
+	assert_int_equal(refs_load(buf_slice(&file), &again), 0);
+	assert_false(refs_differs(r, again));
+	refs_unref(&again);
+	learn(&r, LINES("refs/x/"), LINES("- refs/x/HEAD >HEAD"), 7);
+	expect(r, REFS_SEEN, NULL, "- HEAD >refs/heads/main, - refs/x/HEAD >HEAD");
+	refs_unref(&r);
+	buf_fini(&file);
+}
+
 static void of_two_lines_with_one_name_the_last_counts(void **state)
 {
 	struct refs *r = NULL;
@@ -351,6 +370,54 @@ static void what_was_asked_is_remembered(void **state)
 	assert_int_equal(refs_covered_since(r, slices_of(LINES("refs/tags/"), store)), 80);
 	assert_int_equal(refs_covered_since(r, (struct slices){ 0 }), 80);
 	refs_unref(&r);
+}
+
+static void what_was_asked_is_remembered_within_limits(void **state)
+{
+	struct refs *r = refs_new(OID_SHA1), *next;
+	struct refs_listing *l = refs_listing_new(OID_UNKNOWN);
+	struct slice *many = xcalloc(REFS_MAX_COVERED + 10, sizeof(*many)), first = SLICE_LIT("refs/first/");
+	char *text = xcalloc(REFS_MAX_COVERED + 10, 32);
+
+	(void)state;
+	for (size_t i = 0; i < REFS_MAX_COVERED + 10; i++)
+		many[i] = (struct slice){ text + 32 * i, (size_t)snprintf(text + 32 * i, 32, "refs/many/%05zu/", i) };
+	next = refs_merge(r, l, (struct slices){ &first, 1 }, 5);
+	refs_unref(&r);
+	r = next;
+	assert_true(refs_covers(r, (struct slices){ &first, 1 }));
+	next = refs_merge(r, l, (struct slices){ many, REFS_MAX_COVERED + 10 }, 6);
+	refs_unref(&r);
+	r = next;
+	assert_int_equal(refs_format(r), OID_SHA1);
+	assert_false(refs_covers(r, (struct slices){ &first, 1 }));
+	assert_false(refs_covers(r, (struct slices){ many, 1 }));
+	assert_true(refs_covers(r, (struct slices){ many + 10, REFS_MAX_COVERED }));
+	refs_listing_free(l);
+	refs_unref(&r);
+	free(many);
+	free(text);
+}
+
+static void a_listing_has_limits(void **state)
+{
+	struct refs_listing *l = refs_listing_new(OID_UNKNOWN);
+	char *name = xmalloc(LSREFS_MAX_NAME + 1);
+	struct lsref ref = { .name = { name, LSREFS_MAX_NAME } };
+
+	(void)state;
+	memset(name, 'x', LSREFS_MAX_NAME + 1);
+	assert_int_equal(refs_listing_add(l, &ref), 0);
+	ref.name.n++;
+	assert_int_equal(refs_listing_add(l, &ref), WEIR_E_TOO_LARGE);
+	assert_int_equal(refs_listing_count(l), 1);
+	ref.name.n = 1;
+	for (size_t i = 1; i < REFS_MAX_COUNT; i++)
+		assert_int_equal(refs_listing_add(l, &ref), 0);
+	assert_int_equal(refs_listing_add(l, &ref), WEIR_E_TOO_LARGE);
+	refs_listing_free(l);
+	refs_listing_free(NULL);
+	free(name);
 }
 
 static void ids_are_found_in_their_views(void **state)
@@ -638,12 +705,15 @@ int main(void)
 		cmocka_unit_test(a_listing_under_prefixes_deletes_only_there),
 		cmocka_unit_test(new_names_push_out_what_is_in_their_way),
 		cmocka_unit_test(head_and_its_target_agree_when_one_comes_alone),
+		cmocka_unit_test(a_symbolic_ref_may_name_a_symbolic_one),
 		cmocka_unit_test(of_two_lines_with_one_name_the_last_counts),
 		cmocka_unit_test(offline_only_what_is_here_is_listed),
 		cmocka_unit_test(heads_target_must_be_listed_offline),
 		cmocka_unit_test(unborn_is_said_only_to_who_asks),
 		cmocka_unit_test(prefixes_may_overlap_and_come_in_any_order),
 		cmocka_unit_test(what_was_asked_is_remembered),
+		cmocka_unit_test(what_was_asked_is_remembered_within_limits),
+		cmocka_unit_test(a_listing_has_limits),
 		cmocka_unit_test(ids_are_found_in_their_views),
 		cmocka_unit_test(single_refs_can_be_looked_up),
 		cmocka_unit_test(differences_are_noticed),
