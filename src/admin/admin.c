@@ -39,7 +39,8 @@ static void hand_on(struct admin *a, struct exchange *ex, struct slice path)
 		exchange_set_service_arg(ex, m.state);
 		m.route->handle(ex);
 	} else if (m.path_known) {
-		admin_reply_problem_with(ex, 405, "Method not allowed", "the Allow header lists the methods of this path", "Allow", m.allow);
+		admin_reply_problem_with(ex, 405, "Method not allowed",
+					 "the Allow header lists the methods of this path", "Allow", m.allow);
 	} else {
 		exchange_reply_problem(ex, 404, "No such path", "the paths are listed in weir(1), under ADMIN API");
 	}
@@ -54,9 +55,11 @@ static void handle(struct exchange *ex)
 	if (query.n)
 		whole.n = (size_t)(query.p + query.n - path.p);
 	if (!is_open_to_all(path) && !is_allowed(a, ex)) {
-		admin_reply_problem_with(ex, 401, "A token is needed",
-					 "send Authorization: Bearer with the token of admin.token_file; a browser may send it as password",
-					 "WWW-Authenticate", "Bearer realm=\"weir\", Basic realm=\"weir\"");
+		admin_reply_problem_with(
+			ex, 401, "A token is needed",
+			"send Authorization: Bearer with the token of admin.token_file; a browser may send it as "
+			"password",
+			"WWW-Authenticate", "Bearer realm=\"weir\", Basic realm=\"weir\"");
 		return;
 	}
 	if (health_handle_path(ex, whole, a->core->services))
@@ -66,7 +69,8 @@ static void handle(struct exchange *ex)
 	else if (slice_eq_str(exchange_method(ex), "GET") || slice_eq_str(exchange_method(ex), "HEAD"))
 		page_handle(ex, a->core->services);
 	else
-		admin_reply_problem_with(ex, 405, "Method not allowed", "this page can only be read", "Allow", "GET, HEAD");
+		admin_reply_problem_with(ex, 405, "Method not allowed", "this page can only be read", "Allow",
+					 "GET, HEAD");
 }
 
 /* --- life --- */
@@ -114,8 +118,8 @@ static int start(const struct core *core, const void *section, void **ret_state,
 	return 0;
 }
 
-/* Takes a new token over. One that cannot be read, or is no longer configured, leaves the old one in force until a restart:
- * the address that needs a token does not change live either. */
+/* Takes a new token over. One that cannot be read, or is no longer configured, leaves the old one in force until a
+ * restart: the address that needs a token does not change live either. */
 static void reload(void *state, const void *section)
 {
 	struct admin *a = state;

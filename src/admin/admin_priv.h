@@ -17,7 +17,8 @@ struct admin {
 };
 
 /* --- token.c --- */
-/* Reads the first line of a file. 0 with *ret (malloc'ed; wipe with token_free()), or -errno / -EINVAL when it is empty. */
+/* Reads the first line of a file. 0 with *ret (malloc'ed; wipe with token_free()), or -errno / -EINVAL when it is
+ * empty. */
 int token_read(const char *path, char **ret);
 void token_free(char *token); /* NULL is fine */
 /* Whether the value of an Authorization header proves knowledge of token: `Bearer TOKEN`, or `Basic` with the token as
@@ -34,8 +35,8 @@ struct route_match {
 	char allow[80];                  /* then: "GET, HEAD, PUT" */
 };
 /* A GET route serves HEAD as well. path is whole: "/api/v1/repos". Routes that end in '/' take everything below. */
-void route_find(const struct services *services, const struct admin_route *own, void *own_state, struct slice method, struct slice path,
-		struct route_match *ret);
+void route_find(const struct services *services, const struct admin_route *own, void *own_state, struct slice method,
+		struct slice path, struct route_match *ret);
 /* Undoes %XX. 0, or WEIR_E_PARSE for a broken one or a NUL. */
 int route_decode(struct slice s, struct buf *out);
 

@@ -29,7 +29,8 @@ static struct blob *as_blob(json_t *take)
 
 void admin_reply_json(struct exchange *ex, int status, json_t *take)
 {
-	const struct header_line headers[] = { { "Content-Type", "application/json" }, { "Cache-Control", "no-store" } };
+	const struct header_line headers[] = { { "Content-Type", "application/json" },
+					       { "Cache-Control", "no-store" } };
 
 	exchange_reply(ex, status, headers, 2, as_blob(take));
 }
@@ -37,7 +38,8 @@ void admin_reply_json(struct exchange *ex, int status, json_t *take)
 void admin_reply_problem_with(struct exchange *ex, int status, const char *title, const char *detail, const char *name,
 			      const char *value)
 {
-	const struct header_line headers[] = { { "Content-Type", "application/problem+json" }, { "Cache-Control", "no-store" },
+	const struct header_line headers[] = { { "Content-Type", "application/problem+json" },
+					       { "Cache-Control", "no-store" },
 					       { name, value } };
 
 	exchange_reply(ex, status, headers, name ? 3 : 2,
@@ -77,9 +79,9 @@ json_t *admin_link_json(struct link *l)
 
 	link_info(l, &info);
 	str_add_escaped(&error, slice_str(info.last_error), sizeof(info.last_error));
-	o = json_pack("{s:s, s:s, s:s, s:b, s:s, s:o, s:s}", "name", info.name, "service", info.service, "url", info.url, "enabled",
-		      info.enabled, "state", link_state_text(info.state), "since", time_json(info.since_wall_ms), "last_error",
-		      error.data);
+	o = json_pack("{s:s, s:s, s:s, s:b, s:s, s:o, s:s}", "name", info.name, "service", info.service, "url",
+		      info.url, "enabled", info.enabled, "state", link_state_text(info.state), "since",
+		      time_json(info.since_wall_ms), "last_error", error.data);
 	buf_fini(&error);
 	return o;
 }
@@ -130,7 +132,8 @@ static void switch_link(void *arg, struct link *l)
 		s->shown = admin_link_json(l);
 }
 
-/* Reads {"enabled": bool}; anything else in it is a mistake that should be heard of. NULL: right; else what is wrong. */
+/* Reads {"enabled": bool}; anything else in it is a mistake that should be heard of. NULL: right; else what is
+ * wrong. */
 static const char *read_switch(struct slice body, bool *ret_enabled)
 {
 	json_error_t why;
@@ -173,7 +176,8 @@ static void handle_switch(struct exchange *ex)
 		if (s.found)
 			admin_reply_json(ex, 200, s.shown);
 		else
-			exchange_reply_problem(ex, 404, "No such upstream", "GET /api/v1/upstreams lists those that exist");
+			exchange_reply_problem(ex, 404, "No such upstream",
+					       "GET /api/v1/upstreams lists those that exist");
 	}
 	buf_fini(&name);
 }
@@ -204,8 +208,8 @@ static void handle_status(struct exchange *ex)
 	services = a->core->services;
 	o = json_pack("{s:s, s:I, s:o, s:o, s:o, s:o}", "version", a->core->version, "uptime_seconds",
 		      (json_int_t)((clock_mono_ms() - a->core->started_mono_ms) / 1000), "started_at",
-		      time_json(a->core->started_wall_ms), "listeners", listeners_json(a->core), "upstreams", upstreams_json(services),
-		      "health", health_json(services));
+		      time_json(a->core->started_wall_ms), "listeners", listeners_json(a->core), "upstreams",
+		      upstreams_json(services), "health", health_json(services));
 	for (size_t i = 0; i < services->count; i++) {
 		const struct service_instance *s = &services->items[i];
 		json_t *into;

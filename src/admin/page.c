@@ -1,8 +1,8 @@
 /* page.c -- the page at the admin root: how things stand, for whoever opens it in a browser.
  *
- * WHAT     One HTML page without scripts, that asks to be loaded again every few seconds: upstreams, what each service tells
- *          about itself, links to health, metrics and the API. A service's part is shown by its shape (numbers, texts, lists
- *          of objects), so that this file knows no service.
+ * WHAT     One HTML page without scripts, that asks to be loaded again every few seconds: upstreams, what each
+ *          service tells about itself, links to health, metrics and the API. A service's part is shown by its shape
+ *          (numbers, texts, lists of objects), so that this file knows no service.
  * RULES    1. Everything that was not written here is escaped: repository names come from strangers.
  *          2. The page loads nothing, runs nothing, and may not be framed; its headers say so. */
 #include "admin/admin_priv.h"
@@ -18,17 +18,22 @@
 
 static const char style[] =
 	"body{margin:0;font:15px/1.5 system-ui,sans-serif;color:#1d2b36;background:#f6f8f9}"
-	"header{background:#12324a;color:#fff;padding:1.1em 2em}header h1{font-size:1.3em;margin:0;display:inline}"
-	"header p{margin:.2em 0 0;opacity:.8}main{max-width:70em;margin:0 auto;padding:1em 2em 3em}"
-	"h2{font-size:1.05em;margin:1.8em 0 .6em}table{border-collapse:collapse;width:100%;background:#fff;"
-	"box-shadow:0 1px 2px #0002;border-radius:6px;overflow:hidden}th,td{text-align:left;padding:.45em .8em;"
-	"border-top:1px solid #e8edf0;vertical-align:top}th{font-weight:600;background:#eef3f6;border:0}"
+	"header{background:#12324a;color:#fff;padding:1.1em 2em}"
+	"header h1{font-size:1.3em;margin:0;display:inline}header p{margin:.2em 0 0;opacity:.8}"
+	"main{max-width:70em;margin:0 auto;padding:1em 2em 3em}h2{font-size:1.05em;margin:1.8em 0 .6em}"
+	"table{border-collapse:collapse;width:100%;background:#fff;box-shadow:0 1px 2px #0002;border-radius:6px;"
+	"overflow:hidden}"
+	"th,td{text-align:left;padding:.45em .8em;border-top:1px solid #e8edf0;vertical-align:top}"
+	"th{font-weight:600;background:#eef3f6;border:0}"
 	"dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(11em,1fr));gap:.7em;margin:0}"
 	"dl div{background:#fff;box-shadow:0 1px 2px #0002;border-radius:6px;padding:.6em .9em}"
 	"dt{color:#5a6b78;font-size:.85em}dd{margin:0;font-size:1.15em;overflow-wrap:anywhere}"
-	".tag{display:inline-block;padding:.05em .6em;border-radius:1em;font-size:.85em;background:#dde4e9;color:#1d2b36}"
-	".up,.healthy,.ready,.available{background:#cdeed7}.down,.unhealthy,.quarantined,.unavailable{background:#f8d0cc}"
-	".degraded,.disabled,.mixed,.syncing,.active{background:#fbe8b8}a{color:#0b5c94}footer{color:#5a6b78;margin-top:2em}"
+	".tag{display:inline-block;padding:.05em .6em;border-radius:1em;font-size:.85em;background:#dde4e9;"
+	"color:#1d2b36}"
+	".up,.healthy,.ready,.available{background:#cdeed7}"
+	".down,.unhealthy,.quarantined,.unavailable{background:#f8d0cc}"
+	".degraded,.disabled,.mixed,.syncing,.active{background:#fbe8b8}a{color:#0b5c94}"
+	"footer{color:#5a6b78;margin-top:2em}"
 	"@media(prefers-color-scheme:dark){body{background:#10181f;color:#dbe4ea}table,dl div{background:#18242d}"
 	"th{background:#1f2e39}th,td{border-color:#263641}dt,footer{color:#93a4b1}a{color:#74b9ea}}";
 
@@ -100,7 +105,8 @@ static void add_value(struct buf *out, const char *key, const json_t *v)
 		buf_addf(out, "%g", json_real_value(v));
 	} else if (json_is_boolean(v)) {
 		buf_add_str(out, json_is_true(v) ? "yes" : "no");
-	} else if (json_is_string(v) && (!strcmp(key, "state") || ends_in(key, "status") || !strcmp(key, "offline_mode"))) {
+	} else if (json_is_string(v) &&
+		   (!strcmp(key, "state") || ends_in(key, "status") || !strcmp(key, "offline_mode"))) {
 		buf_add_str(out, "<span class=\"tag ");
 		add_html(out, json_string_value(v));
 		buf_add_str(out, "\">");
@@ -228,9 +234,12 @@ static void add_service(struct buf *out, const struct service_instance *s)
 
 static void add_links(struct buf *out, const struct services *services)
 {
-	buf_add_str(out, "<footer><p>This page is loaded again every 5 seconds. Also here: <a href=\"/healthz?detailed=true\">health</a>, "
-			 "<a href=\"/metrics\">metrics</a>, <a href=\"/api/v1/status\">status</a>, "
-			 "<a href=\"/api/v1/upstreams\">upstreams</a>");
+	buf_add_str(
+		out,
+		"<footer><p>This page is loaded again every 5 seconds. Also here: "
+		"<a href=\"/healthz?detailed=true\">health</a>, "
+		"<a href=\"/metrics\">metrics</a>, <a href=\"/api/v1/status\">status</a>, "
+		"<a href=\"/api/v1/upstreams\">upstreams</a>");
 	for (size_t i = 0; i < services->count; i++) {
 		for (const struct admin_route *r = services->items[i].service->admin_routes; r && r->method; r++) {
 			if (strcmp(r->method, "GET") != 0 || ends_in(r->path, "/"))
@@ -246,11 +255,15 @@ static void add_page(struct buf *out, const struct services *services)
 	json_t *health = health_json(services);
 	const char *state = json_string_value(json_object_get(health, "status"));
 
-	buf_addf(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>weir: %s</title>\n", state);
-	buf_add_str(out, "<meta name=\"viewport\" content=\"width=device-width\"><meta http-equiv=\"refresh\" content=\"5\">\n<style>");
+	buf_addf(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>weir: %s</title>\n",
+		 state);
+	buf_add_str(
+		out,
+		"<meta name=\"viewport\" content=\"width=device-width\"><meta http-equiv=\"refresh\" "
+		"content=\"5\">\n<style>");
 	buf_add_str(out, style);
-	buf_addf(out, "</style></head>\n<body><header><h1>weir</h1> <span class=\"tag %s\">%s</span><p>version %s, up ", state, state,
-		 services->core->version);
+	buf_addf(out, "</style></head>\n<body><header><h1>weir</h1> <span class=\"tag %s\">%s</span><p>version %s, up ",
+		 state, state, services->core->version);
 	add_seconds(out, clock_mono_ms() - services->core->started_mono_ms);
 	buf_add_str(out, "</p></header>\n<main>\n");
 	(void)json_object_del(health, "components"); /* upstreams have a table of their own */
@@ -272,7 +285,8 @@ void page_handle(struct exchange *ex, const struct services *services)
 	static const struct header_line headers[] = {
 		{ "Content-Type", "text/html; charset=utf-8" },
 		{ "Cache-Control", "no-store" },
-		{ "Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'" },
+		{ "Content-Security-Policy",
+		  "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'" },
 		{ "X-Content-Type-Options", "nosniff" },
 		{ "Referrer-Policy", "no-referrer" },
 	};

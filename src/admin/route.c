@@ -1,6 +1,7 @@
 /* route.c -- from a request's target to who answers it.
  *
- * WHY      Pure, with the services' tables as input: 404, 405 with a right Allow, and HEAD for every GET are one function. */
+ * WHY      Pure, with the services' tables as input: 404, 405 with a right Allow, and HEAD for every GET are one
+ *          function. */
 #include "admin/admin_priv.h"
 
 #include "base/err.h"
@@ -42,10 +43,12 @@ static void allow(struct route_match *m, const char *method)
 {
 	size_t n = strlen(m->allow);
 
-	(void)snprintf(m->allow + n, sizeof(m->allow) - n, "%s%s%s", n ? ", " : "", method, !strcmp(method, "GET") ? ", HEAD" : "");
+	(void)snprintf(m->allow + n, sizeof(m->allow) - n, "%s%s%s", n ? ", " : "", method,
+		       !strcmp(method, "GET") ? ", HEAD" : "");
 }
 
-static void look_in(const struct admin_route *routes, void *state, struct slice method, struct slice below, struct route_match *ret)
+static void look_in(const struct admin_route *routes, void *state, struct slice method, struct slice below,
+		    struct route_match *ret)
 {
 	for (const struct admin_route *r = routes; r && r->method; r++) {
 		if (!path_fits(r, below))
@@ -59,8 +62,8 @@ static void look_in(const struct admin_route *routes, void *state, struct slice 
 	}
 }
 
-void route_find(const struct services *services, const struct admin_route *own, void *own_state, struct slice method, struct slice path,
-		struct route_match *ret)
+void route_find(const struct services *services, const struct admin_route *own, void *own_state, struct slice method,
+		struct slice path, struct route_match *ret)
 {
 	struct slice below;
 

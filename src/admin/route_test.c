@@ -16,9 +16,12 @@ static void other(struct exchange *ex)
 {
 }
 
-static const struct admin_route own[] = { { "GET", "status", one }, { "PUT", "upstreams/", one }, { NULL, NULL, NULL } };
+static const struct admin_route own[] = { { "GET", "status", one },
+					  { "PUT", "upstreams/", one },
+					  { NULL, NULL, NULL } };
 static const struct admin_route toys_routes[] = {
-	{ "GET", "toys", other }, { "POST", "toys/warm", other }, { "GET", "toys/", other }, { "DELETE", "toys/", one }, { NULL, NULL, NULL },
+	{ "GET", "toys", other },   { "POST", "toys/warm", other }, { "GET", "toys/", other },
+	{ "DELETE", "toys/", one }, { NULL, NULL, NULL },
 };
 static const struct service quiet = { .name = "quiet" }, toy = { .name = "toy", .admin_routes = toys_routes };
 static int own_state, toy_state;
@@ -104,9 +107,14 @@ static void test_percent_encoding_is_undone_or_refused(void **state)
 	static const struct {
 		const char *encoded, *wanted; /* NULL: refused */
 	} rows[] = {
-		{ "git.corp:8443", "git.corp:8443" }, { "git.corp%3A8443", "git.corp:8443" }, { "a%2fb%C3%A9", "a/b\xc3\xa9" },
-		{ "", "" },                           { "a%", NULL },                         { "a%2", NULL },
-		{ "a%2g", NULL },                     { "a%00", NULL },
+		{ "git.corp:8443", "git.corp:8443" },
+		{ "git.corp%3A8443", "git.corp:8443" },
+		{ "a%2fb%C3%A9", "a/b\xc3\xa9" },
+		{ "", "" },
+		{ "a%", NULL },
+		{ "a%2", NULL },
+		{ "a%2g", NULL },
+		{ "a%00", NULL },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {

@@ -1,8 +1,8 @@
 /* token.c -- the bearer token of the admin listener.
  *
- * WHY      Basic is taken as well (any user name, the token as password): a browser cannot be told to send Bearer, and the
- *          page is for people. A foreign page still cannot drive the API by what the browser remembers, as a foreign Origin is
- *          refused before anything else (invariant 13).
+ * WHY      Basic is taken as well (any user name, the token as password): a browser cannot be told to send Bearer,
+ *          and the page is for people. A foreign page still cannot drive the API by what the browser remembers, as a
+ *          foreign Origin is refused before anything else (invariant 13).
  * SEE      RFC 6750 section 2.1, RFC 7617 */
 #include "admin/admin_priv.h"
 

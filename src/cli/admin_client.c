@@ -97,8 +97,10 @@ static int ask_config(const struct cli *cli, const char *named, struct whereabou
 		return status;
 	admin = config_admin(c);
 	if (!admin && !named) {
-		cli_complain("%s has no section `admin`, so commands cannot reach the daemon; name it with --admin HOST:PORT or WEIR_ADMIN",
-			     config_file(c));
+		cli_complain(
+			"%s has no section `admin`, so commands cannot reach the daemon; name it with --admin "
+			"HOST:PORT or WEIR_ADMIN",
+			config_file(c));
 		config_unref(&c);
 		return EXIT_USAGE;
 	}
@@ -153,7 +155,9 @@ int admin_client_open(const struct cli *cli, struct admin_client **ret)
 		o.ca_file = w.ca_file;
 		c->address = xstrdup(w.address);
 		if (client_new(&o, &c->http) < 0) {
-			cli_complain("\"%s\" is no address of an admin listener; accepted: HOST:PORT, as in 127.0.0.1:8070", w.address);
+			cli_complain(
+				"\"%s\" is no address of an admin listener; accepted: HOST:PORT, as in 127.0.0.1:8070",
+				w.address);
 			status = EXIT_USAGE;
 		}
 	}
@@ -197,8 +201,11 @@ static int gather(void *arg, const char *p, size_t n)
 static int check_answer(const struct admin_client *c, const struct admin_answer *a)
 {
 	if (a->status == 401) {
-		cli_complain("the daemon at %s asks for a token, and %s; name its file by admin.token_file in the configuration or "
-			     "WEIR_ADMIN_TOKEN_FILE", c->address, c->authorization ? "does not know this one" : "none was given");
+		cli_complain(
+			"the daemon at %s asks for a token, and %s; name its file by admin.token_file in the "
+			"configuration or "
+			"WEIR_ADMIN_TOKEN_FILE",
+			c->address, c->authorization ? "does not know this one" : "none was given");
 		return EXIT_FAILED;
 	}
 	if (a->status == 200 && !a->json) {
@@ -211,11 +218,13 @@ static int check_answer(const struct admin_client *c, const struct admin_answer 
 static int no_daemon(const struct admin_client *c, int err, const struct client_result *result)
 {
 	if (err == WEIR_E_REFUSED || err == WEIR_E_DNS || err == WEIR_E_CONNECT_TIMEOUT)
-		cli_complain("no daemon answers at %s: %s; start one with `weir serve`, or name it with --admin HOST:PORT or WEIR_ADMIN",
-			     c->address, err_text(err));
+		cli_complain(
+			"no daemon answers at %s: %s; start one with `weir serve`, or name it with --admin HOST:PORT "
+			"or WEIR_ADMIN",
+			c->address, err_text(err));
 	else
-		cli_complain("the daemon at %s gave no answer: %s%s%s", c->address, err_text(err), result->detail[0] ? ", " : "",
-			     result->detail);
+		cli_complain("the daemon at %s gave no answer: %s%s%s", c->address, err_text(err),
+			     result->detail[0] ? ", " : "", result->detail);
 	return EXIT_NO_DAEMON;
 }
 
@@ -223,7 +232,9 @@ int admin_call(struct admin_client *c, const char *method, const char *target, j
 {
 	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	struct slice headers[3];
-	struct client_request rq = { .method = method, .target = slice_str(target), .headers = headers, .total_ms = ANSWER_TIMEOUT_MS };
+	struct client_request rq = {
+		.method = method, .target = slice_str(target), .headers = headers, .total_ms = ANSWER_TIMEOUT_MS
+	};
 	struct buf got = BUF_LIMIT(MOST_ANSWER_BYTES);
 	struct client_sink sink = { .on_data = gather, .arg = &got };
 	struct client_result result = { .status = 0 };

@@ -15,14 +15,15 @@ void admin_answer_fini(struct admin_answer *a);
 const char *admin_answer_reason(const struct admin_answer *a);
 
 /* Finds out where the daemon is: --admin, WEIR_ADMIN, or admin.listen of the configuration; and the token: the
- * configuration's admin.token_file (or WEIR_ADMIN_TOKEN_FILE, which is the same key). A token of the configuration goes to no other
- * address than the configuration's, unless -c named it in the same line. 0, or an exit status with a line on standard error. */
+ * configuration's admin.token_file (or WEIR_ADMIN_TOKEN_FILE, which is the same key). A token of the configuration
+ * goes to no other address than the configuration's, unless -c named it in the same line. 0, or an exit status with a
+ * line on standard error. */
 int admin_client_open(const struct cli *cli, struct admin_client **ret);
 void admin_client_close(struct admin_client *c); /* NULL is fine */
 const char *admin_client_address(const struct admin_client *c);
 
-/* 0 when there is an answer, whatever its status; EXIT_NO_DAEMON, or EXIT_FAILED (401, not an admin listener), with a line on
- * standard error. body may be NULL. Blocks. */
+/* 0 when there is an answer, whatever its status; EXIT_NO_DAEMON, or EXIT_FAILED (401, not an admin listener), with a
+ * line on standard error. body may be NULL. Blocks. */
 int admin_call(struct admin_client *c, const char *method, const char *target, json_t *body, struct admin_answer *ret);
 /* The items of all pages of a list, in one array. 0, or an exit status with a line on standard error. */
 int admin_list(struct admin_client *c, const char *path, json_t **ret_items);

@@ -1,9 +1,10 @@
 /* children.c -- ending whatever child processes this process still has.
  *
- * WHY      Children run in groups of their own (io/child.h), so that a signal to weir does not reach them. Whoever owns
- *          one ends it; only when weir leaves in a hurry is nobody left to, and a git that goes on writing into a folder
- *          whose lock is free would meet the next daemon there.
- * SEE      proc(5), /proc/PID/stat, field 4. (/proc/PID/task/TID/children would be shorter, but not every kernel has it.) */
+ * WHY      Children run in groups of their own (io/child.h), so that a signal to weir does not reach them. Whoever
+ *          owns one ends it; only when weir leaves in a hurry is nobody left to, and a git that goes on writing into
+ *          a folder whose lock is free would meet the next daemon there.
+ * SEE      proc(5), /proc/PID/stat, field 4. (/proc/PID/task/TID/children would be shorter, but not every kernel has
+ *          it.) */
 #include "cli/children.h"
 
 #include <ctype.h>

@@ -1,6 +1,7 @@
 /* cli.c -- the table of commands, and finding one in it.
  *
- * WHY      Help, usage lines, did-you-mean and weir(1)'s list come from one table. A command is a row here and a file. */
+ * WHY      Help, usage lines, did-you-mean and weir(1)'s list come from one table. A command is a row here and a
+ *          file. */
 #include "cli/cli.h"
 
 #include "cli/cli_priv.h"
@@ -9,27 +10,60 @@
 #define CLIENT (CLI_CONFIG | CLI_SET | CLI_ADMIN)
 
 const struct cli_command cli_commands[] = {
-	{ .name = "serve", .arguments = "", .summary = "run the daemon: the services that the configuration names",
+	{ .name = "serve",
+	  .arguments = "",
+	  .summary = "run the daemon: the services that the configuration names",
 	  .about = "Runs in the foreground. Prints `listening SERVICE HOST:PORT` for each listener, then `ready`.\n"
 		   "SIGTERM and SIGINT end it gracefully, a second one at once; SIGHUP re-reads the configuration.\n",
-	  .options = CLI_CONFIG | CLI_SET, .run = cmd_serve },
-	{ .name = "check", .arguments = "", .summary = "validate a configuration and say what it would run",
+	  .options = CLI_CONFIG | CLI_SET,
+	  .run = cmd_serve },
+	{ .name = "check",
+	  .arguments = "",
+	  .summary = "validate a configuration and say what it would run",
 	  .about = "Names each problem with file, line, key and what is accepted; exits with 2 when there is one.\n",
-	  .options = CLI_CONFIG | CLI_SET, .run = cmd_check },
-	{ .name = "status", .arguments = "", .summary = "state of upstreams, caches and counters of a running daemon",
-	  .about = "", .options = CLIENT | CLI_JSON, .run = cmd_status },
-	{ .name = "repo ls", .arguments = "", .summary = "list the cached repositories",
-	  .about = "", .options = CLIENT | CLI_JSON, .run = cmd_repo_ls },
-	{ .name = "repo warm", .arguments = "URL...", .summary = "fetch repositories into the cache, showing progress",
+	  .options = CLI_CONFIG | CLI_SET,
+	  .run = cmd_check },
+	{ .name = "status",
+	  .arguments = "",
+	  .summary = "state of upstreams, caches and counters of a running daemon",
+	  .about = "",
+	  .options = CLIENT | CLI_JSON,
+	  .run = cmd_status },
+	{ .name = "repo ls",
+	  .arguments = "",
+	  .summary = "list the cached repositories",
+	  .about = "",
+	  .options = CLIENT | CLI_JSON,
+	  .run = cmd_repo_ls },
+	{ .name = "repo warm",
+	  .arguments = "URL...",
+	  .summary = "fetch repositories into the cache, showing progress",
 	  .about = "URL is as for git clone (https://github.com/org/repo) or HOST/PATH (github.com/org/repo).\n",
-	  .options = CLIENT, .least = 1, .most = SIZE_MAX, .run = cmd_repo_warm },
-	{ .name = "repo verify", .arguments = "[URL]", .summary = "check one cached repository, or all, for damage",
+	  .options = CLIENT,
+	  .least = 1,
+	  .most = SIZE_MAX,
+	  .run = cmd_repo_warm },
+	{ .name = "repo verify",
+	  .arguments = "[URL]",
+	  .summary = "check one cached repository, or all, for damage",
 	  .about = "Exits with 1 when damage was found. A damaged repository is set aside and fetched again.\n",
-	  .options = CLIENT, .most = 1, .run = cmd_repo_verify },
-	{ .name = "repo evict", .arguments = "URL", .summary = "drop one cached repository",
-	  .about = "", .options = CLIENT, .least = 1, .most = 1, .run = cmd_repo_evict },
-	{ .name = "describe-settings", .arguments = "", .summary = "the settings part of weir.yaml(5), as mdoc", .about = "",
-	  .hidden = true, .run = cmd_describe_settings },
+	  .options = CLIENT,
+	  .most = 1,
+	  .run = cmd_repo_verify },
+	{ .name = "repo evict",
+	  .arguments = "URL",
+	  .summary = "drop one cached repository",
+	  .about = "",
+	  .options = CLIENT,
+	  .least = 1,
+	  .most = 1,
+	  .run = cmd_repo_evict },
+	{ .name = "describe-settings",
+	  .arguments = "",
+	  .summary = "the settings part of weir.yaml(5), as mdoc",
+	  .about = "",
+	  .hidden = true,
+	  .run = cmd_describe_settings },
 	{ .name = NULL },
 };
 
@@ -49,8 +83,8 @@ static void print_usage(FILE *to)
 
 static void print_help(const struct cli_command *c)
 {
-	printf("usage: weir %s [OPTION]...%s%s\n\n%c%s.\n%s%s\n", c->name, *c->arguments ? " " : "", c->arguments, c->summary[0] - 'a' + 'A',
-	       c->summary + 1, *c->about ? "\n" : "", c->about);
+	printf("usage: weir %s [OPTION]...%s%s\n\n%c%s.\n%s%s\n", c->name, *c->arguments ? " " : "", c->arguments,
+	       c->summary[0] - 'a' + 'A', c->summary + 1, *c->about ? "\n" : "", c->about);
 	cli_print_options(c);
 }
 

@@ -39,7 +39,8 @@ struct cli {
 
 extern const struct cli_command cli_commands[]; /* ends with name NULL */
 
-/* Reads what follows the command's name. 0, or EXIT_USAGE with a line on standard error. The arrays are cli's; cli_fini() frees. */
+/* Reads what follows the command's name. 0, or EXIT_USAGE with a line on standard error. The arrays are cli's;
+ * cli_fini() frees. */
 int cli_read(struct cli *cli, int argc, char **argv);
 void cli_fini(struct cli *cli);
 void cli_print_options(const struct cli_command *c);

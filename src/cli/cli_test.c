@@ -1,7 +1,7 @@
 /* cli_test.c -- whole commands, each in a process of its own: exit status, standard output, standard error.
  *
- * The daemon is real but for its one service: `admin` is played here with canned answers (src/admin is not to be known in this
- * folder), so that commands can be seen against what a daemon might say. */
+ * The daemon is real but for its one service: `admin` is played here with canned answers (src/admin is not to be
+ * known in this folder), so that commands can be seen against what a daemon might say. */
 #include "cli/cli.h"
 
 #include <fcntl.h>
@@ -28,20 +28,27 @@ static const struct canned {
 	const char *answer;
 } canned[] = {
 	{ "GET", "/api/v1/status", NULL, 200,
-	  "{\"version\": \"1.2\", \"uptime_seconds\": 90, \"listeners\": [{\"name\": \"git\", \"address\": \"127.0.0.1:1\"}],"
-	  " \"upstreams\": [{\"name\": \"git.test\", \"service\": \"git\", \"state\": \"down\", \"since\": null, \"last_error\": \"refused\"}],"
-	  " \"health\": {\"status\": \"degraded\", \"cached_repos\": 2, \"cache_stats\": {\"hits\": 7, \"misses\": 1, \"stale_serves\": 0}},"
-	  " \"git\": {\"bytes\": 2048, \"top\": [{\"repo\": \"git.test/a\", \"hits\": 5}], \"disk\": {\"max_bytes\": 4096}}}" },
+	  "{\"version\": \"1.2\", \"uptime_seconds\": 90, \"listeners\": [{\"name\": \"git\", \"address\": "
+	  "\"127.0.0.1:1\"}],"
+	  " \"upstreams\": [{\"name\": \"git.test\", \"service\": \"git\", \"state\": \"down\", \"since\": null, "
+	  "\"last_error\": \"refused\"}],"
+	  " \"health\": {\"status\": \"degraded\", \"cached_repos\": 2, \"cache_stats\": {\"hits\": 7, \"misses\": "
+	  "1, \"stale_serves\": 0}},"
+	  " \"git\": {\"bytes\": 2048, \"top\": [{\"repo\": \"git.test/a\", \"hits\": 5}], \"disk\": {\"max_bytes\": "
+	  "4096}}}" },
 	{ "GET", "/api/v1/repos", NULL, 200,
-	  "{\"items\": [{\"host\": \"git.test\", \"path\": \"org/a\", \"state\": \"ready\", \"bytes\": 1536, \"refs\": 3}], \"next\": \"x y\"}" },
+	  "{\"items\": [{\"host\": \"git.test\", \"path\": \"org/a\", \"state\": \"ready\", \"bytes\": 1536, "
+	  "\"refs\": 3}], \"next\": \"x y\"}" },
 	{ "GET", "/api/v1/repos?after=x%20y", NULL, 200,
-	  "{\"items\": [{\"host\": \"git.test\", \"path\": \"org/b\", \"state\": \"ready\", \"bytes\": 10, \"refs\": 1}], \"next\": null}" },
+	  "{\"items\": [{\"host\": \"git.test\", \"path\": \"org/b\", \"state\": \"ready\", \"bytes\": 10, \"refs\": "
+	  "1}], \"next\": null}" },
 	{ "POST", "/api/v1/repos/warm", "git.test/org/a\"", 200, "{}" },
 	{ "POST", "/api/v1/repos/warm", "git.test/org/b\"", 202, "{}" },
 	{ "POST", "/api/v1/repos/verify", "git.test/org/a\"", 200, "{\"ok\": true}" },
 	{ "POST", "/api/v1/repos/verify", "git.test/org/b\"", 200, "{\"ok\": false, \"detail\": \"a pack is torn\"}" },
 	{ "POST", "/api/v1/repos/evict", "git.test/org/a\"", 204, "" },
-	{ "POST", "/api/v1/repos/", NULL, 404, "{\"title\": \"No such repository\", \"status\": 404, \"detail\": \"it is not cached\"}" },
+	{ "POST", "/api/v1/repos/", NULL, 404,
+	  "{\"title\": \"No such repository\", \"status\": 404, \"detail\": \"it is not cached\"}" },
 };
 
 static bool fits(const struct canned *c, struct exchange *ex, struct slice body)
@@ -70,7 +77,8 @@ static void handle(struct exchange *ex)
 	}
 	for (size_t i = 0; i < ARRAY_LEN(canned); i++) {
 		if (fits(&canned[i], ex, body)) {
-			exchange_reply(ex, canned[i].status, headers, 1, blob_new_copy(canned[i].answer, strlen(canned[i].answer)));
+			exchange_reply(ex, canned[i].status, headers, 1,
+				       blob_new_copy(canned[i].answer, strlen(canned[i].answer)));
 			return;
 		}
 	}
@@ -99,7 +107,9 @@ static void stop(void *state)
 	(void)fflush(stdout);
 }
 
-static const struct service player = { .name = "admin", .section = &config_admin_section, .start = start, .reload = reload, .stop = stop };
+static const struct service player = {
+	.name = "admin", .section = &config_admin_section, .start = start, .reload = reload, .stop = stop
+};
 static const struct service *const services[] = { &player, NULL };
 
 /* --- processes --- */
@@ -256,7 +266,8 @@ static void test_usage_errors_are_told_with_what_was_meant(void **state)
 		{ { "serve", "-c" }, "serve: --config needs a value: --config FILE" },
 		{ { "serve", "extra" }, "serve: \"extra\" is one argument too many; usage: weir serve" },
 		{ { "repo", "evict" }, "repo evict: an argument is missing; usage: weir repo evict URL" },
-		{ { "repo", "warm", "github.com" }, "\"github.com\" names no repository; accepted: a URL as for git clone, or HOST/PATH" },
+		{ { "repo", "warm", "github.com" },
+		  "\"github.com\" names no repository; accepted: a URL as for git clone, or HOST/PATH" },
 		{ { "serve", "--set", "a" }, "--set: \"a\" is not KEY=VALUE" },
 		{ { "status", "--admin", "no address" }, "\"no address\" is no address of an admin listener" },
 	};
@@ -289,7 +300,10 @@ static void test_help_and_version_go_to_standard_output(void **state)
 static void test_options_take_their_values_in_every_usual_form(void **state)
 {
 	static const char *const rows[][4] = {
-		{ "check", "-c", "weir.yaml" }, { "check", "-cweir.yaml" }, { "check", "--config", "weir.yaml" }, { "check", "--config=weir.yaml" },
+		{ "check", "-c", "weir.yaml" },
+		{ "check", "-cweir.yaml" },
+		{ "check", "--config", "weir.yaml" },
+		{ "check", "--config=weir.yaml" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -320,7 +334,10 @@ static void test_a_broken_configuration_is_2_for_check_and_serve(void **state)
 
 static void test_without_a_daemon_commands_exit_with_3(void **state)
 {
-	static const char *const rows[][4] = { { "status" }, { "repo", "ls" }, { "repo", "warm", "git.test/a" }, { "repo", "verify" },
+	static const char *const rows[][4] = { { "status" },
+					       { "repo", "ls" },
+					       { "repo", "warm", "git.test/a" },
+					       { "repo", "verify" },
 					       { "repo", "evict", "git.test/a" } };
 
 	assert_int_equal(setenv("WEIR_ADMIN", "127.0.0.1:1", 1), 0);

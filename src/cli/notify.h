@@ -1,4 +1,5 @@
-/* notify.h -- tells systemd (Type=notify) how the daemon is doing; see sd_notify(3). Nothing happens without NOTIFY_SOCKET. */
+/* notify.h -- tells systemd (Type=notify) how the daemon is doing; see sd_notify(3). Nothing happens without
+ * NOTIFY_SOCKET. */
 #ifndef WEIR_CLI_NOTIFY_H
 #define WEIR_CLI_NOTIFY_H
 

@@ -21,7 +21,9 @@ static int manager(const char *name)
 	(void)snprintf(at.sun_path, sizeof(at.sun_path), "%s", name);
 	if (name[0] == '@')
 		at.sun_path[0] = '\0';
-	assert_int_equal(bind(fd, (const struct sockaddr *)&at, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name))), 0);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&at,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name))),
+			 0);
 	return fd;
 }
 

@@ -19,9 +19,11 @@ static const struct option {
 	unsigned bit;
 	const char *help;
 } options[] = {
-	{ "config", 'c', "FILE", CLI_CONFIG, "configuration file (default: ./weir.yaml, /etc/weir/weir.yaml, built-in)" },
+	{ "config", 'c', "FILE", CLI_CONFIG,
+	  "configuration file (default: ./weir.yaml, /etc/weir/weir.yaml, built-in)" },
 	{ "set", 0, "KEY=VALUE", CLI_SET, "override one key of it, as in --set git.listen=127.0.0.1:0; repeatable" },
-	{ "admin", 0, "HOST:PORT", CLI_ADMIN, "where the daemon's admin listener is (default: WEIR_ADMIN, configuration)" },
+	{ "admin", 0, "HOST:PORT", CLI_ADMIN,
+	  "where the daemon's admin listener is (default: WEIR_ADMIN, configuration)" },
 	{ "json", 0, NULL, CLI_JSON, "print JSON" },
 	{ "help", 'h', NULL, HELP, "this text" },
 	{ "version", 'V', NULL, VERSION, "the version" },
@@ -53,9 +55,11 @@ void cli_print_options(const struct cli_command *c)
 		if (!is_offered(c, o))
 			continue;
 		if (o->letter)
-			(void)snprintf(left, sizeof(left), "-%c, --%s%s%s", o->letter, o->name, o->value ? " " : "", o->value ? o->value : "");
+			(void)snprintf(left, sizeof(left), "-%c, --%s%s%s", o->letter, o->name, o->value ? " " : "",
+				       o->value ? o->value : "");
 		else
-			(void)snprintf(left, sizeof(left), "    --%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+			(void)snprintf(left, sizeof(left), "    --%s%s%s", o->name, o->value ? " " : "",
+				       o->value ? o->value : "");
 		printf("  %-24s %s\n", left, o->help);
 	}
 }
@@ -120,8 +124,8 @@ static int check_arguments(const struct cli *cli)
 	if (cli->help || cli->version)
 		return 0;
 	if (cli->arg_count > c->most) {
-		cli_complain("%s: \"%s\" is one argument too many; usage: weir %s%s%s", c->name, cli->args[c->most], c->name,
-			     *c->arguments ? " " : "", c->arguments);
+		cli_complain("%s: \"%s\" is one argument too many; usage: weir %s%s%s", c->name, cli->args[c->most],
+			     c->name, *c->arguments ? " " : "", c->arguments);
 		return EXIT_USAGE;
 	}
 	if (cli->arg_count < c->least) {
@@ -153,7 +157,8 @@ int cli_read(struct cli *cli, int argc, char **argv)
 			return refuse_option(cli, arg);
 		if (o->value && !value) {
 			if (i + 1 == argc) {
-				cli_complain("%s: --%s needs a value: --%s %s", cli->command->name, o->name, o->name, o->value);
+				cli_complain("%s: --%s needs a value: --%s %s", cli->command->name, o->name, o->name,
+					     o->value);
 				return EXIT_USAGE;
 			}
 			value = argv[++i];

@@ -44,7 +44,8 @@ static void print_repos(json_t *items)
 	for (i = 0; i < 6; i++)
 		table_add(&t, titles[i]);
 	json_array_foreach(items, i, r) {
-		table_add_take(&t, xstrf("%s/%s", text_of(r, "host") ? text_of(r, "host") : "?", text_of(r, "path") ? text_of(r, "path") : "?"));
+		table_add_take(&t, xstrf("%s/%s", text_of(r, "host") ? text_of(r, "host") : "?",
+					 text_of(r, "path") ? text_of(r, "path") : "?"));
 		table_add(&t, text_of(r, "state"));
 		table_add_take(&t, table_bytes(json_number_value(json_object_get(r, "bytes"))));
 		table_add_take(&t, xstrf("%lld", (long long)json_integer_value(json_object_get(r, "refs"))));
@@ -146,7 +147,8 @@ static int verify_one(struct admin_client *c, const char *repo)
 	words = text_of(a.json, "detail");
 	damaged = json_is_false(json_object_get(a.json, "ok")) || (state && !strcmp(state, "quarantined"));
 	if (damaged)
-		cli_complain("%s: damaged%s%s; it was set aside and is fetched again", repo, words ? ": " : "", words ? words : "");
+		cli_complain("%s: damaged%s%s; it was set aside and is fetched again", repo, words ? ": " : "",
+			     words ? words : "");
 	else
 		printf("%s: no damage found\n", repo);
 	admin_answer_fini(&a);
@@ -161,7 +163,8 @@ static int verify_all(struct admin_client *c)
 	int status = admin_list(c, "/api/v1/repos", &items), worst = 0;
 
 	json_array_foreach(items, i, r) {
-		char *repo = xstrf("%s/%s", text_of(r, "host") ? text_of(r, "host") : "", text_of(r, "path") ? text_of(r, "path") : "");
+		char *repo = xstrf("%s/%s", text_of(r, "host") ? text_of(r, "host") : "",
+				   text_of(r, "path") ? text_of(r, "path") : "");
 
 		status = verify_one(c, repo);
 		free(repo);
@@ -338,7 +341,9 @@ static void print_warmed(const char *repo, const json_t *item, int64_t took_ms)
 
 static int warm_one(struct admin_client *c, const char *repo)
 {
-	struct onlooker o = { .client = c, .repo = repo, .terminal = isatty(STDOUT_FILENO), .began_ms = clock_mono_ms() };
+	struct onlooker o = {
+		.client = c, .repo = repo, .terminal = isatty(STDOUT_FILENO), .began_ms = clock_mono_ms()
+	};
 	struct admin_answer a = { 0, NULL };
 	json_t *item = NULL;
 	bool started = onlooker_start(&o);

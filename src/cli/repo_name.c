@@ -1,6 +1,7 @@
 /* repo_name.c -- what people type for a repository, as the admin API names it.
  *
- * WHY      One has the URL of a repository at hand, from a browser or from .git/config, rather than weir's name of it. */
+ * WHY      One has the URL of a repository at hand, from a browser or from .git/config, rather than weir's name of
+ *          it. */
 #include "cli/repo_name.h"
 
 #include "base/err.h"

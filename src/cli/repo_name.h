@@ -4,9 +4,9 @@
 
 #include "base/buf.h"
 
-/* "https://github.com/org/repo.git", "git@github.com:org/repo", "github.com/org/repo" -> "github.com/org/repo". The URL through weir
- * itself ("http://127.0.0.1:8080/github.com/org/repo") is not known as such here. 0, or WEIR_E_PARSE for what has no
- * host and path; out is appended to. */
+/* "https://github.com/org/repo.git", "git@github.com:org/repo", "github.com/org/repo" -> "github.com/org/repo". The
+ * URL through weir itself ("http://127.0.0.1:8080/github.com/org/repo") is not known as such here. 0, or WEIR_E_PARSE
+ * for what has no host and path; out is appended to. */
 int repo_name_parse(struct slice typed, struct buf *out);
 
 #endif

@@ -2,12 +2,13 @@
  *
  * WHAT     Brings up, in this order: configuration, folder lock, workers, metrics, front threads, services (which bind
  *          their listeners), then opens all listeners at once. Takes down in the opposite order.
- * WHY      The order is the safety: no listener accepts before everything behind it stands, and nothing is freed while a
- *          request could still reach it.
+ * WHY      The order is the safety: no listener accepts before everything behind it stands, and nothing is freed
+ *          while a request could still reach it.
  * RULES    1. One daemon owns data_dir (invariant 12): the lock is taken before anything in it is touched.
  *          2. All signals are blocked before the first thread starts; the main thread alone waits for them.
  *          3. SIGHUP: a configuration with a problem changes nothing; what cannot change live is named.
- *          4. Configurations are kept until the end, as services may read the section they were last given without a lock.
+ *          4. Configurations are kept until the end, as services may read the section they were last given without a
+ *             lock.
  * THREADS  The main thread. Helpers below run on it unless they say otherwise. */
 #include <errno.h>
 #include <pthread.h>
@@ -73,7 +74,8 @@ static void prepare_process(void)
 	(void)umask(077); /* what weir caches is nobody else's business */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
 		files.rlim_cur = files.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &files); /* fewer connections then, which the limit of connections bounds anyway */
+		(void)setrlimit(RLIMIT_NOFILE,
+				&files); /* fewer connections then, which the limit of connections bounds anyway */
 	}
 }
 
@@ -208,7 +210,9 @@ static void take_over(struct daemon *d, struct config *c)
 
 static void say_reloaded(const struct config *c)
 {
-	static const char *const levels[] = { [LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error" };
+	static const char *const levels[] = {
+		[LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error"
+	};
 
 	log_event(LOG_INFO, "config_reloaded", LOG_STR("file", config_file(c) ? config_file(c) : "none"),
 		  LOG_STR("log_level", levels[config_log_level(c)]), LOG_END);
@@ -243,8 +247,9 @@ static void reload(struct daemon *d)
 
 /* --- the end --- */
 
-/* A thread of its own: while the main thread waits for the last requests, another signal ends everything. Nothing is lost
- * by that: what was acknowledged is on disk, and what is half done is cleaned up at the next start, as after a crash. */
+/* A thread of its own: while the main thread waits for the last requests, another signal ends everything. Nothing is
+ * lost by that: what was acknowledged is on disk, and what is half done is cleaned up at the next start, as after a
+ * crash. */
 static void *end_at_second_signal(void *arg)
 {
 	sigset_t set;

@@ -1,8 +1,8 @@
 /* status.c -- `weir status`: what GET /api/v1/status says, for people or as it is.
  *
  * WHAT     Health and counters first, upstreams as a table, then what each service tells about itself.
- * WHY      The service's part is printed by its shape (a number, a text, a list of objects), not by its names, so that a
- *          service can tell something new without this file knowing of it. */
+ * WHY      The service's part is printed by its shape (a number, a text, a list of objects), not by its names, so
+ *          that a service can tell something new without this file knowing of it. */
 #include <stdio.h>
 
 #include "base/str.h"
@@ -38,8 +38,9 @@ static void print_head(const json_t *status, struct buf *out)
 	table_add(&t, "repositories");
 	table_add_take(&t, xstrf("%lld", (long long)number_of(health, "cached_repos")));
 	table_add(&t, "answers");
-	table_add_take(&t, xstrf("%lld from the cache, %lld from upstream, %lld stale", (long long)number_of(stats, "hits"),
-				 (long long)number_of(stats, "misses"), (long long)number_of(stats, "stale_serves")));
+	table_add_take(&t,
+		       xstrf("%lld from the cache, %lld from upstream, %lld stale", (long long)number_of(stats, "hits"),
+			     (long long)number_of(stats, "misses"), (long long)number_of(stats, "stale_serves")));
 	table_print(&t, "  ", out);
 	table_fini(&t);
 	buf_fini(&up);

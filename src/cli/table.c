@@ -51,8 +51,8 @@ void table_print(const struct table *t, const char *indent, struct buf *out)
 	for (size_t i = 0; i < rows * t->columns; i++) {
 		bool last = i % t->columns == t->columns - 1;
 
-		buf_addf(out, "%s%-*s%s", i % t->columns ? "" : indent, last ? 0 : (int)widths[i % t->columns], t->cells[i],
-			 last ? "\n" : "  ");
+		buf_addf(out, "%s%-*s%s", i % t->columns ? "" : indent, last ? 0 : (int)widths[i % t->columns],
+			 t->cells[i], last ? "\n" : "  ");
 	}
 }
 

@@ -13,7 +13,9 @@ struct table {
 
 #define TABLE_EMPTY(n) { .columns = (n) }
 void table_fini(struct table *t);
-void table_add(struct table *t, const char *cell); /* the next cell, left to right; NULL or "": "-"; copied, control characters escaped */
+void table_add(
+	struct table *t,
+	const char *cell); /* the next cell, left to right; NULL or "": "-"; copied, control characters escaped */
 void table_add_take(struct table *t, char *cell);  /* the same, taking a malloc'ed one */
 void table_print(const struct table *t, const char *indent, struct buf *out); /* whole rows only */
 

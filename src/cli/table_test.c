@@ -52,9 +52,14 @@ static void test_times_are_told_as_ages(void **state)
 	static const struct {
 		const char *time, *wanted;
 	} rows[] = {
-		{ "2025-12-31T23:59:59.500Z", "now" }, { "2025-12-31T23:59:50.400Z", "9s ago" }, { "2025-12-31T23:50:00Z", "10m ago" },
-		{ "2025-12-31T12:00:00Z", "12h ago" }, { "2025-12-01T00:00:00Z", "31d ago" },    { "2027-01-01T00:00:00Z", "now" },
-		{ "yesterday", "-" },                  { NULL, "-" },
+		{ "2025-12-31T23:59:59.500Z", "now" },
+		{ "2025-12-31T23:59:50.400Z", "9s ago" },
+		{ "2025-12-31T23:50:00Z", "10m ago" },
+		{ "2025-12-31T12:00:00Z", "12h ago" },
+		{ "2025-12-01T00:00:00Z", "31d ago" },
+		{ "2027-01-01T00:00:00Z", "now" },
+		{ "yesterday", "-" },
+		{ NULL, "-" },
 	};
 
 	clock_set_fake(new_year_2026);

@@ -1,8 +1,8 @@
-/* config.c -- the sections of core, and the order in which a configuration is read.
+/* config.c -- the order in which a configuration is read, and what it says to whom.
  *
  * WHAT     File, then variables, then --set, make one tree; the tables turn it into structs; checks across keys follow.
- * WHY      One settings table drives it all (config.h), read by our own walk over libyaml's events instead of a loader that
- *          stops at the first error and has forgotten the lines.
+ * WHY      One settings table drives it all (config.h), read by our own walk over libyaml's events instead of a
+ *          loader that stops at the first error and has forgotten the lines.
  * RULES    1. All or nothing: a configuration with a problem is not made, so a broken file at SIGHUP changes nothing.
  *          2. A section runs when it is named, by whatever source; without any file those with by_default run too.
  *          3. A struct config is immutable and counted: whoever needs it keeps a reference, a reload makes another one.
@@ -16,103 +16,6 @@
 #include "base/obj.h"
 #include "core/config_priv.h"
 #include "io/file.h"
-
-struct config_core {
-	char *data_dir;
-	int64_t shutdown_grace;
-	struct {
-		int level, format;
-	} log;
-	struct config_limits limits;
-	struct config_links links;
-};
-
-/* In the order of enum log_level and enum log_format. */
-static const char *const log_levels[] = { "debug", "info", "warn", "error", NULL };
-static const char *const log_formats[] = { "text", "json", NULL };
-
-#define HOUR_MS 3600000ull
-#define DAY_MS (24 * HOUR_MS)
-
-static const struct setting log_settings[] = {
-	{ .name = "level", .type = SETTING_CHOICE, .offset = offsetof(struct config_core, log.level) - offsetof(struct config_core, log),
-	  .fallback = "info", .choices = log_levels, .live = true,
-	  .help = "What is logged: error, somebody must act; warn, weir carried on and says how; info, a state changed; debug, for "
-		  "whoever is looking." },
-	{ .name = "format", .type = SETTING_CHOICE,
-	  .offset = offsetof(struct config_core, log.format) - offsetof(struct config_core, log), .fallback = "text",
-	  .choices = log_formats, .live = true, .help = "One event a line, as key=value or as a JSON object." },
-	{ .name = NULL },
-};
-
-static const struct setting limits_settings[] = {
-	{ .name = "connections", .type = SETTING_UINT, .offset = offsetof(struct config_limits, connections), .fallback = "4096",
-	  .min = 1, .max = 1000000, .live = true,
-	  .help = "Client connections over all listeners; further ones are answered 503 and closed." },
-	{ .name = "header_bytes", .type = SETTING_SIZE, .offset = offsetof(struct config_limits, header_bytes), .fallback = "32KiB",
-	  .min = 1024, .max = 1024 * 1024, .live = true, .help = "A request's first line and headers; more is answered 414 or 431." },
-	{ .name = "request_body", .type = SETTING_SIZE, .offset = offsetof(struct config_limits, request_body), .fallback = "1GiB",
-	  .min = 1024, .max = 1ull << 40, .live = true,
-	  .help = "A request's body, as sent and as inflated; more is answered 413. A git push is a request body." },
-	{ .name = "workers", .type = SETTING_UINT, .offset = offsetof(struct config_limits, workers), .fallback = "64", .min = 2,
-	  .max = 1024, .help = "Threads for what may block: upstream calls, git, disks." },
-	{ .name = NULL },
-};
-
-static const struct setting links_settings[] = {
-	{ .name = "connect_timeout", .type = SETTING_DURATION, .offset = offsetof(struct config_links, connect_timeout),
-	  .fallback = "3s", .min = 10, .max = HOUR_MS, .help = "For a connection to an upstream, TLS included." },
-	{ .name = "stall_timeout", .type = SETTING_DURATION, .offset = offsetof(struct config_links, stall_timeout),
-	  .fallback = "60s", .min = 10, .max = HOUR_MS,
-	  .help = "A transfer that moves no byte for so long is given up. There is no limit for the whole of a transfer." },
-	{ .name = "probe_first", .type = SETTING_DURATION, .offset = offsetof(struct config_links, probe_first), .fallback = "1s",
-	  .min = 10, .max = HOUR_MS, .help = "While an upstream is away: time to the first look whether it is back. Doubles each time." },
-	{ .name = "probe_max", .type = SETTING_DURATION, .offset = offsetof(struct config_links, probe_max), .fallback = "10s",
-	  .min = 10, .max = HOUR_MS, .help = "The longest time between two looks; must not be below probe_first." },
-	{ .name = NULL },
-};
-
-const struct setting config_core_settings[] = {
-	{ .name = "data_dir", .type = SETTING_PATH, .offset = offsetof(struct config_core, data_dir), .fallback = "./weir-data",
-	  .help = "Everything that weir keeps. One daemon at a time; a second one says who holds it and exits with 2." },
-	{ .name = "shutdown_grace", .type = SETTING_DURATION, .offset = offsetof(struct config_core, shutdown_grace),
-	  .fallback = "30s", .max = DAY_MS, .live = true,
-	  .help = "After SIGTERM: how long requests under way may take before they are cut off." },
-	{ .name = "log", .type = SETTING_MAP, .offset = offsetof(struct config_core, log), .sub = log_settings,
-	  .help = "Log lines, on standard error." },
-	{ .name = "limits", .type = SETTING_MAP, .offset = offsetof(struct config_core, limits), .sub = limits_settings,
-	  .help = "What clients may use, over all services." },
-	{ .name = "links", .type = SETTING_MAP, .offset = offsetof(struct config_core, links), .sub = links_settings,
-	  .help = "Towards every upstream." },
-	{ .name = NULL },
-};
-
-static const struct setting admin_settings[] = {
-	SETTINGS_LISTEN(struct config_admin, listen, "127.0.0.1:8070"),
-	{ .name = "token_file", .type = SETTING_SECRET_FILE, .offset = offsetof(struct config_admin, token_file),
-	  .help = "File with a bearer token that the page, /metrics and /api/v1/ then ask for; required when listen is not a loopback "
-		  "address. /healthz, /livez and /readyz stay open. The file is read again at SIGHUP." },
-	{ .name = NULL },
-};
-
-static void check_admin(const void *section, struct config_problems *p)
-{
-	const struct config_admin *a = section;
-
-	if (!a->token_file && !config_listen_is_loopback(a->listen.listen))
-		config_problem(p, "admin.token_file",
-			       "is missing while admin.listen is %s, which is not loopback; accepted: the path of a file that holds a token",
-			       a->listen.listen);
-}
-
-const struct config_section config_admin_section = {
-	.name = "admin",
-	.settings = admin_settings,
-	.size = sizeof(struct config_admin),
-	.by_default = true,
-	.check = check_admin,
-	.help = "The page for people, the API that the commands use, health and metrics.",
-};
 
 /* --- the configuration --- */
 
@@ -184,8 +87,11 @@ struct setting *config_all_settings(const struct config_section *const *sections
 	for (size_t i = 0; i < names.section_count; i++) {
 		const struct config_section *s = names.sections[i].what;
 
-		all[n++] = (struct setting){ .name = s->name, .type = s->is_list ? SETTING_MAPS : SETTING_MAP, .sub = s->settings,
-					     .sub_size = s->size, .help = s->help };
+		all[n++] = (struct setting){ .name = s->name,
+					     .type = s->is_list ? SETTING_MAPS : SETTING_MAP,
+					     .sub = s->settings,
+					     .sub_size = s->size,
+					     .help = s->help };
 	}
 	return all;
 }
@@ -238,7 +144,8 @@ static void read_file(struct loading *l, const char *file)
 	buf_fini(&text);
 	if (l->root && l->root->kind != NODE_MAP) {
 		if (l->root->kind != NODE_NULL)
-			problem_at(&l->problems, l->root, "", "is not a mapping of keys; accepted: a YAML file as in weir.yaml(5)");
+			problem_at(&l->problems, l->root, "",
+				   "is not a mapping of keys; accepted: a YAML file as in weir.yaml(5)");
 		node_become(l->root, NODE_MAP, NULL);
 	}
 }
@@ -306,14 +213,17 @@ static void read_core(struct loading *l)
 		if (setting_find(config_core_settings, slice_str(e->key)))
 			node_append(core, xstrdup(e->key), e->key_line, e->value);
 		else if (!setting_find(l->all, slice_str(e->key)) && !l->src->only_admin)
-			problem_no_such_key(&l->problems, e->value, e->key_line, e->key, slice_str(e->key), l->all, l->all);
+			problem_no_such_key(&l->problems, e->value, e->key_line, e->key, slice_str(e->key), l->all,
+					    l->all);
 	}
-	(void)config_read_table(&l->reader, config_core_settings, core, &l->config->core, ""); /* counted in the problems */
+	(void)config_read_table(&l->reader, config_core_settings, core, &l->config->core,
+				""); /* counted in the problems */
 	for (size_t i = 0; i < core->count; i++)
 		core->items[i].value = NULL; /* still root's */
 	node_free(core);
 	if (l->config->core.links.probe_max < l->config->core.links.probe_first && !l->problems.count)
-		config_problem(&l->problems, "links.probe_max", "is below links.probe_first; accepted: at least as much");
+		config_problem(&l->problems, "links.probe_max",
+			       "is below links.probe_first; accepted: at least as much");
 }
 
 /* --- checks between sections --- */
@@ -338,7 +248,8 @@ static void check_listener(struct loading *l, const struct setting *table, const
 	(void)snprintf(path, sizeof(path), "%.200s.listen", where);
 	for (size_t i = 0; i < *count; i++) {
 		if (!strcmp(seen[i].address, address)) {
-			config_problem(&l->problems, path, "%s is taken by %s; accepted: another address or port", address, seen[i].where);
+			config_problem(&l->problems, path, "%s is taken by %s; accepted: another address or port",
+				       address, seen[i].where);
 			return;
 		}
 	}
@@ -369,13 +280,15 @@ static void check_names(struct loading *l, const struct section *s)
 
 		(void)snprintf(path, sizeof(path), "%s.%zu.name", s->what->name, i);
 		if (mine && is_section_name(l->config, mine))
-			config_problem(&l->problems, path, "\"%s\" is the name of a service; accepted: another name", mine);
+			config_problem(&l->problems, path, "\"%s\" is the name of a service; accepted: another name",
+				       mine);
 		for (size_t j = 0; mine && j < i; j++) {
-			const char *other = *(char **)(void *)((char *)s->list.items + j * s->what->size + name->offset);
+			const char *other =
+				*(char **)(void *)((char *)s->list.items + j * s->what->size + name->offset);
 
 			if (other && !strcmp(mine, other))
-				config_problem(&l->problems, path, "\"%s\" is taken by %s.%zu; accepted: another name", mine, s->what->name,
-					       j);
+				config_problem(&l->problems, path, "\"%s\" is taken by %s.%zu; accepted: another name",
+					       mine, s->what->name, j);
 		}
 	}
 }
@@ -395,8 +308,8 @@ static void check_between(struct loading *l)
 			check_listener(l, s->what->settings, s->data, s->what->name, seen, &count, MOST_LISTENERS);
 		for (size_t j = 0; j < s->list.count; j++) {
 			(void)snprintf(where, sizeof(where), "%s.%zu", s->what->name, j);
-			check_listener(l, s->what->settings, (char *)s->list.items + j * s->what->size, where, seen, &count,
-				       MOST_LISTENERS);
+			check_listener(l, s->what->settings, (char *)s->list.items + j * s->what->size, where, seen,
+				       &count, MOST_LISTENERS);
 		}
 		if (s->what->is_list)
 			check_names(l, s);

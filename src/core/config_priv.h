@@ -5,7 +5,8 @@
  *   config_value.c    one scalar -> one C value, and the words for what is accepted
  *   config_read.c     tree and tables -> structs, defaults filled in; and freeing, comparing them
  *   config_problem.c  what is wrong, gathered, sorted and said
- *   config.c          the sections of core, the order of it all, getters
+ *   config_core.c     the settings of core itself
+ *   config.c          the order of it all, getters
  *   config_describe.c tables -> mdoc */
 #ifndef WEIR_CORE_CONFIG_PRIV_H
 #define WEIR_CORE_CONFIG_PRIV_H
@@ -45,8 +46,10 @@ void node_append(struct node *n, char *take_key, unsigned key_line, struct node 
 /* Empties n into another kind, keeping line; origin is replaced. */
 void node_become(struct node *n, enum node_kind kind, const char *origin);
 
-/* Reads YAML into *ret (NULL: nothing in it). Problems go to p under `where` ("" for a file). origin NULL: lines count. */
-int config_tree_read(struct slice yaml, const char *origin, const char *where, struct config_problems *p, struct node **ret);
+/* Reads YAML into *ret (NULL: nothing in it). Problems go to p under `where` ("" for a file). origin NULL: lines
+ * count. */
+int config_tree_read(struct slice yaml, const char *origin, const char *where, struct config_problems *p,
+		     struct node **ret);
 
 /* --- problems --- */
 struct config_problems {
@@ -59,18 +62,29 @@ struct config_problems {
 	size_t count, more;
 };
 void problems_fini(struct config_problems *p);
-/* At a node (NULL: the whole), or at a line of the file. */
+/* At a node; NULL: about the whole file. */
 void problem_at(struct config_problems *p, const struct node *n, const char *where, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-void problem_at_line(struct config_problems *p, unsigned line, const char *where, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
 void problems_write(struct config_problems *p, struct buf *out);
-/* "no such key (did you mean refs_ttl?); accepted: a, b, c". all: the root table, to find a key that stands elsewhere. */
-void problem_no_such_key(struct config_problems *p, const struct node *n, unsigned line, const char *where, struct slice key,
-			 const struct setting *table, const struct setting *all);
+/* "no such key (did you mean refs_ttl?); accepted: a, b, c". all: the root table, to find a key that stands
+ * elsewhere. */
+void problem_no_such_key(struct config_problems *p, const struct node *n, unsigned line, const char *where,
+			 struct slice key, const struct setting *table, const struct setting *all);
 struct node *node_find(struct node *root, const char *path); /* the deepest node on the path that exists */
 
 /* --- tables --- */
+/* The keys of the top level, but for sections; config_core_settings describes it. */
+struct config_core {
+	char *data_dir;
+	int64_t shutdown_grace;
+	struct {
+		int level, format;
+	} log;
+	struct config_limits limits;
+	struct config_links links;
+};
+extern const struct setting config_core_settings[];
+
 const struct setting *setting_find(const struct setting *table, struct slice name);
 static inline bool setting_is_scalar(const struct setting *s)
 {
@@ -86,8 +100,10 @@ union config_value {
 	int64_t ms;
 	int choice;
 };
-/* Reads text as s says. 0; or -EINVAL with "what is wrong; what is accepted" in why. base_dir: where relative paths start. */
-int config_value_parse(const struct setting *s, const char *text, const char *base_dir, union config_value *ret, struct buf *why);
+/* Reads text as s says. 0; or -EINVAL with "what is wrong; what is accepted" in why. base_dir: where relative paths
+ * start. */
+int config_value_parse(const struct setting *s, const char *text, const char *base_dir, union config_value *ret,
+		       struct buf *why);
 void config_value_accepts(const struct setting *s, struct buf *out); /* "a time from 1s to 1h, as in 30s" */
 void config_value_range(const struct setting *s, struct buf *out);   /* "from 1s to 1h"; nothing when there is none */
 void config_format_duration(int64_t ms, struct buf *out);             /* exact and readable again: "90s" */
@@ -109,19 +125,21 @@ struct config_reader {
 };
 /* Says that n is of another kind than s accepts; gives 1. */
 size_t config_wrong_kind(struct config_reader *r, const struct setting *s, const struct node *n, const char *where);
-/* Fills the struct at base from map n (NULL: all defaults). Defaults stand where something is wrong. Number of problems found. */
-size_t config_read_table(struct config_reader *r, const struct setting *table, const struct node *n, void *base, const char *where);
+/* Fills the struct at base from map n (NULL: all defaults). Defaults stand where something is wrong. Number of
+ * problems found. */
+size_t config_read_table(struct config_reader *r, const struct setting *table, const struct node *n, void *base,
+			 const char *where);
 size_t config_read_list(struct config_reader *r, const struct setting *sub, size_t sub_size, const struct node *n,
 			struct setting_list *ret, const char *where);
 void config_free_table(const struct setting *table, void *base); /* what the members own, not base */
 void config_free_list(const struct setting *sub, size_t sub_size, struct setting_list *l);
 /* Names of settings in which a and b differ and that are not live, one a line. */
 void config_diff_table(const struct setting *table, const void *a, const void *b, const char *where, struct buf *out);
-void config_diff_list(const struct setting *s, const struct setting_list *a, const struct setting_list *b, const char *where,
-		      struct buf *out);
+void config_diff_list(const struct setting *s, const struct setting_list *a, const struct setting_list *b,
+		      const char *where, struct buf *out);
 
-/* The root table: core's own keys and each section as a MAP or MAPS; ends with name NULL. malloc'ed; the caller frees. */
+/* The root table: core's own keys and each section as a MAP or MAPS; ends with name NULL. malloc'ed; the caller
+ * frees. */
 struct setting *config_all_settings(const struct config_section *const *sections);
-extern const struct setting config_core_settings[];
 
 #endif

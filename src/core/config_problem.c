@@ -8,7 +8,8 @@
 #include "base/str.h"
 #include "core/suggest.h"
 
-static void add(struct config_problems *p, unsigned line, const char *origin, const char *where, const char *fmt, va_list ap)
+static void add(struct config_problems *p, unsigned line, const char *origin, const char *where, const char *fmt,
+		va_list ap)
 {
 	struct buf b = BUF_EMPTY;
 
@@ -28,7 +29,8 @@ static void add(struct config_problems *p, unsigned line, const char *origin, co
 	if (!p->items)
 		p->items = xcalloc(CONFIG_MOST_PROBLEMS, sizeof(*p->items));
 	/* What stands in no line of the file comes after what does. */
-	p->items[p->count] = (struct problem){ line && !origin ? line : UINT32_MAX, (unsigned)p->count, buf_detach(&b, NULL) };
+	p->items[p->count] =
+		(struct problem){ line && !origin ? line : UINT32_MAX, (unsigned)p->count, buf_detach(&b, NULL) };
 	p->count++;
 }
 
@@ -38,15 +40,6 @@ void problem_at(struct config_problems *p, const struct node *n, const char *whe
 
 	va_start(ap, fmt);
 	add(p, n ? n->line : 0, n ? n->origin : NULL, where, fmt, ap);
-	va_end(ap);
-}
-
-void problem_at_line(struct config_problems *p, unsigned line, const char *where, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	add(p, line, NULL, where, fmt, ap);
 	va_end(ap);
 }
 
@@ -138,8 +131,8 @@ static bool find_elsewhere(const struct setting *table, struct slice key, struct
 	return false;
 }
 
-void problem_no_such_key(struct config_problems *p, const struct node *n, unsigned line, const char *where, struct slice key,
-			 const struct setting *table, const struct setting *all)
+void problem_no_such_key(struct config_problems *p, const struct node *n, unsigned line, const char *where,
+			 struct slice key, const struct setting *table, const struct setting *all)
 {
 	struct node at = { .line = n && !n->origin ? line : 0, .origin = n ? n->origin : NULL };
 	const char *names[MOST_NAMES + 1], *near;

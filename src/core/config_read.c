@@ -58,7 +58,8 @@ static void store(const struct setting *s, union config_value v, void *at)
 	}
 }
 
-static size_t read_scalar(struct config_reader *r, const struct setting *s, const struct node *n, void *at, const char *where)
+static size_t read_scalar(struct config_reader *r, const struct setting *s, const struct node *n, void *at,
+			  const char *where)
 {
 	struct buf why = BUF_EMPTY;
 	union config_value v;
@@ -75,7 +76,8 @@ static size_t read_scalar(struct config_reader *r, const struct setting *s, cons
 	return err ? 1 : 0;
 }
 
-static size_t read_strings(struct config_reader *r, const struct setting *s, const struct node *n, void *at, const char *where)
+static size_t read_strings(struct config_reader *r, const struct setting *s, const struct node *n, void *at,
+			   const char *where)
 {
 	char **items = NULL;
 	size_t wrong = 0, got = 0;
@@ -96,7 +98,8 @@ static size_t read_strings(struct config_reader *r, const struct setting *s, con
 	return wrong;
 }
 
-static size_t read_present(struct config_reader *r, const struct setting *s, const struct node *n, void *at, const char *where)
+static size_t read_present(struct config_reader *r, const struct setting *s, const struct node *n, void *at,
+			   const char *where)
 {
 	switch (s->type) {
 	case SETTING_STRINGS: return read_strings(r, s, n, at, where);
@@ -123,7 +126,8 @@ static void read_fallback(struct config_reader *r, const struct setting *s, void
 	node_free(n);
 }
 
-static void complain_missing(struct config_reader *r, const struct setting *s, const struct node *parent, const char *where)
+static void complain_missing(struct config_reader *r, const struct setting *s, const struct node *parent,
+			     const char *where)
 {
 	struct buf accepts = BUF_EMPTY;
 
@@ -132,8 +136,8 @@ static void complain_missing(struct config_reader *r, const struct setting *s, c
 	buf_fini(&accepts);
 }
 
-static size_t read_setting(struct config_reader *r, const struct setting *s, const struct node *parent, const struct node *n,
-			   void *at, const char *where)
+static size_t read_setting(struct config_reader *r, const struct setting *s, const struct node *parent,
+			   const struct node *n, void *at, const char *where)
 {
 	size_t wrong;
 
@@ -156,7 +160,8 @@ static size_t read_setting(struct config_reader *r, const struct setting *s, con
 	return 0;
 }
 
-static size_t find_strangers(struct config_reader *r, const struct setting *table, const struct node *n, const char *where)
+static size_t find_strangers(struct config_reader *r, const struct setting *table, const struct node *n,
+			     const char *where)
 {
 	char path[CONFIG_MOST_PATH];
 	size_t wrong = 0;
@@ -186,7 +191,8 @@ static const struct node *given(const struct node *n, const char *key)
 }
 
 /* A low that was not given follows a smaller max: `disk: {max: 10GiB}` should be enough to say. */
-static size_t check_low(struct config_reader *r, const struct setting *table, const struct node *n, void *base, const char *where)
+static size_t check_low(struct config_reader *r, const struct setting *table, const struct node *n, void *base,
+			const char *where)
 {
 	const struct setting *max = setting_find(table, slice_str("max")), *low = setting_find(table, slice_str("low"));
 	struct buf words = BUF_EMPTY;
@@ -214,7 +220,8 @@ static size_t check_low(struct config_reader *r, const struct setting *table, co
 	return wrong;
 }
 
-static size_t check_pem(struct config_reader *r, const struct setting *s, const struct node *n, const void *base, const char *where)
+static size_t check_pem(struct config_reader *r, const struct setting *s, const struct node *n, const void *base,
+			const char *where)
 {
 	const char *file = *(char **)member(s, base);
 	char path[CONFIG_MOST_PATH];
@@ -222,15 +229,16 @@ static size_t check_pem(struct config_reader *r, const struct setting *s, const 
 	if (!file || access(file, R_OK) == 0)
 		return 0;
 	join(path, where, s->name);
-	problem_at(r->problems, given(n, s->name), path, "\"%s\" cannot be read: %s; accepted: the path of a readable PEM file", file,
-		   err_text(-errno));
+	problem_at(r->problems, given(n, s->name), path,
+		   "\"%s\" cannot be read: %s; accepted: the path of a readable PEM file", file, err_text(-errno));
 	return 1;
 }
 
 static size_t check_pair(struct config_reader *r, const struct setting *table, const struct node *n, const void *base,
 			 const char *where)
 {
-	const struct setting *cert = setting_find(table, slice_str("cert_file")), *key = setting_find(table, slice_str("key_file"));
+	const struct setting *cert = setting_find(table, slice_str("cert_file")),
+			     *key = setting_find(table, slice_str("key_file"));
 	char path[CONFIG_MOST_PATH];
 	bool has_cert, has_key;
 
@@ -247,7 +255,8 @@ static size_t check_pair(struct config_reader *r, const struct setting *table, c
 	return check_pem(r, cert, n, base, where) + check_pem(r, key, n, base, where);
 }
 
-size_t config_read_table(struct config_reader *r, const struct setting *table, const struct node *n, void *base, const char *where)
+size_t config_read_table(struct config_reader *r, const struct setting *table, const struct node *n, void *base,
+			 const char *where)
 {
 	size_t wrong = find_strangers(r, table, n, where);
 	char path[CONFIG_MOST_PATH];
@@ -350,8 +359,8 @@ static bool same_value(const struct setting *s, const void *a, const void *b)
 	}
 }
 
-void config_diff_list(const struct setting *s, const struct setting_list *a, const struct setting_list *b, const char *where,
-		      struct buf *out)
+void config_diff_list(const struct setting *s, const struct setting_list *a, const struct setting_list *b,
+		      const char *where, struct buf *out)
 {
 	char path[CONFIG_MOST_PATH], index[24];
 
@@ -362,7 +371,8 @@ void config_diff_list(const struct setting *s, const struct setting_list *a, con
 	for (size_t i = 0; i < a->count; i++) {
 		(void)snprintf(index, sizeof(index), "%zu", i);
 		join(path, where, index);
-		config_diff_table(s->sub, (char *)a->items + i * s->sub_size, (char *)b->items + i * s->sub_size, path, out);
+		config_diff_table(s->sub, (char *)a->items + i * s->sub_size, (char *)b->items + i * s->sub_size, path,
+				  out);
 	}
 }
 

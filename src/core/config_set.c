@@ -3,13 +3,13 @@
  * WHAT     A key is walked along the tables: git.disk.max, git.upstreams.0.url, mirror.0.listen. A list is addressed by
  *          index; one past its end appends. A scalar's value is taken as it stands; a list or a mapping is YAML:
  *          --set 'git.upstreams=[{match: x, url: "http://127.0.0.1:1"}]'.
- * WHY      Changing the tree, not the structs, means that what comes from a flag is checked by the very code that checks
- *          the file, and is reported beside it.
+ * WHY      Changing the tree, not the structs, means that what comes from a flag is checked by the very code that
+ *          checks the file, and is reported beside it.
  * RULES    1. Variables first, then --set in its order: the later one wins.
  *          2. An empty value means "as if it were not in the file".
  *          3. A list that has a default and is addressed by index starts as that default.
- *          4. A variable's name is matched against the tables, as underscores stand both for dots and for themselves; so
- *             only known keys can be meant. Others get a warning, except what Kubernetes puts there by itself. */
+ *          4. A variable's name is matched against the tables, as underscores stand both for dots and for themselves;
+ *             so only known keys can be meant. Others get a warning, except what Kubernetes puts there by itself. */
 #include "core/config_priv.h"
 
 #include <ctype.h>
@@ -28,8 +28,8 @@ static bool is_collection(const struct setting *s)
 }
 
 /* Replaces *slot by what text says, as s would have it in the file. */
-static void put_value(struct node **slot, const struct setting *s, const char *key, const char *text, const char *origin,
-		      struct config_problems *p)
+static void put_value(struct node **slot, const struct setting *s, const char *key, const char *text,
+		      const char *origin, struct config_problems *p)
 {
 	struct node *n = NULL;
 
@@ -81,12 +81,16 @@ static struct node **take_item(struct node *list, const char *key, struct slice 
 
 	(void)slice_cut(rest, '.', &part);
 	if (str_parse_u64(part, &index) < 0) {
-		problem_at(p, &at, key, "addresses a list without an index; accepted: an index from 0 to %zu in its place", list->count);
+		problem_at(p, &at, key,
+			   "addresses a list without an index; accepted: an index from 0 to %zu in its place",
+			   list->count);
 		return NULL;
 	}
 	if (index > list->count) {
-		problem_at(p, &at, key, "index %.*s is beyond the end of a list of %zu; accepted: 0 to %zu, the last of which appends",
-			   (int)part.n, part.p, list->count, list->count);
+		problem_at(
+			p, &at, key,
+			"index %.*s is beyond the end of a list of %zu; accepted: 0 to %zu, the last of which appends",
+			(int)part.n, part.p, list->count, list->count);
 		return NULL;
 	}
 	if (index == list->count)
@@ -213,8 +217,8 @@ static bool match(const struct setting *table, struct slice rest, struct buf *pa
 /* A Kubernetes service named weir or weir-git puts WEIR_SERVICE_HOST, WEIR_GIT_PORT=tcp://... into every pod. */
 static bool is_kubernetes(const char *name, const char *value)
 {
-	return strstr(name, "_SERVICE_HOST") || strstr(name, "_SERVICE_PORT") || strstr(name, "_TCP") || strstr(name, "_UDP") ||
-	       !strncmp(value, "tcp://", 6) || !strncmp(value, "udp://", 6);
+	return strstr(name, "_SERVICE_HOST") || strstr(name, "_SERVICE_PORT") || strstr(name, "_TCP") ||
+	       strstr(name, "_UDP") || !strncmp(value, "tcp://", 6) || !strncmp(value, "udp://", 6);
 }
 
 void config_apply_env(struct node *root, const struct setting *all, const char *const *env, struct config_problems *p,

@@ -1,9 +1,11 @@
 /* config_tree.c -- YAML text to a tree of nodes that know their line.
  *
- * WHAT     libyaml's events, gathered by a small recursive descent. Scalars stay text: what they mean is the tables' affair.
- * WHY      A message is worth most when it names the line, and a loader that goes straight into structs has lost it by then.
- * RULES    1. Only plain YAML: one document; no anchors, aliases, merge keys, tags; keys are scalars. A configuration that
- *             needs these is not read twice the same way by people.
+ * WHAT     libyaml's events, gathered by a small recursive descent. Scalars stay text: what they mean is the tables'
+ *          affair.
+ * WHY      A message is worth most when it names the line, and a loader that goes straight into structs has lost it
+ *          by then.
+ * RULES    1. Only plain YAML: one document; no anchors, aliases, merge keys, tags; keys are scalars. A configuration
+ *             that needs these is not read twice the same way by people.
  *          2. A key twice in one mapping is an error, as otherwise one of the two would be ignored in silence.
  *          3. Depth and size are bounded, also for a --set value, so that the recursion has an end. */
 #include "core/config_priv.h"
@@ -124,12 +126,14 @@ static int syntax_error(struct tree_reader *r)
 	const yaml_parser_t *y = &r->parser;
 	const char *what = y->problem ? y->problem : "cannot be read";
 	/* A value cut off in the middle is reported at its end; where it began says more. */
-	struct node at = { .line = r->origin ? 0 : (unsigned)y->problem_mark.line + 1, .origin = (char *)(uintptr_t)r->origin };
+	struct node at = { .line = r->origin ? 0 : (unsigned)y->problem_mark.line + 1,
+			   .origin = (char *)(uintptr_t)r->origin };
 
-	problem_at(r->problems, &at, r->path, "not YAML: %s%s%s (column %zu); accepted: YAML as in weir.yaml(5)%s", what,
-		   y->context ? ", " : "", y->context ? y->context : "", y->problem_mark.column + 1,
-		   y->problem && strstr(y->problem, "cannot start any token") ?
-			   ", indented by spaces, with values that begin with @ ` or % in quotes" : "");
+	problem_at(r->problems, &at, r->path, "not YAML: %s%s%s (column %zu); accepted: YAML as in weir.yaml(5)%s",
+		   what, y->context ? ", " : "", y->context ? y->context : "", y->problem_mark.column + 1,
+		   y->problem && strstr(y->problem, "cannot start any token")
+			   ? ", indented by spaces, with values that begin with @ ` or % in quotes"
+			   : "");
 	return -EINVAL;
 }
 
@@ -172,7 +176,8 @@ static size_t path_push(struct tree_reader *r, const char *part)
 	struct buf escaped = BUF_EMPTY;
 
 	str_add_escaped(&escaped, slice_str(part), 60);
-	(void)snprintf(r->path + len, sizeof(r->path) - len, "%s%s", len ? "." : "", escaped.data); /* cut: it is for a message */
+	(void)snprintf(r->path + len, sizeof(r->path) - len, "%s%s", len ? "." : "",
+		       escaped.data); /* cut: it is for a message */
 	buf_fini(&escaped);
 	return len;
 }
@@ -275,7 +280,8 @@ static int build(struct tree_reader *r, yaml_event_t *ev, unsigned depth, struct
 		n = node_new(NODE_MAP, line, r->origin);
 	}
 	if (type == YAML_ALIAS_EVENT || anchor)
-		complain(r, line, "anchors (&name) and aliases (*name) are not supported; accepted: the value written out");
+		complain(r, line,
+			 "anchors (&name) and aliases (*name) are not supported; accepted: the value written out");
 	if (tag)
 		complain(r, line, "tags (!name) are not supported; accepted: the value alone");
 	yaml_event_delete(ev);
@@ -314,7 +320,8 @@ static int build_documents(struct tree_reader *r, struct node **ret)
 		case YAML_DOCUMENT_END_EVENT: break;
 		case YAML_DOCUMENT_START_EVENT:
 			if (!first) {
-				complain(r, line_of(r, ev.start_mark), "a second document; accepted: one, without further `---`");
+				complain(r, line_of(r, ev.start_mark),
+					 "a second document; accepted: one, without further `---`");
 				yaml_event_delete(&ev);
 				return -EINVAL;
 			}
@@ -330,7 +337,8 @@ static int build_documents(struct tree_reader *r, struct node **ret)
 	}
 }
 
-int config_tree_read(struct slice yaml, const char *origin, const char *where, struct config_problems *p, struct node **ret)
+int config_tree_read(struct slice yaml, const char *origin, const char *where, struct config_problems *p,
+		     struct node **ret)
 {
 	struct tree_reader r = { .origin = origin, .where = where, .problems = p };
 	struct node *root = NULL;

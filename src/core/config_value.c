@@ -22,7 +22,9 @@ static const struct unit {
 	const char *name;
 	uint64_t factor;
 } duration_units[] = { { "d", 86400000 }, { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 } },
-  byte_units[] = { { "TiB", 1ull << 40 }, { "GiB", 1ull << 30 }, { "MiB", 1ull << 20 }, { "KiB", 1ull << 10 }, { "", 1 } };
+  byte_units[] = {
+	  { "TiB", 1ull << 40 }, { "GiB", 1ull << 30 }, { "MiB", 1ull << 20 }, { "KiB", 1ull << 10 }, { "", 1 }
+  };
 
 /* The largest unit that leaves no rest; zero takes the small one. */
 static void format_exact(uint64_t v, const struct unit *units, const char *zero, struct buf *out)
@@ -98,7 +100,10 @@ void config_value_accepts(const struct setting *s, struct buf *out)
 	case SETTING_SECRET_FILE: buf_add_str(out, "the path of a readable file that holds the secret"); break;
 	case SETTING_LISTEN: buf_add_str(out, "HOST:PORT, as in 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:0"); break;
 	case SETTING_URL:
-		buf_add_str(out, "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH], without user name, query and fragment");
+		buf_add_str(
+			out,
+			"http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH], without user name, query and "
+			"fragment");
 		break;
 	case SETTING_BOOL: buf_add_str(out, "true or false"); break;
 	case SETTING_UINT:
@@ -152,7 +157,8 @@ static bool host_is_plausible(struct slice host, bool v6)
 	for (size_t i = 0; i < host.n; i++) {
 		unsigned char c = (unsigned char)host.p[i];
 
-		if (v6 ? !(isxdigit(c) || c == ':' || c == '.' || c == '%') : !(isalnum(c) || c == '.' || c == '-' || c == '_'))
+		if (v6 ? !(isxdigit(c) || c == ':' || c == '.' || c == '%')
+		       : !(isalnum(c) || c == '.' || c == '-' || c == '_'))
 			return false;
 	}
 	return host.n > 0 && host.n <= 253;
@@ -360,13 +366,15 @@ static int parse_bool(const struct setting *s, const char *text, union config_va
 	return 0;
 }
 
-static int parse_text(const struct setting *s, const char *text, const char *base_dir, union config_value *ret, struct buf *why)
+static int parse_text(const struct setting *s, const char *text, const char *base_dir, union config_value *ret,
+		      struct buf *why)
 {
 	struct buf room = BUF_EMPTY;
 	const char *fault = NULL;
 	char *value;
 
-	value = s->type == SETTING_PATH || s->type == SETTING_SECRET_FILE ? config_path_absolute(base_dir, text) : xstrdup(text);
+	value = s->type == SETTING_PATH || s->type == SETTING_SECRET_FILE ? config_path_absolute(base_dir, text)
+									  : xstrdup(text);
 	if (s->type == SETTING_LISTEN)
 		fault = listen_fault(slice_str(text));
 	else if (s->type == SETTING_URL)
@@ -374,7 +382,8 @@ static int parse_text(const struct setting *s, const char *text, const char *bas
 	else if (s->type == SETTING_SECRET_FILE)
 		fault = secret_fault(value, &room);
 	if (fault) {
-		(void)refuse(s, s->type == SETTING_SECRET_FILE ? value : text, fault, why); /* the caller gets -EINVAL below */
+		(void)refuse(s, s->type == SETTING_SECRET_FILE ? value : text, fault,
+			     why); /* the caller gets -EINVAL below */
 		free(value);
 	} else {
 		ret->text = value;
@@ -383,7 +392,8 @@ static int parse_text(const struct setting *s, const char *text, const char *bas
 	return fault ? -EINVAL : 0;
 }
 
-int config_value_parse(const struct setting *s, const char *text, const char *base_dir, union config_value *ret, struct buf *why)
+int config_value_parse(const struct setting *s, const char *text, const char *base_dir, union config_value *ret,
+		       struct buf *why)
 {
 	switch (s->type) {
 	case SETTING_BOOL: return parse_bool(s, text, ret, why);

@@ -4,8 +4,8 @@
  *   /readyz   200 until a stop begins (then 503), or while a service cannot do its work at all
  *   /healthz  200 `ok`; 503 when a service is unhealthy; ?detailed=true: the JSON of the interface contract
  *
- * WHY      An upstream that is down never fails any of these: a load balancer that took weir out of service in an outage
- *          would take away the one thing that still works. It shows as "degraded" in the detailed answer.
+ * WHY      An upstream that is down never fails any of these: a load balancer that took weir out of service in an
+ *          outage would take away the one thing that still works. It shows as "degraded" in the detailed answer.
  * THREADS  Front threads. Everything asked here is in memory. */
 #include "core/health.h"
 
@@ -16,7 +16,9 @@ struct link_count {
 	json_t *list; /* of {"name", "state"} */
 };
 
-static const char *const state_names[] = { [HEALTH_OK] = "healthy", [HEALTH_DEGRADED] = "degraded", [HEALTH_UNHEALTHY] = "unhealthy" };
+static const char *const state_names[] = {
+	[HEALTH_OK] = "healthy", [HEALTH_DEGRADED] = "degraded", [HEALTH_UNHEALTHY] = "unhealthy"
+};
 
 static void count_link(void *arg, struct link *l)
 {
@@ -30,7 +32,8 @@ static void count_link(void *arg, struct link *l)
 		n->away++;
 	else
 		n->unknown++;
-	(void)json_array_append_new(n->list, json_pack("{s:s, s:s}", "name", info.name, "state", link_state_text(info.state)));
+	(void)json_array_append_new(n->list,
+				    json_pack("{s:s, s:s}", "name", info.name, "state", link_state_text(info.state)));
 }
 
 /* The sum over services; `reason` is of the worst. */
@@ -82,18 +85,16 @@ json_t *health_json(const struct services *services)
 	disk = json_pack("{s:s}", "status", state_names[sum.state]);
 	if (sum.reason)
 		(void)json_object_set_new(disk, "reason", json_string(sum.reason));
-	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:{s:I, s:I, s:I}, s:{s:o, s:o}}",
-			 "status", state_names[shown],
-			 "version", services->core->version,
-			 "uptime_seconds", (json_int_t)((clock_mono_ms() - services->core->started_mono_ms) / 1000),
-			 "upstream_status", upstream_status(&links),
-			 "offline_mode", !sum.offline_possible ? "disabled" : links.away ? "active" : "inactive",
-			 "cached_repos", (json_int_t)sum.cached_repos,
-			 "cache_stats",
-			 "hits", (json_int_t)sum.hits, "misses", (json_int_t)sum.misses, "stale_serves", (json_int_t)sum.stale_serves,
-			 "components",
-			 "disk", disk,
-			 "upstreams", links.list);
+	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:{s:I, s:I, s:I}, s:{s:o, s:o}}", "status",
+			 state_names[shown], "version", services->core->version, "uptime_seconds",
+			 (json_int_t)((clock_mono_ms() - services->core->started_mono_ms) / 1000), "upstream_status",
+			 upstream_status(&links), "offline_mode",
+			 !sum.offline_possible ? "disabled"
+			 : links.away          ? "active"
+					       : "inactive",
+			 "cached_repos", (json_int_t)sum.cached_repos, "cache_stats", "hits", (json_int_t)sum.hits,
+			 "misses", (json_int_t)sum.misses, "stale_serves", (json_int_t)sum.stale_serves, "components",
+			 "disk", disk, "upstreams", links.list);
 }
 
 /* --- answers --- */
@@ -121,7 +122,8 @@ static bool wants_detail(struct slice query)
 
 	while (more) {
 		more = slice_cut(&query, '&', &part);
-		if (slice_eq_str(part, "detailed=true") || slice_eq_str(part, "detailed=1") || slice_eq_str(part, "detailed"))
+		if (slice_eq_str(part, "detailed=true") || slice_eq_str(part, "detailed=1") ||
+		    slice_eq_str(part, "detailed"))
 			return true;
 	}
 	return false;
@@ -170,7 +172,8 @@ static void answer_metrics(struct exchange *ex, const struct services *services)
 bool health_handle_path(struct exchange *ex, struct slice path_and_query, const struct services *services)
 {
 	static const char *const paths[] = { "/healthz", "/livez", "/readyz", "/metrics" };
-	const struct header_line headers[] = { { "Allow", "GET, HEAD" }, { "Content-Type", "text/plain; charset=utf-8" } };
+	const struct header_line headers[] = { { "Allow", "GET, HEAD" },
+					       { "Content-Type", "text/plain; charset=utf-8" } };
 	struct slice path, query = path_and_query, method = exchange_method(ex);
 	size_t which = 0;
 
@@ -194,5 +197,6 @@ bool health_handle_path(struct exchange *ex, struct slice path_and_query, const 
 
 bool health_handle(struct exchange *ex, const struct services *services)
 {
-	return health_handle_path(ex, exchange_target(ex), services); /* an absolute-form target begins with no '/': not ours */
+	return health_handle_path(ex, exchange_target(ex),
+				  services); /* an absolute-form target begins with no '/': not ours */
 }

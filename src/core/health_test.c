@@ -26,7 +26,8 @@ static void each(void *state, void (*fn)(void *arg, struct link *l), void *arg)
 		fn(arg, p->links[i]);
 }
 
-static const struct service talking = { .name = "talking", .health = tell, .each_link = each }, mute = { .name = "mute" };
+static const struct service talking = { .name = "talking", .health = tell, .each_link = each },
+			    mute = { .name = "mute" };
 
 static struct pool *pool;
 static struct metrics *metrics;
@@ -50,8 +51,16 @@ static int ground_clear(void **state)
 static struct link *a_link(const char *name, bool enabled)
 {
 	struct link_options o = {
-		.name = name, .service = "talking", .url = "http://127.0.0.1:1", .enabled = enabled, .connect_timeout_ms = 1000,
-		.stall_timeout_ms = 1000, .probe_first_ms = 3600000, .probe_max_ms = 3600000, .probe_patience_ms = 1000, .most_workers = 2,
+		.name = name,
+		.service = "talking",
+		.url = "http://127.0.0.1:1",
+		.enabled = enabled,
+		.connect_timeout_ms = 1000,
+		.stall_timeout_ms = 1000,
+		.probe_first_ms = 3600000,
+		.probe_max_ms = 3600000,
+		.probe_patience_ms = 1000,
+		.most_workers = 2,
 	};
 	struct link *l = NULL;
 

@@ -1,8 +1,8 @@
 /* suggest.c -- "did you mean": the candidate that a misspelt word most likely stood for.
  *
  * WHAT     Edit distance with swapped neighbours (optimal string alignment), in three rows of a small table.
- * WHY      Most misspelt keys, commands and options are one slip away from a right one, and a message that names it saves
- *          a look into the manual. */
+ * WHY      Most misspelt keys, commands and options are one slip away from a right one, and a message that names it
+ *          saves a look into the manual. */
 #include "core/suggest.h"
 
 #include <ctype.h>

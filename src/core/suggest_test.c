@@ -13,8 +13,14 @@ static void test_the_distance_counts_slips_and_swaps(void **state)
 		const char *a, *b;
 		unsigned want;
 	} rows[] = {
-		{ "", "", 0 },           { "listen", "listen", 0 }, { "listen", "lisen", 1 },  { "listen", "lsiten", 1 },
-		{ "listen", "LISTEN", 0 }, { "abc", "", 3 },         { "kitten", "sitting", 3 }, { "ca", "abc", 3 },
+		{ "", "", 0 },
+		{ "listen", "listen", 0 },
+		{ "listen", "lisen", 1 },
+		{ "listen", "lsiten", 1 },
+		{ "listen", "LISTEN", 0 },
+		{ "abc", "", 3 },
+		{ "kitten", "sitting", 3 },
+		{ "ca", "abc", 3 },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
