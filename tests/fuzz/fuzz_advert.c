@@ -1,6 +1,6 @@
 /* fuzz_advert.c -- upstreams' advertisements. The first byte chooses the size of the pieces.
  *
- * In pieces or whole, the outcome must be the same; what weir makes of an advertisement must be one that it can read. */
+ * In pieces or whole, the outcome must be the same; what weir makes of one must be what it can read itself. */
 #include "base/obj.h"
 #include "proto/advert.h"
 
