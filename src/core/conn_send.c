@@ -203,17 +203,47 @@ static enum next next_piece(struct conn *c)
 	return NEXT_SEND;
 }
 
-/* Of the piece under way, from the file. 1 when it is out, 0 when the socket is full or the turn is over, -errno. */
+static void spool_changed(void *arg);
+
+/* How much may be sent from the file without waiting for a disk; 0: it is being read, and the mail will tell. */
+static uint64_t resident_bytes(struct conn *c)
+{
+	struct exchange *ex = c->ex;
+
+	if (ex->watch)
+		return UINT64_MAX; /* it grows: what it has was written a moment ago */
+	if (c->resident_to <= c->body_at) {
+		if (!read_ahead_is_needed(spool_fd(ex->spool), c->body_at)) {
+			c->resident_to = c->body_at + READ_AHEAD_WINDOW;
+		} else if (atomic_exchange(&ex->noted, true)) {
+			return 0; /* it is on its way */
+		} else {
+			c->resident_to = c->body_at + READ_AHEAD_BYTES;
+			read_ahead_start(c->front->server->read_ahead, ex->spool, c->body_at, c->front->loop, spool_changed, ex);
+			return 0;
+		}
+	}
+	return c->resident_to - c->body_at;
+}
+
+/* Of the piece under way, from the file. 1 when it is out, 0 when the socket is full or the turn is over, -EINPROGRESS when the disk is
+ * asked, -errno. */
 static int send_file(struct conn *c, uint64_t *turn_left)
 {
 	while (c->piece_left) {
 		size_t want = c->piece_left < *turn_left ? (size_t)c->piece_left : (size_t)*turn_left;
+		uint64_t resident;
 		ssize_t n;
 
 		if (!want) {
 			c->stream.wait = LOOP_WRITE;
 			return 0;
 		}
+		resident = resident_bytes(c);
+		if (!resident)
+			return -EINPROGRESS;
+		if (want > resident)
+			want = (size_t)resident;
 		n = stream_sendfile(&c->stream, spool_fd(c->ex->spool), c->body_at, want, c->front->read_buf, FRONT_READ_BYTES);
 		if (n == 0)
 			return -EIO; /* shorter than the spool says */
@@ -236,6 +266,10 @@ bool conn_pump(struct conn *c)
 		r = send_memory(c);
 		if (r > 0)
 			r = send_file(c, &turn_left);
+		if (r == -EINPROGRESS) {
+			conn_wait(c, CONN_WAIT_IDLE, 0);
+			return true;
+		}
 		if (r < 0) {
 			conn_cut(c);
 			return false;
@@ -318,7 +352,7 @@ void conn_answer(void *arg)
 		return;
 	}
 	c->state = CONN_SENDING;
-	c->sent = c->body_at = c->piece_left = 0;
+	c->sent = c->body_at = c->piece_left = c->resident_to = 0;
 	if (ex->dropped) { /* though the client is there: nothing to say to it */
 		conn_cut(c);
 		return;

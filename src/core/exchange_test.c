@@ -3,6 +3,7 @@
  * Nothing sleeps: reads block with a limit of LIMIT_MS, conditions are waited for with the same limit. */
 #include "core/exchange.h"
 
+#include <fcntl.h>
 #include <zlib.h>
 
 #include "core/front_test_site.h"
@@ -171,6 +172,39 @@ static void a_large_spool_arrives_whole(void **state)
 	assert_true(stop());
 }
 
+/* On a file system that can tell (not tmpfs) this goes through read_ahead.c. */
+static void a_file_that_is_not_in_memory_arrives_whole(void **state)
+{
+	char path[64], piece[100000];
+	struct answer a;
+	int fd;
+
+	start();
+	(void)snprintf(path, sizeof(path), "%s/file", site.dir);
+	site.file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(site.file >= 0);
+	assert_int_equal(unlink(path), 0);
+	for (int i = 0; i < 60; i++) {
+		memset(piece, 'a' + i % 26, sizeof(piece));
+		assert_int_equal(write(site.file, piece, sizeof(piece)), sizeof(piece));
+	}
+	site.file_bytes = 60 * (int64_t)sizeof(piece);
+	assert_int_equal(fsync(site.file), 0);
+	assert_int_equal(posix_fadvise(site.file, 0, 0, POSIX_FADV_DONTNEED), 0);
+	fd = dial();
+	say(fd, "GET /file HTTP/1.1\r\nHost: localhost\r\n\r\nGET /next HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	assert_int_equal(hear(fd, &a, true), 200);
+	assert_false(a.cut);
+	assert_int_equal(a.body.len, site.file_bytes);
+	for (size_t i = 0; i < a.body.len; i++)
+		assert_int_equal(a.body.data[i], 'a' + (int)(i / sizeof(piece)) % 26);
+	forget(&a);
+	expect(fd, 200, "/next\n");
+	close(fd);
+	close(site.file);
+	assert_true(stop());
+}
+
 static void a_failed_or_short_spool_cuts_the_connection(void **state)
 {
 	struct answer a;
@@ -255,6 +289,7 @@ int main(void)
 		cmocka_unit_test(a_client_that_waits_for_100_gets_it_when_the_body_is_wanted),
 		cmocka_unit_test(a_spool_is_followed_while_it_grows),
 		cmocka_unit_test(a_large_spool_arrives_whole),
+		cmocka_unit_test(a_file_that_is_not_in_memory_arrives_whole),
 		cmocka_unit_test(a_failed_or_short_spool_cuts_the_connection),
 		cmocka_unit_test(a_client_that_leaves_cancels_what_only_it_wanted),
 		cmocka_unit_test(a_client_that_reads_slowly_gets_it_all),

@@ -17,6 +17,7 @@
 #include "base/obj.h"
 #include "core/body_pipe.h"
 #include "core/exchange.h"
+#include "core/read_ahead.h"
 #include "core/server.h"
 #include "io/http_parse.h"
 #include "io/inflate.h"
@@ -78,6 +79,7 @@ struct server {
 	size_t listener_count;
 	struct metrics *metrics;
 	struct metric *refused[HTTP_REFUSE_COUNT];
+	struct read_ahead *read_ahead;
 	struct metric *gone;      /* clients that left before their answer */
 	_Atomic unsigned connections;
 	_Atomic unsigned most_connections;
@@ -121,6 +123,7 @@ struct conn {
 	uint64_t body_at;         /* next byte of blob or spool */
 	uint64_t piece_left;      /* of the chunk, or of the announced length, that is being sent */
 	bool chunked, last_chunk;
+	uint64_t resident_to;     /* the file is in memory up to here, as far as we know */
 };
 
 struct exchange {
@@ -171,7 +174,7 @@ struct exchange {
 	void *done_arg;
 
 	struct spool_watch *watch;
-	_Atomic bool noted;       /* a note of the spool is in the loop's mailbox */
+	_Atomic bool noted;       /* a note of the spool, or of read_ahead, is or will be in the loop's mailbox */
 	bool ended;               /* given back, but for that note */
 };
 

@@ -4,7 +4,8 @@
  *	/echo    the front echoes a small body, or /count     /slow    a worker answers after site.go
  *	/park    parked until the client leaves               /never   a worker answers 401 and does not read the body
  *	/spool   site.spool, which the test appends to        /big     8 MB from memory
- *	/there-and-back  front, worker, front                 else     the target, as text */
+ *	/there-and-back  front, worker, front                 /file    site.file, whole, as a spool
+ *	else     the target, as text */
 #ifndef WEIR_CORE_FRONT_TEST_SITE_H
 #define WEIR_CORE_FRONT_TEST_SITE_H
 
@@ -25,6 +26,8 @@ static struct {
 	_Atomic int gone, cancelled, done_whole, done_cut;
 	sem_t entered, go; /* /hold and the spools: the handler has come there, and may go on */
 	struct spool *_Atomic spool;
+	int file;
+	int64_t file_bytes;
 } site;
 
 /* --- the toy service --- */
@@ -131,6 +134,14 @@ KIT void big(struct exchange *ex)
 	exchange_reply(ex, 200, NULL, 0, blob_new_take(&b));
 }
 
+KIT void send_file(struct exchange *ex)
+{
+	struct spool *s;
+
+	ENSURE(spool_new_complete_take(dup(site.file), (uint64_t)site.file_bytes, &s) == 0);
+	exchange_reply_spool(ex, 200, NULL, 0, s, site.file_bytes);
+}
+
 KIT void handle(struct exchange *ex)
 {
 	struct slice t = exchange_target(ex);
@@ -156,6 +167,8 @@ KIT void handle(struct exchange *ex)
 		echo_peek(ex);
 	else if (slice_eq_str(t, "/big"))
 		big(ex);
+	else if (slice_eq_str(t, "/file"))
+		send_file(ex);
 	else if (slice_eq_str(t, "/nothing"))
 		exchange_reply(ex, 204, NULL, 0, NULL);
 	else

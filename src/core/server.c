@@ -127,6 +127,7 @@ int server_new(unsigned threads, const struct server_limits *limits, struct metr
 		s->fronts[i].reserve_fd = -1;
 	}
 	set_up_metrics(s);
+	r = read_ahead_new(&s->read_ahead);
 	for (unsigned i = 0; i < s->front_count && r == 0; i++)
 		r = front_init(&s->fronts[i], s, i);
 	for (unsigned i = 0; i < s->front_count && r == 0; i++)
@@ -417,6 +418,7 @@ void server_free(struct server *s)
 	if (!s)
 		return;
 	ENSURE(atomic_load(&s->connections) == 0);
+	read_ahead_free(s->read_ahead); /* posts its last mail */
 	for (unsigned i = 0; i < s->front_count; i++)
 		if (s->fronts[i].loop)
 			loop_stop(s->fronts[i].loop);
