@@ -32,7 +32,7 @@ def examples():
 
 @pytest.mark.parametrize("example", examples())
 def test_every_example_of_a_configuration_is_accepted(site, example):
-    for secret in re.findall(r"_file: (/etc/weir/[\w.]+)", example):
+    for secret in re.findall(r"_file: (/etc/weir/[\w.-]+)", example):
         site.file(os.path.basename(secret), "user:a-secret-of-this-story\n")
     path = site.file("weir.yaml", example.replace("/etc/weir/", site.dir + "/").replace("/var/lib/weir", site.dir + "/data"))
     code, out, err = run_weir("check", "-c", path, env=site.env)
