@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -384,6 +385,62 @@ static void it_can_be_freed_while_a_probe_waits(void **state)
 	/* teardown frees it: at once, not after the probe's patience */
 }
 
+/* Up and down all the time, with many callers: no call gets an answer that cannot be, and in the end it is up. */
+static atomic_bool flapping;
+static void *call_all_the_time(void *arg)
+{
+	while (flapping) {
+		int r = ask(5000);
+		ENSURE(r == 0 || r == WEIR_E_REFUSED || r == WEIR_E_OPEN || r == WEIR_E_CUT || r == WEIR_E_DISABLED);
+		if (r == WEIR_E_OPEN || r == WEIR_E_DISABLED)
+			sched_yield();
+	}
+	return NULL;
+}
+
+/* At least so many openings were told, and as many closings; the last may still be on its way. */
+static bool told_evenly(int downs)
+{
+	bool is_even = false;
+
+	for (int ms = 0; !is_even && ms < 20000; ms++) {
+		pthread_mutex_lock(&told.lock);
+		is_even = told.downs >= downs && told.ups == told.downs;
+		pthread_mutex_unlock(&told.lock);
+		usleep(1000);
+	}
+	return is_even;
+}
+
+static void many_callers_see_it_flap(void **state)
+{
+	pthread_t t[4];
+	int downs = 0;
+
+	flapping = true;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		assert_int_equal(pthread_create(&t[i], NULL, call_all_the_time, NULL), 0);
+	for (int round = 0; round < 10; round++) {
+		upstream_stop();
+		for (int ms = 0; link_state(l) != LINK_DOWN && ms < 20000; ms++)
+			usleep(1000);
+		assert_int_equal(link_state(l), LINK_DOWN);
+		downs++;
+		if (round == 5)
+			link_enable(l, false);
+		upstream_start(200);
+		if (round == 5)
+			link_enable(l, true);
+		for (int ms = 0; link_state(l) != LINK_UP && ms < 20000; ms++)
+			usleep(1000);
+		assert_int_equal(link_state(l), LINK_UP);
+	}
+	flapping = false;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		pthread_join(t[i], NULL);
+	assert_true(told_evenly(downs)); /* each opening was closed, and told */
+}
+
 static void statuses_that_are_as_good_as_no_answer(void **state)
 {
 	static const int unavailable[] = { 500, 502, 503, 504 },
@@ -423,6 +480,7 @@ int main(void)
 		T(disabled_from_the_start_is_never_contacted),
 		T(our_own_failures_say_nothing_about_it),
 		T(it_can_be_freed_while_a_probe_waits),
+		T(many_callers_see_it_flap),
 		T(statuses_that_are_as_good_as_no_answer),
 		T(a_bad_url_is_refused),
 	};

@@ -5,10 +5,12 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <dirent.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -100,6 +102,37 @@ static void its_limit_fails_it(void **state)
 	assert_int_equal(spool_append(s, "0123456789", 10), 0);
 	assert_int_equal(spool_append(s, "x", 1), WEIR_E_TOO_LARGE);
 	assert_spool(s, SPOOL_FAILED, 10, WEIR_E_TOO_LARGE);
+	spool_unref(&s);
+}
+
+/* The file size limit stands for a full disk: what is told as there is there, and no more. */
+static void a_full_disk_is_an_error_that_tells_nothing_new(void **state)
+{
+	struct rlimit before, small;
+	struct spool *s;
+	char big[8192];
+	int p[2];
+
+	memset(big, 'x', sizeof(big));
+	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+	assert_int_equal(write(p[1], big, sizeof(big)), sizeof(big));
+	assert_int_equal(spool_new(dir, 0, &s), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = (struct rlimit){ 4096, before.rlim_max };
+	(void)signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	assert_int_equal(spool_append(s, big, 4000), 0);
+	assert_int_equal(spool_append(s, big, sizeof(big)), -EFBIG);
+	assert_spool(s, SPOOL_GROWING, 4000, 0);
+	while (spool_append_splice(s, p[0], 4096) > 0)
+		;
+	assert_true(spool_append_splice(s, p[0], 4096) < 0);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	(void)signal(SIGXFSZ, SIG_DFL);
+	spool_fail(s, -ENOSPC);
+	assert_int_equal(spool_append(s, "x", 1), -ENOSPC);
+	fd_close(&p[0]);
+	fd_close(&p[1]);
 	spool_unref(&s);
 }
 
@@ -302,6 +335,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(grows_and_completes, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_failed_spool_remembers_why, setup, teardown),
 		cmocka_unit_test_setup_teardown(its_limit_fails_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_full_disk_is_an_error_that_tells_nothing_new, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_folder_is_an_error, setup, teardown),
 		cmocka_unit_test_setup_teardown(splices_from_a_pipe, setup, teardown),
 		cmocka_unit_test_setup_teardown(watchers_are_told_until_they_leave, setup, teardown),
