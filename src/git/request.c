@@ -235,10 +235,35 @@ static int status_for(const struct ask_result *r)
 	return r->err == WEIR_E_SILENT || r->err == WEIR_E_STALLED ? 504 : 503;
 }
 
+/* While upstream is away: a repository is here, not for everybody, and the client has not said who it is. git sends its credential only
+ * when it is asked for one. Who did say is not told 401: git would forget a password that may be right. */
+static bool is_to_say_who(const struct git_request *q, const struct ask_result *r)
+{
+	return r->outcome == ASK_UNAVAILABLE && q->was_known && !q->cred.value.len && git_config(q->g)->offline_mode &&
+	       q->repo->up->auth == GIT_AUTH_PASSTHROUGH && !access_is_granted(q->g, &q->cred, true);
+}
+
+static void ask_who(struct git_request *q)
+{
+	struct ask_result challenge = ASK_RESULT_EMPTY;
+	struct buf text = BUF_EMPTY;
+
+	buf_addf(&challenge.authenticate, "Basic realm=\"%s\"", q->repo->up->match);
+	buf_addf(&text, "weir: upstream %s is unavailable, and %s is in the cache for those who were allowed to read it", q->repo->up->match,
+		 q->repo->key);
+	reply_text(q, 401, &challenge, &text);
+	ask_result_fini(&challenge);
+}
+
 void request_reply_ask(struct git_request *q, const struct ask_result *r)
 {
 	struct buf text = BUF_EMPTY;
 	int status = status_for(r);
+
+	if (is_to_say_who(q, r)) {
+		ask_who(q);
+		return;
+	}
 
 	if (r->outcome != ASK_REFUSED)
 		log_event(LOG_WARN, "upstream_failed_request", LOG_STR("repository", q->repo->key), LOG_INT("status", r->status),
