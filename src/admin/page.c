@@ -257,10 +257,8 @@ static void add_page(struct buf *out, const struct services *services)
 
 	buf_addf(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>weir: %s</title>\n",
 		 state);
-	buf_add_str(
-		out,
-		"<meta name=\"viewport\" content=\"width=device-width\"><meta http-equiv=\"refresh\" "
-		"content=\"5\">\n<style>");
+	buf_add_str(out, "<meta name=\"viewport\" content=\"width=device-width\">\n"
+			 "<meta http-equiv=\"refresh\" content=\"5\">\n<style>");
 	buf_add_str(out, style);
 	buf_addf(out, "</style></head>\n<body><header><h1>weir</h1> <span class=\"tag %s\">%s</span><p>version %s, up ",
 		 state, state, services->core->version);

@@ -42,6 +42,11 @@ static const struct canned {
 	{ "GET", "/api/v1/repos?after=x%20y", NULL, 200,
 	  "{\"items\": [{\"host\": \"git.test\", \"path\": \"org/b\", \"state\": \"ready\", \"bytes\": 10, \"refs\": "
 	  "1}], \"next\": null}" },
+	{ "GET", "/api/v1/upstreams", NULL, 200,
+	  "{\"items\": [{\"name\": \"gone.test\", \"state\": \"down\", \"last_error\": \"refused\"}],"
+	  " \"next\": null}" },
+	{ "POST", "/api/v1/repos/warm", "gone.test/x\"", 202, "{}" },
+	{ "POST", "/api/v1/repos/warm", "strange.test/x\"", 202, "{}" },
 	{ "POST", "/api/v1/repos/warm", "git.test/org/a\"", 200, "{}" },
 	{ "POST", "/api/v1/repos/warm", "git.test/org/b\"", 202, "{}" },
 	{ "POST", "/api/v1/repos/verify", "git.test/org/a\"", 200, "{\"ok\": true}" },
@@ -432,6 +437,10 @@ static void test_commands_steer_and_tell_which_failed(void **state)
 	assert_int_equal(weir(ARGS("repo", "warm", "git.test/org/none", "git.test/org/a")), 1);
 	expect_said(&err, "weir: git.test/org/none: it is not cached\n");
 	expect_said(&out, "git.test/org/a: ready");
+
+	assert_int_equal(weir(ARGS("repo", "warm", "gone.test/x", "strange.test/x")), 1);
+	expect_said(&err, "weir: gone.test/x: not fetched: upstream gone.test is down: refused\n");
+	expect_said(&err, "weir: strange.test/x: nothing of it could be fetched; the log of the daemon says why\n");
 
 	assert_int_equal(weir(ARGS("repo", "verify", "git.test/org/a")), 0);
 	expect_said(&out, "git.test/org/a: no damage found\n");

@@ -300,6 +300,33 @@ static void onlooker_stop(struct onlooker *o, bool started)
 		printf("\r\033[K");
 }
 
+/* Why nothing came: what the daemon knows of the upstream, when that is away. */
+static void complain_nothing_came(struct admin_client *c, const char *repo)
+{
+	json_t *items = NULL, *u;
+	bool said = false;
+	size_t i;
+
+	if (admin_list(c, "/api/v1/upstreams", &items) == 0) {
+		json_array_foreach(items, i, u) {
+			const char *name = text_of(u, "name"), *state = text_of(u, "state");
+			const char *error = text_of(u, "last_error");
+			size_t n = name ? strlen(name) : 0;
+
+			if (said || !n || strncmp(repo, name, n) != 0 || repo[n] != '/')
+				continue;
+			if (!state || !strcmp(state, "up"))
+				break;
+			cli_complain("%s: not fetched: upstream %s is %s%s%s", repo, name, state,
+				     error && *error ? ": " : "", error ? error : "");
+			said = true;
+		}
+	}
+	json_decref(items);
+	if (!said)
+		cli_complain("%s: nothing of it could be fetched; the log of the daemon says why", repo);
+}
+
 /* After a 202: until the daemon no longer works on it. 0 with the item; or an exit status, said. */
 static int follow(struct admin_client *c, const char *repo, json_t **ret_item)
 {
@@ -310,7 +337,7 @@ static int follow(struct admin_client *c, const char *repo, json_t **ret_item)
 		const char *state = text_of(item, "state"), *error = text_of(item, "last_error");
 
 		if (!item) {
-			cli_complain("%s: nothing of it could be fetched; the log of the daemon says why", repo);
+			complain_nothing_came(c, repo);
 			return EXIT_FAILED;
 		}
 		if (state && strcmp(state, "syncing") != 0) {
