@@ -50,7 +50,7 @@ build:  ## build/weir, with debug information
 
 release:  ## build-release/weir, as a package would hold it
 	@tools/install-packages build run
-	$(call compile,build-release,-Dbuildtype=release -Dwerror=false -Dtests=false)
+	$(call compile,build-release,-Dbuildtype=release -Doptimization=2 -Dtests=false)
 
 asan:  ## build-asan/weir, with the address and undefined-behaviour sanitizers, and its unit tests
 	@tools/install-packages build run
