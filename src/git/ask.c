@@ -130,7 +130,7 @@ static void call_path(const struct ask *a, const char *path, const struct ask_st
 	}
 	make_target(path, s->suffix, &target);
 	rq = (struct client_request){ .method = s->method, .target = buf_slice(&target), .headers = headers, .header_count = n,
-				      .body = s->body, .body_source = s->body_source,
+				      .body = s->body, .body_source = s->body_source, .body_arg = s->sink.arg,
 				      .body_bytes = s->body_source ? s->body_bytes : (int64_t)s->body.n,
 				      .first_byte_ms = a->patience_ms, .total_ms = a->total_ms };
 	ret->status = 0;

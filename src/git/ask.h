@@ -55,7 +55,7 @@ struct ask_stream {
 	const struct slice *headers;
 	size_t header_count;
 	struct slice body;
-	ssize_t (*body_source)(void *arg, char *into, size_t room);
+	ssize_t (*body_source)(void *arg, char *into, size_t room); /* gets sink.arg */
 	int64_t body_bytes;
 	struct client_sink sink;
 };

@@ -1,9 +1,7 @@
-/* push.c -- pushes pass through as a stream, with the client's own credential, and make the cache look again.
+/* push.c -- pushes pass through as a stream, with the credential that `auth` says, and make the cache look again.
  *
  * RULES    1. Nothing of a push is kept or repeated: while upstream is away it is refused with a message that says so.
- *          2. With weir's own credential (auth: bearer, basic) or none, pushes are refused: everybody who may read
- *             would write under one name.
- *          3. After upstream took a push the listing is not fresh any more and a sync starts.
+ *          2. After upstream took a push the listing is not fresh any more and a sync starts.
  * THREADS  A worker for each push, for as long as it lasts. */
 #include "base/clock.h"
 #include "base/err.h"
@@ -29,11 +27,6 @@ static bool refuse(struct git_request *q)
 	const char *host = q->repo->up->match;
 
 	q->cache = GIT_CACHE_PASSTHROUGH;
-	if (q->repo->up->auth != GIT_AUTH_PASSTHROUGH) {
-		metric_add(q->g->metrics.refusals[GIT_REFUSED_PUSH], 1);
-		request_reply_error(q, 403, "pushes to %s need auth: passthrough, so that each client pushes under its own name", host);
-		return true;
-	}
 	if (link_state_is_open(state)) {
 		metric_add(q->g->metrics.refusals[GIT_REFUSED_PUSH], 1);
 		request_reply_error(q, 503, "upstream %s is %s; pushes are not kept for later. Push again when it is back", host,
