@@ -197,7 +197,7 @@ def test_a_stranger_does_not_join_an_answer_under_way(scene):
 
 def test_a_stranger_does_not_join_a_listing_under_way(scene):
     warm(scene)
-    scene.proxy.hold(0, match="command=ls-refs")
+    scene.proxy.hold(0, match=ANN)
     answers = {}
     anns = threading.Thread(target=lambda: answers.update(ann=scene.weir.ask_ls_refs(REPO, auth=ANN)))
     anns.start()
@@ -253,7 +253,7 @@ def test_clients_of_weirs_own_credential_may_have_to_show_a_token(scene):
     for offline in (False, True):
         if offline:
             weir.wait_filled(REPO)
-            scene.go_offline()
+            scene.go_offline("anybody", "a-token-for-clients")
         for auth in (None, "Bearer wrong", basic("a-token-for-clients", ""), ANN):
             assert_shut(scene, auth, statuses=(401,))
     assert not [r for r in scene.proxy.seen() if "a-token" in str(r.headers)]
@@ -327,10 +327,10 @@ def assert_not_in_processes(site, secret):
 
 @pytest.mark.parametrize("auth", ["passthrough", "basic"])
 def test_the_password_is_nowhere(scene, auth):
-    scene.repository.bulk(300)
     if auth == "basic":
         configured(scene, "basic", "ann:" + GOOD)
-    for hold in ("command=ls-refs", "command=fetch"):       # look around in the middle of both exchanges
+    for i, hold in enumerate(("command=ls-refs", "command=fetch")):     # look around in the middle of both exchanges
+        scene.repository.bulk(100, seed=i)
         scene.proxy.hold(10, match=hold)
         clone = scene.git.start_clone(url(scene), "--mirror")
         scene.proxy.wait_held()

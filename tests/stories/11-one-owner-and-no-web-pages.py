@@ -109,7 +109,7 @@ def test_the_admin_api_speaks_problem_json(site):
                                        ("DELETE", "/api/v1/status", None, 405),
                                        ("POST", "/api/v1/repos/evict", {"repo": "git.test/org/nothing"}, 404),
                                        ("POST", "/api/v1/repos/evict", {"nothing": 1}, 400),
-                                       ("POST", "/api/v1/repos/warm", {"repo": "elsewhere.test/a/b"}, 403)):
+                                       ("POST", "/api/v1/repos/warm", {"repo": "elsewhere.test/a/b"}, 400)):
         answer = weir.admin(method, path, body)
         assert answer.status == status, (method, path, answer)
         assert answer.headers["content-type"].startswith("application/problem+json")

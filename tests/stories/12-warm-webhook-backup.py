@@ -29,8 +29,8 @@ def test_the_warm_list_fills_repositories_that_nobody_asked_for(site):
     wait_until(lambda: site.proxy.seen(command="fetch")[-1].done)
     weir.wait_filled("org/project")
     site.go_offline()
-    clone = site.git.clone(weir.url("org/project"), "--mirror")
-    assert clone.rev("main") == tip and clone.run("fsck", "--full").ok
+    clone = site.git.clone(weir.url("org/project"))
+    assert clone.rev("HEAD") == tip and clone.run("fsck", "--full").ok
 
 
 def test_the_warm_list_survives_an_unknown_repository_and_an_outage(site):

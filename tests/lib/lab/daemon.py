@@ -248,6 +248,8 @@ class Weir:
     # The log
 
     def whole_log(self):
+        if not self.process:
+            return ""                   # configured, never started
         with open(self.log_path, "rb") as f:
             return f.read().decode("utf-8", "replace")
 

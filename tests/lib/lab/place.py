@@ -56,11 +56,11 @@ class Site:
             self.git.clone(self.weir.url(name), "--mirror")
             self.weir.wait_filled(name)
 
-    def go_offline(self):
+    def go_offline(self, user=None, password=None):
         """The upstream is killed, and weir has noticed."""
         self.proxy.refuse()
         self.upstream.stop()
-        self.git.run("ls-remote", self.weir.url("weather/check"), check=False)
+        self.git.run("ls-remote", self.weir.url("weather/check", user, password), check=False)
         self.weir.wait_upstream("down")
 
     def come_back(self):
