@@ -156,7 +156,7 @@ static int start_services(struct daemon *d)
 		cli_complain("%s names no service to run: add a section, as in `git:`", config_file(newest(d)));
 		return EXIT_USAGE;
 	}
-	return err ? EXIT_FAILED : 0;
+	return !err ? 0 : err == -EINVAL ? EXIT_USAGE : EXIT_FAILED; /* such as a certificate that cannot be used */
 }
 
 /* All at once, and only then is the world told: who reads `ready` may connect to any of them. */
