@@ -187,24 +187,28 @@ bool budget_is_over(struct budget *b)
 
 /* --- eviction, with the lock held ------------------------------------------------------------------------------- */
 
+struct entry { /* of a list being sorted */
+	struct budget_item *item;
+};
+
 static int by_use(const void *a, const void *c)
 {
-	const struct budget_item *x = *(struct budget_item *const *)a, *y = *(struct budget_item *const *)c;
+	int64_t x = ((const struct entry *)a)->item->used_wall_ms, y = ((const struct entry *)c)->item->used_wall_ms;
 
-	return (x->used_wall_ms > y->used_wall_ms) - (x->used_wall_ms < y->used_wall_ms);
+	return (x > y) - (x < y);
 }
 
 static void sort_by_use(struct budget *b)
 {
-	struct budget_item **all = xcalloc(b->count + 1, sizeof(struct budget_item *));
+	struct entry *all = xcalloc(b->count + 1, sizeof(*all));
 	size_t n = 0;
 
 	LIST_FOREACH(it, &b->items)
-		all[n++] = LIST_ENTRY(it, struct budget_item, node);
+		all[n++].item = LIST_ENTRY(it, struct budget_item, node);
 	qsort(all, n, sizeof(*all), by_use);
 	list_init(&b->items);
 	for (size_t i = 0; i < n; i++)
-		list_push_back(&b->items, &all[i]->node);
+		list_push_back(&b->items, &all[i].item->node);
 	free(all);
 	b->is_unsorted = false;
 }

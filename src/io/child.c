@@ -230,6 +230,7 @@ int child_spawn(const struct child_options *o, struct child **ret)
 
 int child_pidfd(const struct child *ch)
 {
+	OBJ_CHECK(ch, CHILD_MAGIC);
 	return ch->pidfd;
 }
 

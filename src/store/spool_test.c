@@ -39,7 +39,8 @@ static int files_in(const char *path)
 	DIR *d = opendir(path);
 	int n = 0;
 
-	while (d && (e = readdir(d)))
+	assert_non_null(d);
+	while ((e = readdir(d)))
 		n += e->d_name[0] != '.';
 	closedir(d);
 	return n;
