@@ -1,6 +1,7 @@
 /* body_pipe.h -- the body of a request on its way from a front thread to a worker: bytes with an end, bounded.
  *
- * One side puts and never blocks; the other takes and may. The front stops reading from its socket while the pipe is full. */
+ * One side puts and never blocks; the other takes and may. The front stops reading from its socket while the pipe is
+ * full. */
 #ifndef WEIR_CORE_BODY_PIPE_H
 #define WEIR_CORE_BODY_PIPE_H
 

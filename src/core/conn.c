@@ -1,13 +1,14 @@
 /* conn.c -- a client's connection: reading requests, one exchange at a time.
  *
- * WHAT     The states of front_priv.h's drawing. Bytes come in at conn_read(), go through the parser in conn_run(), become an
- *          exchange that is given to the listener's handler; conn_send.c sends the reply and comes back by conn_sent().
- * WHY      One exchange at a time makes pipelining right by construction: the rest of what was read waits in `in`, and no more is
- *          read, so that a client is held back by TCP.
- * RULES    1. Whoever calls something that may end the connection looks at its state afterwards; the memory is there until the end of
- *             the loop's turn (conn_life.c).
- *          2. The watch is changed as rarely as possible, each change being two system calls: reading stays armed while an exchange is
- *             handled, and is put to sleep only when bytes really come at that time.
+ * WHAT     The states of front_priv.h's drawing. Bytes come in at conn_read(), go through the parser in conn_run(),
+ *          become an exchange that is given to the listener's handler; conn_send.c sends the reply and comes back by
+ *          conn_sent().
+ * WHY      One exchange at a time makes pipelining right by construction: the rest of what was read waits in `in`, and
+ *          no more is read, so that a client is held back by TCP.
+ * RULES    1. Whoever calls something that may end the connection looks at its state afterwards; the memory is there
+ *             until the end of the loop's turn (conn_life.c).
+ *          2. The watch is changed as rarely as possible, each change being two system calls: reading stays armed while
+ *             an exchange is handled, and is put to sleep only when bytes really come at that time.
  * THREADS  The front's.
  * SEE      RFC 9112 sections 9.3 to 9.6 */
 #include "core/front_priv.h"
@@ -299,8 +300,8 @@ void conn_read(struct conn *c)
 	struct front *f = c->front;
 	ssize_t n;
 
-	/* A few turns, so that a large body does not pay for a poll each time; level-triggered, so nothing is missed. TLS keeps bytes
-	 * that no poll tells about: there, to the end. */
+	/* A few turns, so that a large body does not pay for a poll each time; level-triggered, so nothing is missed.
+	 * TLS keeps bytes that no poll tells about: there, to the end. */
 	for (int turn = 0; wants_input(c) && (turn < 4 || c->stream.tls); turn++) {
 		c->stream.wait = LOOP_READ;
 		n = stream_read(&c->stream, f->read_buf, FRONT_READ_BYTES);
@@ -413,7 +414,8 @@ void conn_continue(void *arg)
 	c = ex->conn;
 	if (c->dead || c->state != CONN_HANDLING)
 		return;
-	/* Nothing else is under way to the client, so the socket has room for 25 bytes; if not, something is very wrong with it. */
+	/* Nothing else is under way to the client, so the socket has room for 25 bytes; if not, something is very wrong
+	 * with it. */
 	if (stream_writev(&c->stream, &iov, 1, false) != (ssize_t)iov.iov_len)
 		conn_cut(c);
 	else

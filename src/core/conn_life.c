@@ -1,11 +1,12 @@
 /* conn_life.c -- a connection's beginning, its deadlines, and its end.
  *
  * WHAT     Accepting (or refusing) a client; the sweep that looks at deadlines; all ways in which a connection ends.
- * WHY      Deadlines are looked at a few times a second for all connections at once: a timer for each request would cost more than the
- *          request, and nobody minds a quarter of a second in thirty.
- * RULES    1. A connection is freed at the end of the loop's turn (conn_close() only marks), so whoever stands on the stack may still
- *             look at it.
- *          2. While an exchange is out, its connection stays, even when the socket is closed: the reply comes back to it.
+ * WHY      Deadlines are looked at a few times a second for all connections at once: a timer for each request would
+ *          cost more than the request, and nobody minds a quarter of a second in thirty.
+ * RULES    1. A connection is freed at the end of the loop's turn (conn_close() only marks), so whoever stands on the
+ *             stack may still look at it.
+ *          2. While an exchange is out, its connection stays, even when the socket is closed: the reply comes back to
+ *             it.
  * THREADS  The front's.
  * SEE      RFC 9112 section 9.5 */
 #include "core/front_priv.h"
@@ -184,7 +185,8 @@ void conn_new(struct front *f, struct listener *l, int fd, const char *peer)
 	if (list_is_empty(&f->conns))
 		loop_set_tick(f->loop, FRONT_TICK_MS, conn_sweep, f);
 	list_push_back(&f->conns, &c->link);
-	if (stream_init_take(&c->stream, fd, l->tls) < 0 || loop_watch_open(f->loop, fd, conn_event, c, &c->watch) < 0) {
+	if (stream_init_take(&c->stream, fd, l->tls) < 0 ||
+	    loop_watch_open(f->loop, fd, conn_event, c, &c->watch) < 0) {
 		conn_close(c);
 		return;
 	}

@@ -1,10 +1,11 @@
 /* conn_send.c -- an answer on its way out.
  *
- * WHAT     Puts the head together and sends it with the body: a blob by the same writev(2), a spool by sendfile(2) as it grows, in
- *          chunks when its length is not known (RFC 9112 7.1), until close for HTTP/1.0.
- * WHY      Most answers are small and fit the socket's buffer, so the first write is tried at once, from memory shared by all
- *          connections; only what is left over is kept with the connection.
- * RULES    1. A spool that failed, or ended short of the announced length, ends in a reset: never in what looks like a whole answer.
+ * WHAT     Puts the head together and sends it with the body: a blob by the same writev(2), a spool by sendfile(2) as
+ *          it grows, in chunks when its length is not known (RFC 9112 7.1), until close for HTTP/1.0.
+ * WHY      Most answers are small and fit the socket's buffer, so the first write is tried at once, from memory shared
+ *          by all connections; only what is left over is kept with the connection.
+ * RULES    1. A spool that failed, or ended short of the announced length, ends in a reset: never in what looks like a
+ *             whole answer.
  *          2. No turn of the loop sends more than TURN_BYTES for one client while others wait.
  * THREADS  The front's; a spool's note comes from any thread and only posts. */
 #include "core/front_priv.h"
@@ -219,15 +220,16 @@ static uint64_t resident_bytes(struct conn *c)
 			return 0; /* it is on its way */
 		} else {
 			c->resident_to = c->body_at + READ_AHEAD_BYTES;
-			read_ahead_start(c->front->server->read_ahead, ex->spool, c->body_at, c->front->loop, spool_changed, ex);
+			read_ahead_start(c->front->server->read_ahead, ex->spool, c->body_at, c->front->loop,
+					 spool_changed, ex);
 			return 0;
 		}
 	}
 	return c->resident_to - c->body_at;
 }
 
-/* Of the piece under way, from the file. 1 when it is out, 0 when the socket is full or the turn is over, -EINPROGRESS when the disk is
- * asked, -errno. */
+/* Of the piece under way, from the file. 1 when it is out, 0 when the socket is full or the turn is over, -EINPROGRESS
+ * when the disk is asked, -errno. */
 static int send_file(struct conn *c, uint64_t *turn_left)
 {
 	while (c->piece_left) {
@@ -244,7 +246,8 @@ static int send_file(struct conn *c, uint64_t *turn_left)
 			return -EINPROGRESS;
 		if (want > resident)
 			want = (size_t)resident;
-		n = stream_sendfile(&c->stream, spool_fd(c->ex->spool), c->body_at, want, c->front->read_buf, FRONT_READ_BYTES);
+		n = stream_sendfile(&c->stream, spool_fd(c->ex->spool), c->body_at, want, c->front->read_buf,
+				    FRONT_READ_BYTES);
 		if (n == 0)
 			return -EIO; /* shorter than the spool says */
 		if (n < 0)
@@ -320,7 +323,8 @@ static void note(void *arg)
 		loop_post(ex->front->loop, spool_changed, ex);
 }
 
-/* The head waits in `out`, so that it leaves together with the first bytes of the spool. 0, or -EIO when the spool has failed already. */
+/* The head waits in `out`, so that it leaves together with the first bytes of the spool. 0, or -EIO when the spool has
+ * failed already. */
 static int begin_spool(struct conn *c, struct exchange *ex)
 {
 	uint64_t bytes;

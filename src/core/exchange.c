@@ -1,9 +1,11 @@
-/* exchange.c -- one request: what the front knows of it, its body, and the client leaving.
+/* exchange.c -- one request: what the front knows of it, handing it over, and the client leaving.
  *
- * WHAT     The half of struct exchange that services look at. Replies are in reply.c, sending in conn_send.c.
- * WHY      Exchanges are kept for the next request (a few for each front), as 150,000 a second would otherwise be as many calls of
- *          malloc for each of their parts.
- * RULES    1. The exchange is freed on its front thread only, after its reply came back there; so owners on other threads need no count.
+ * WHAT     The half of struct exchange that services look at. Its body is in exchange_body.c, replies are in
+ *          reply.c, sending in conn_send.c.
+ * WHY      Exchanges are kept for the next request (a few for each front), as 150,000 a second would otherwise be as
+ *          many calls of malloc for each of their parts.
+ * RULES    1. The exchange is freed on its front thread only, after its reply came back there; so owners on other
+ *             threads need no count.
  *          2. `lock` guards the cancel and the hook; the hook is not run under it, as it will reply.
  * THREADS  As exchange.h says. */
 #include "core/exchange.h"
@@ -14,9 +16,7 @@
 #include "base/err.h"
 #include "base/log.h"
 
-#define PEEK_BYTES (256 * 1024) /* an inflated body above this goes to a worker */
-#define RAW_BYTES (16 * 1024)
-#define KEPT_BYTES 4096         /* buffers up to this stay with a spare exchange */
+#define KEPT_BYTES 4096 /* buffers up to this stay with a spare exchange */
 
 /* --- life --- */
 
@@ -145,9 +145,10 @@ void exchange_finish(struct exchange *ex, uint64_t bytes_sent, bool whole)
 
 	if (ex->status >= 100 && ex->status < 600)
 		server_count(l->requests[ex->status / 100 - 1]);
-	log_event(LOG_DEBUG, "request", LOG_STR("id", ex->id), LOG_STR("listener", l->name), LOG_STR("peer", ex->conn->peer),
-		  LOG_SLICE("method", ex->head.method), LOG_INT("status", ex->status), LOG_INT("bytes", bytes_sent),
-		  LOG_INT("us", clock_mono_us() - ex->started_us), LOG_STR("end", whole ? "whole" : "cut"), LOG_END);
+	log_event(LOG_DEBUG, "request", LOG_STR("id", ex->id), LOG_STR("listener", l->name),
+		  LOG_STR("peer", ex->conn->peer), LOG_SLICE("method", ex->head.method), LOG_INT("status", ex->status),
+		  LOG_INT("bytes", bytes_sent), LOG_INT("us", clock_mono_us() - ex->started_us),
+		  LOG_STR("end", whole ? "whole" : "cut"), LOG_END);
 	if (ex->done_hook)
 		ex->done_hook(ex->done_arg, ex->status, bytes_sent, whole);
 	ex->done_hook = NULL;
@@ -163,8 +164,8 @@ static void take_id(struct exchange *ex)
 	if (!s.n || s.n >= sizeof(ex->id))
 		return;
 	for (size_t i = 0; i < s.n; i++)
-		if (!((s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= 'A' && s.p[i] <= 'Z') ||
-		      s.p[i] == '-' || s.p[i] == '_' || s.p[i] == '.'))
+		if (!((s.p[i] >= '0' && s.p[i] <= '9') || (s.p[i] >= 'a' && s.p[i] <= 'z') ||
+		      (s.p[i] >= 'A' && s.p[i] <= 'Z') || s.p[i] == '-' || s.p[i] == '_' || s.p[i] == '.'))
 			return;
 	memcpy(ex->id, s.p, s.n);
 	ex->id[s.n] = '\0';
@@ -276,144 +277,6 @@ void *exchange_data(const struct exchange *ex)
 int64_t exchange_started_us(const struct exchange *ex)
 {
 	return ex->started_us;
-}
-
-/* --- the body --- */
-
-int64_t exchange_body_announced(const struct exchange *ex)
-{
-	return ex->head.body;
-}
-
-bool exchange_body_is_encoded(const struct exchange *ex)
-{
-	return ex->body_encoded;
-}
-
-int exchange_body_peek(struct exchange *ex, struct slice *ret)
-{
-	struct inflate *inf;
-	struct slice raw;
-	int r;
-
-	if (ex->head.body == 0) {
-		*ret = (struct slice){ "", 0 };
-		return 0;
-	}
-	if (atomic_load(&ex->wants_continue) || !body_pipe_peek(&ex->body, &raw))
-		return -EAGAIN;
-	if (ex->body_unknown_coding)
-		return WEIR_E_PROTOCOL;
-	if (!ex->body_encoded) {
-		*ret = raw;
-		return 0;
-	}
-	buf_fini(&ex->peeked);
-	buf_init(&ex->peeked, PEEK_BYTES);
-	inf = inflate_new(ex->body_limit);
-	r = inflate_feed(inf, raw.p, raw.n, &ex->peeked);
-	if (r == 0)
-		r = inflate_finish(inf);
-	inflate_free(&inf);
-	if (r == WEIR_E_TOO_LARGE && ex->body_limit > PEEK_BYTES)
-		return -EAGAIN;
-	if (r < 0)
-		return r;
-	*ret = buf_slice(&ex->peeked);
-	return 0;
-}
-
-static ssize_t take_raw(struct exchange *ex, char *into, size_t room)
-{
-	bool resume;
-	ssize_t n;
-
-	if (ex->body_error)
-		return ex->body_error;
-	if (ex->head.body == 0)
-		return 0;
-	if (atomic_exchange(&ex->wants_continue, false))
-		loop_post(ex->front->loop, conn_continue, ex);
-	n = body_pipe_take(&ex->body, into, room, &resume);
-	if (resume)
-		loop_post(ex->front->loop, conn_resume_body, ex); /* in the mail before our reply, so the exchange is there */
-	if (n < 0)
-		ex->body_error = (int)n;
-	return n;
-}
-
-ssize_t exchange_body_read_raw(struct exchange *ex, char *into, size_t room)
-{
-	ENSURE(!loop_is_front());
-	return take_raw(ex, into, room);
-}
-
-/* Fills `inflated`. 1: something is there; 0: the end; or the failure. */
-static int inflate_more(struct exchange *ex)
-{
-	size_t taken;
-	ssize_t n;
-	int r;
-
-	if (!ex->inflate)
-		ex->inflate = inflate_new(ex->body_limit);
-	buf_reset(&ex->inflated);
-	ex->inflated_at = 0;
-	while (!ex->inflated.len) {
-		if (ex->raw_at == ex->raw.len) {
-			if (ex->raw_ended)
-				return inflate_finish(ex->inflate);
-			buf_reset(&ex->raw);
-			ex->raw_at = 0;
-			n = take_raw(ex, buf_reserve(&ex->raw, RAW_BYTES), RAW_BYTES);
-			if (n < 0)
-				return (int)n;
-			ex->raw.len = (size_t)n;
-			ex->raw_ended = n == 0;
-		}
-		r = inflate_feed_some(ex->inflate, ex->raw.data + ex->raw_at, ex->raw.len - ex->raw_at, EXCHANGE_FRONT_BODY,
-				      &ex->inflated, &taken);
-		if (r < 0)
-			return r;
-		ex->raw_at += taken;
-	}
-	return 1;
-}
-
-ssize_t exchange_body_read(struct exchange *ex, char *into, size_t room)
-{
-	size_t n;
-	int r;
-
-	ENSURE(!loop_is_front());
-	if (ex->body_error)
-		return ex->body_error;
-	if (ex->body_unknown_coding && ex->head.body != 0)
-		return ex->body_error = WEIR_E_PROTOCOL;
-	if (!ex->body_encoded || ex->head.body == 0)
-		return take_raw(ex, into, room);
-	if (ex->inflated_at == ex->inflated.len) {
-		r = inflate_more(ex);
-		if (r <= 0)
-			return ex->body_error = r;
-	}
-	n = ex->inflated.len - ex->inflated_at < room ? ex->inflated.len - ex->inflated_at : room;
-	memcpy(into, ex->inflated.data + ex->inflated_at, n);
-	ex->inflated_at += n;
-	return (ssize_t)n;
-}
-
-int exchange_body_read_all(struct exchange *ex, struct buf *out)
-{
-	char piece[8192];
-	ssize_t n;
-
-	while ((n = exchange_body_read(ex, piece, sizeof(piece))) > 0) {
-		buf_add(out, piece, (size_t)n);
-		if (buf_error(out))
-			return buf_error(out);
-	}
-	return (int)n;
 }
 
 /* --- handing over --- */

@@ -8,9 +8,9 @@
  *   EXCHANGE_FRONT_BODY bytes (or at once when there is none) -> reply there, or exchange_to_worker(), or
  *   park and later exchange_resume_front()/exchange_to_worker() from any thread -> reply -> done hook, front thread.
  *
- * A request that says Expect: 100-continue comes to handle() at once, without body: the 100 is sent when a worker first reads, so
- * that an answer given before (401, 413) spares the client the upload. An answer before the body's end closes the connection.
- * Framing, Host, Origin and the announced size have been checked before handle() runs (see server.h).
+ * A request that says Expect: 100-continue comes to handle() at once, without body: the 100 is sent when a worker first
+ * reads, so that an answer given before (401, 413) spares the client the upload. An answer before the body's end closes
+ * the connection. Framing, Host, Origin and the announced size have been checked before handle() runs (see server.h).
  *
  * Threads: functions that name none may be called by the owner on any thread. Nothing here blocks unless it says so. */
 #ifndef WEIR_CORE_EXCHANGE_H
@@ -30,16 +30,19 @@ typedef void exchange_fn(struct exchange *ex);
 
 /* --- the request; slices live as long as the exchange --- */
 struct slice exchange_method(const struct exchange *ex);
-struct slice exchange_target(const struct exchange *ex);  /* raw: origin-form as sent ("/a%2fb?x"), or absolute-form whole; never decoded */
+/* raw: origin-form as sent ("/a%2fb?x"), or absolute-form whole; never decoded */
+struct slice exchange_target(const struct exchange *ex);
 struct slice exchange_header(const struct exchange *ex, const char *lower_name); /* first value; p NULL when absent */
 size_t exchange_header_count(const struct exchange *ex);
 void exchange_header_at(const struct exchange *ex, size_t i, struct slice *ret_name, struct slice *ret_value);
-const char *exchange_id(const struct exchange *ex);       /* X-Request-Id: ours, 16 hex digits; or the client's when it is a short plain token */
+/* X-Request-Id: ours, 16 hex digits; or the client's when it is a short plain token */
+const char *exchange_id(const struct exchange *ex);
 const char *exchange_peer(const struct exchange *ex);     /* "127.0.0.1:4242", for logs */
 bool exchange_is_head(const struct exchange *ex);         /* a reply's body is then not sent */
 struct arena *exchange_arena(struct exchange *ex);        /* 1 MiB ceiling, freed with the exchange */
 void *exchange_service_arg(const struct exchange *ex);    /* the `arg` given with the listener */
-void exchange_set_service_arg(struct exchange *ex, void *arg); /* admin hands a request on to a service's route, with its state */
+/* admin hands a request on to a service's route, with its state */
+void exchange_set_service_arg(struct exchange *ex, void *arg);
 void exchange_set_data(struct exchange *ex, void *data);  /* the service's own state, not touched */
 void *exchange_data(const struct exchange *ex);
 int64_t exchange_started_us(const struct exchange *ex);   /* monotonic, when the head was complete */
@@ -50,11 +53,12 @@ bool exchange_body_is_encoded(const struct exchange *ex);   /* a Content-Encodin
 /* Front thread, in handle(): the whole inflated body when it is small. 0; -EAGAIN when there is more than fits here
  * (go to a worker); a code when it is malformed: exchange_reply_body_error() answers it. */
 int exchange_body_peek(struct exchange *ex, struct slice *ret); /* valid as long as the exchange */
-/* Worker: next inflated bytes, > 0; 0 at the end; WEIR_E_CANCELLED, WEIR_E_TOO_LARGE, WEIR_E_PARSE, WEIR_E_PROTOCOL (a content
- * coding other than gzip; _raw does not mind), -ETIMEDOUT. Blocks;
+/* Worker: next inflated bytes, > 0; 0 at the end; WEIR_E_CANCELLED, WEIR_E_TOO_LARGE, WEIR_E_PARSE, WEIR_E_PROTOCOL (a
+ * content coding other than gzip; _raw does not mind), -ETIMEDOUT. Blocks;
  * reading is what makes the front take more from the socket (back-pressure at 256 KiB). */
 ssize_t exchange_body_read(struct exchange *ex, char *into, size_t room);
-ssize_t exchange_body_read_raw(struct exchange *ex, char *into, size_t room); /* as sent, for passing on; never mixed with the other */
+/* as sent, for passing on; never mixed with the other */
+ssize_t exchange_body_read_raw(struct exchange *ex, char *into, size_t room);
 int exchange_body_read_all(struct exchange *ex, struct buf *out); /* to the end, within out's limit. Blocks. */
 
 /* --- handing over --- */
@@ -65,10 +69,11 @@ void exchange_resume_front(struct exchange *ex, exchange_fn *fn); /* runs fn(ex)
 
 /* --- the client leaving --- */
 bool exchange_gone(const struct exchange *ex);        /* the client has left; a reply is still owed */
-struct cancel *exchange_cancel(struct exchange *ex);  /* fires when the client leaves; borrowed; made at first use; NULL when descriptors are used up */
-/* hook(arg) runs once on the front thread when the client leaves while the hook is set. Setting returns false (and does not
- * set) when it has left already. Clearing returns false when the hook ran or is running: then the hook owns what it owns. For
- * parked exchanges: whoever wins, the hook or the resume, has the exchange and must reply. */
+/* fires when the client leaves; borrowed; made at first use; NULL when descriptors are used up */
+struct cancel *exchange_cancel(struct exchange *ex);
+/* hook(arg) runs once on the front thread when the client leaves while the hook is set. Setting returns false (and does
+ * not set) when it has left already. Clearing returns false when the hook ran or is running: then the hook owns what it
+ * owns. For parked exchanges: whoever wins, the hook or the resume, has the exchange and must reply. */
 typedef void exchange_gone_fn(void *arg);
 bool exchange_set_gone_hook(struct exchange *ex, exchange_gone_fn *hook, void *arg);
 bool exchange_clear_gone_hook(struct exchange *ex);
@@ -77,17 +82,21 @@ bool exchange_clear_gone_hook(struct exchange *ex);
 struct header_line {
 	const char *name, *value; /* borrowed until the reply call returns; no CR, LF or NUL inside (checked: a bug) */
 };
-/* Headers that the front adds itself: Date, Connection, Content-Length or Transfer-Encoding, X-Request-Id. All others are the caller's.
- * `body` may be NULL (empty); its reference is taken. */
-void exchange_reply(struct exchange *ex, int status, const struct header_line *headers, size_t header_count, struct blob *body);
+/* Headers that the front adds itself: Date, Connection, Content-Length or Transfer-Encoding, X-Request-Id. All others
+ * are the caller's. `body` may be NULL (empty); its reference is taken. */
+void exchange_reply(struct exchange *ex, int status, const struct header_line *headers, size_t header_count,
+		    struct blob *body);
 /* Sends the spool from its first byte as it grows; takes the reference. total_bytes: announced length, or -1 for
  * chunked (HTTP/1.0: until close). If the spool fails, the connection is cut. */
 void exchange_reply_spool(struct exchange *ex, int status, const struct header_line *headers, size_t header_count,
 			  struct spool *spool, int64_t total_bytes);
-/* text/plain, one line plus "\n", for git, sessions and hub; and application/problem+json (RFC 9457) for mirrors and admin. */
+/* text/plain, one line plus "\n", for git, sessions and hub; and application/problem+json (RFC 9457) for mirrors and
+ * admin. */
 void exchange_reply_text(struct exchange *ex, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void exchange_reply_problem(struct exchange *ex, int status, const char *title, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-void exchange_reply_body_error(struct exchange *ex, int err); /* 400, 413, 408 ... for a code of exchange_body_*, as text/plain */
+void exchange_reply_problem(struct exchange *ex, int status, const char *title, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+/* 400, 413, 408 ... for a code of exchange_body_*, as text/plain */
+void exchange_reply_body_error(struct exchange *ex, int err);
 void exchange_reply_dropped(struct exchange *ex);             /* the client has left: nothing to say */
 
 /* hook(arg, status, bytes_sent, whole) runs once, on the front thread, when the answer was sent or given up:

@@ -18,7 +18,8 @@ static void gzip_bodies_are_undone_and_bounded(void **state)
 
 	start();
 	fd = dial();
-	for (int round = 0; round < 3; round++) { /* small: answered on the front; 3 MB: by a worker; 6 MB: above request_body */
+	/* small: answered on the front; 3 MB: by a worker; 6 MB: above request_body */
+	for (int round = 0; round < 3; round++) {
 		size_t n = round == 0 ? 1000 : round * plain_n;
 
 		memset(plain, 1, n);
@@ -28,9 +29,10 @@ static void gzip_bodies_are_undone_and_bounded(void **state)
 		z.next_out = packed;
 		z.avail_out = (uInt)plain_n;
 		assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-		(void)snprintf(head, sizeof(head),
-			       "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: %lu\r\n\r\n",
-			       round ? "/count" : "/echo", z.total_out);
+		(void)snprintf(
+			head, sizeof(head),
+			"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: %lu\r\n\r\n",
+			round ? "/count" : "/echo", z.total_out);
 		say(fd, head);
 		say_n(fd, packed, z.total_out);
 		deflateEnd(&z);

@@ -1,14 +1,15 @@
 /* flight.c -- questions under way, and who waits for their answers.
  *
  * WHAT     A map from key to the flight that newcomers may join, and for each flight the list of those who wait.
- * WHY      A hundred clients that ask the same must cost the upstream one question and us no thread: each exchange is parked here, and the
- *          one who has the answer runs the continuation of each.
- * RULES    1. Who waits is resumed or dropped exactly once. The landing and the client's leaving meet in `lock`: a leaver that comes
- *             first takes its waiter off the list; one that comes after the landing began leaves it to the landing, which sees by
- *             exchange_clear_gone_hook() that the client has gone and drops it.
+ * WHY      A hundred clients that ask the same must cost the upstream one question and us no thread: each exchange is
+ *          parked here, and the one who has the answer runs the continuation of each.
+ * RULES    1. Who waits is resumed or dropped exactly once. The landing and the client's leaving meet in `lock`: a
+ *             leaver that comes first takes its waiter off the list; one that comes after the landing began leaves it
+ *             to the landing, which sees by exchange_clear_gone_hook() that the client has gone and drops it.
  *          2. A waiter is freed by the last of the two that may hold it: the list (or the landing), and the hook.
  *          3. No reply and no continuation runs under `lock`.
- *          4. The cancel fires when the last exchange has left, unless somebody in the background waits too; from then on nobody can join.
+ *          4. The cancel fires when the last exchange has left, unless somebody in the background waits too; from then
+ *             on nobody can join.
  * THREADS  Any. Continuations may be many, so landings belong on workers but for refusals. */
 #include "core/flight.h"
 
@@ -22,7 +23,8 @@
 #define FLIGHT_MAGIC 0x666c6974u
 
 struct flights {
-	pthread_mutex_t lock; /* guards all below, flights and waiters too; before it, the locks of services; after it, none but a cancel's */
+	/* guards all below, flights and waiters too; before it, the locks of services; after it, none but a cancel's */
+	pthread_mutex_t lock;
 	struct map *open;     /* key -> flight that may be joined */
 	unsigned under_way;
 };
@@ -127,13 +129,15 @@ static struct flight *make_flight(struct flights *f, struct slice key)
 	fl->key_n = key.n;
 	fl->is_open = true;
 	list_init(&fl->waiters);
-	(void)cancel_new(&fl->cancel); /* stays NULL when descriptors are used up: then nobody can be told, which costs work and no more */
+	/* stays NULL when descriptors are used up: then nobody can be told, which costs work and no more */
+	(void)cancel_new(&fl->cancel);
 	ENSURE(map_put(f->open, key, fl) == NULL);
 	f->under_way++;
 	return fl;
 }
 
-static void join(struct flights *f, struct slice key, struct exchange *ex, flight_resume_fn *fn, struct flight **ret_lead)
+static void join(struct flights *f, struct slice key, struct exchange *ex, flight_resume_fn *fn,
+		 struct flight **ret_lead)
 {
 	struct waiter *w = xcalloc(1, sizeof(*w));
 	struct flight *fl;
@@ -165,7 +169,8 @@ static void join(struct flights *f, struct slice key, struct exchange *ex, fligh
 	}
 }
 
-void flight_join(struct flights *f, struct slice key, struct exchange *ex, flight_resume_fn *fn, struct flight **ret_lead)
+void flight_join(struct flights *f, struct slice key, struct exchange *ex, flight_resume_fn *fn,
+		 struct flight **ret_lead)
 {
 	ENSURE(ex);
 	join(f, key, ex, fn, ret_lead);

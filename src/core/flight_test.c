@@ -1,4 +1,5 @@
-/* flight_test.c -- identical questions share one answer; those who leave are taken out; the last one to leave cancels. */
+/* flight_test.c -- identical questions share one answer; those who leave are taken out; the last one to leave
+ * cancels. */
 #include "core/flight.h"
 
 #include <poll.h>

@@ -4,7 +4,7 @@
  *
  *   READING  --request is there--> HANDLING --reply--> SENDING --all sent--> READING (kept alive)
  *      |                              |                   |           `----> LINGER --client's end or time--> closed
- *      `--refused--> SENDING          `--client left: the socket is closed, the connection waits for the reply, then ends
+ *      `--refused--> SENDING          `--client left: the socket is closed, the connection waits for the reply
  *
  * Everything here is the front thread's, but for the members of struct exchange that say otherwise. */
 #ifndef WEIR_CORE_FRONT_PRIV_H

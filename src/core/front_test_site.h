@@ -51,7 +51,8 @@ KIT void count_body(struct exchange *ex)
 	if (n < 0)
 		exchange_reply_body_error(ex, (int)n);
 	else
-		exchange_reply_text(ex, 200, "%llu bytes, sum %llu", (unsigned long long)total, (unsigned long long)sum);
+		exchange_reply_text(ex, 200, "%llu bytes, sum %llu", (unsigned long long)total,
+				    (unsigned long long)sum);
 }
 
 KIT void hold(struct exchange *ex)

@@ -1,9 +1,9 @@
 /* host_check.c -- invariant 13: web pages of others cannot drive us.
  *
  * WHAT     Whether a request names us as its host, and whether its Origin is ourselves.
- * WHY      A page on the Internet may send requests to 127.0.0.1 from its reader's browser. It cannot choose Host freely: either it
- *          uses our address, and then the browser adds a foreign Origin; or it uses a name of its own that it makes resolve to 127.0.0.1
- *          (DNS rebinding), and then that name is in Host.
+ * WHY      A page on the Internet may send requests to 127.0.0.1 from its reader's browser. It cannot choose Host
+ *          freely: either it uses our address, and then the browser adds a foreign Origin; or it uses a name of its own
+ *          that it makes resolve to 127.0.0.1 (DNS rebinding), and then that name is in Host.
  * THREADS  Pure. */
 #include <arpa/inet.h>
 

@@ -1,10 +1,10 @@
 /* read_ahead.c -- a thread that reads files so that sendfile(2) does not have to.
  *
- * WHAT     preadv2(2) with RWF_NOWAIT tells whether a page is in memory. When it is not, this thread reads the next megabytes into the page
- *          cache, and the connection goes on when they are there.
- * WHY      sendfile from a cold file blocks the front thread, and with it thousands of other clients, for as long as a disk needs.
- *          What was written a moment ago is in memory anyway, so this thread sleeps nearly always; one is enough, as a disk that is
- *          slow is not made faster by asking twice.
+ * WHAT     preadv2(2) with RWF_NOWAIT tells whether a page is in memory. When it is not, this thread reads the next
+ *          megabytes into the page cache, and the connection goes on when they are there.
+ * WHY      sendfile from a cold file blocks the front thread, and with it thousands of other clients, for as long as a
+ *          disk needs. What was written a moment ago is in memory anyway, so this thread sleeps nearly always; one is
+ *          enough, as a disk that is slow is not made faster by asking twice.
  * RULES    1. A fetch always ends in the post, so that the connection goes on, if need be into sendfile's own error.
  * THREADS  `lock` guards the queue; a leaf. */
 #include "core/read_ahead.h"

@@ -44,7 +44,8 @@ static void a_cold_file_is_warm_afterwards(void **state)
 	sem_wait(&fetched);
 	assert_false(read_ahead_is_needed(spool_fd(s), 0));
 	assert_false(read_ahead_is_needed(spool_fd(s), sizeof(zeros) - 1));
-	read_ahead_start(r, s, 10 * READ_AHEAD_BYTES, l, on_fetched, l); /* beyond the end: the mail comes all the same */
+	/* beyond the end: the mail comes all the same */
+	read_ahead_start(r, s, 10 * READ_AHEAD_BYTES, l, on_fetched, l);
 	sem_wait(&fetched);
 	read_ahead_start(r, s, 0, l, on_fetched, l);
 	read_ahead_free(r); /* what was asked for is finished */

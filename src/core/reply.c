@@ -1,8 +1,9 @@
 /* reply.c -- the ways to answer an exchange.
  *
  * RULES    1. Exactly one reply; a second one is a bug and aborts.
- *          2. On the exchange's own front thread, below its connection, the reply is sent when the handler has returned; from anywhere
- *             else it is posted. So no service code ever stands on the stack while its connection is freed.
+ *          2. On the exchange's own front thread, below its connection, the reply is sent when the handler has
+ *             returned; from anywhere else it is posted. So no service code ever stands on the stack while its
+ *             connection is freed.
  * THREADS  The owner of the exchange, any thread. */
 #include "core/front_priv.h"
 
@@ -13,21 +14,57 @@ static const struct {
 	int status;
 	const char *text;
 } status_texts[] = {
-	{ 200, "OK" }, { 201, "Created" }, { 202, "Accepted" }, { 203, "Non-Authoritative Information" }, { 204, "No Content" },
-	{ 205, "Reset Content" }, { 206, "Partial Content" }, { 207, "Multi-Status" },
-	{ 300, "Multiple Choices" }, { 301, "Moved Permanently" }, { 302, "Found" }, { 303, "See Other" },
-	{ 304, "Not Modified" }, { 307, "Temporary Redirect" }, { 308, "Permanent Redirect" },
-	{ 400, "Bad Request" }, { 401, "Unauthorized" }, { 402, "Payment Required" }, { 403, "Forbidden" }, { 404, "Not Found" },
-	{ 405, "Method Not Allowed" }, { 406, "Not Acceptable" }, { 407, "Proxy Authentication Required" },
-	{ 408, "Request Timeout" }, { 409, "Conflict" }, { 410, "Gone" }, { 411, "Length Required" },
-	{ 412, "Precondition Failed" }, { 413, "Content Too Large" }, { 414, "URI Too Long" },
-	{ 415, "Unsupported Media Type" }, { 416, "Range Not Satisfiable" }, { 417, "Expectation Failed" },
-	{ 421, "Misdirected Request" }, { 422, "Unprocessable Content" }, { 423, "Locked" }, { 424, "Failed Dependency" },
-	{ 425, "Too Early" }, { 426, "Upgrade Required" }, { 428, "Precondition Required" }, { 429, "Too Many Requests" },
-	{ 431, "Request Header Fields Too Large" }, { 451, "Unavailable For Legal Reasons" },
-	{ 500, "Internal Server Error" }, { 501, "Not Implemented" }, { 502, "Bad Gateway" },
-	{ 503, "Service Unavailable" }, { 504, "Gateway Timeout" }, { 505, "HTTP Version Not Supported" },
-	{ 507, "Insufficient Storage" }, { 508, "Loop Detected" },
+	{ 200, "OK" },
+	{ 201, "Created" },
+	{ 202, "Accepted" },
+	{ 203, "Non-Authoritative Information" },
+	{ 204, "No Content" },
+	{ 205, "Reset Content" },
+	{ 206, "Partial Content" },
+	{ 207, "Multi-Status" },
+	{ 300, "Multiple Choices" },
+	{ 301, "Moved Permanently" },
+	{ 302, "Found" },
+	{ 303, "See Other" },
+	{ 304, "Not Modified" },
+	{ 307, "Temporary Redirect" },
+	{ 308, "Permanent Redirect" },
+	{ 400, "Bad Request" },
+	{ 401, "Unauthorized" },
+	{ 402, "Payment Required" },
+	{ 403, "Forbidden" },
+	{ 404, "Not Found" },
+	{ 405, "Method Not Allowed" },
+	{ 406, "Not Acceptable" },
+	{ 407, "Proxy Authentication Required" },
+	{ 408, "Request Timeout" },
+	{ 409, "Conflict" },
+	{ 410, "Gone" },
+	{ 411, "Length Required" },
+	{ 412, "Precondition Failed" },
+	{ 413, "Content Too Large" },
+	{ 414, "URI Too Long" },
+	{ 415, "Unsupported Media Type" },
+	{ 416, "Range Not Satisfiable" },
+	{ 417, "Expectation Failed" },
+	{ 421, "Misdirected Request" },
+	{ 422, "Unprocessable Content" },
+	{ 423, "Locked" },
+	{ 424, "Failed Dependency" },
+	{ 425, "Too Early" },
+	{ 426, "Upgrade Required" },
+	{ 428, "Precondition Required" },
+	{ 429, "Too Many Requests" },
+	{ 431, "Request Header Fields Too Large" },
+	{ 451, "Unavailable For Legal Reasons" },
+	{ 500, "Internal Server Error" },
+	{ 501, "Not Implemented" },
+	{ 502, "Bad Gateway" },
+	{ 503, "Service Unavailable" },
+	{ 504, "Gateway Timeout" },
+	{ 505, "HTTP Version Not Supported" },
+	{ 507, "Insufficient Storage" },
+	{ 508, "Loop Detected" },
 };
 
 const char *http_status_text(int status)
@@ -99,7 +136,8 @@ void exchange_reply_dropped(struct exchange *ex)
 	deliver(ex);
 }
 
-static void reply_text(struct exchange *ex, int status, const struct header_line *extra, size_t extra_count, struct buf *text)
+static void reply_text(struct exchange *ex, int status, const struct header_line *extra, size_t extra_count,
+		       struct buf *text)
 {
 	struct header_line lines[4] = { { "Content-Type", "text/plain; charset=utf-8" },
 					{ "Cache-Control", "no-store" } };
@@ -114,7 +152,8 @@ static void reply_text(struct exchange *ex, int status, const struct header_line
 static void reply_problem(struct exchange *ex, int status, const struct header_line *extra, size_t extra_count,
 			  const char *title, struct slice detail)
 {
-	struct header_line lines[4] = { { "Content-Type", "application/problem+json" }, { "Cache-Control", "no-store" } };
+	struct header_line lines[4] = { { "Content-Type", "application/problem+json" },
+					{ "Cache-Control", "no-store" } };
 	struct buf b = BUF_EMPTY;
 
 	ENSURE(extra_count <= 2);

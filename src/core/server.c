@@ -1,12 +1,12 @@
 /* server.c -- front threads, listeners, and how they begin and end.
  *
- * WHAT     server_new() starts a front for each CPU; server_listen() binds one SO_REUSEPORT socket a front for each listener;
- *          server_open() lets them accept; server_stop() ends it all gracefully.
- * WHY      A socket for each front lets the kernel spread connections without a lock between threads. A connection stays with its
- *          front for life, so connections need no locks either.
+ * WHAT     server_new() starts a front for each CPU; server_listen() binds one SO_REUSEPORT socket a front for each
+ *          listener; server_open() lets them accept; server_stop() ends it all gracefully.
+ * WHY      A socket for each front lets the kernel spread connections without a lock between threads. A connection
+ *          stays with its front for life, so connections need no locks either.
  * RULES    1. Listeners are added before server_open(); the array of a front is not changed afterwards.
- *          2. When descriptors are used up, the one in reserve is given up to accept and close, so that a client sees an end rather than
- *             silence, and the loop does not spin on a socket that stays readable.
+ *          2. When descriptors are used up, the one in reserve is given up to accept and close, so that a client sees
+ *             an end rather than silence, and the loop does not spin on a socket that stays readable.
  * THREADS  Public functions: the main thread. on_accept() and below: fronts. */
 #include "core/server.h"
 
@@ -36,7 +36,9 @@ static const struct metric_family family_connections = {
 	.name = "weir_http_connections", .help = "Client connections that are open.", .type = METRIC_GAUGE,
 };
 static const struct metric_family family_requests = {
-	.name = "weir_http_requests_total", .help = "Requests answered, by listener and class of status.", .type = METRIC_COUNTER,
+	.name = "weir_http_requests_total",
+	.help = "Requests answered, by listener and class of status.",
+	.type = METRIC_COUNTER,
 	.labels = { { "listener", NULL }, { "code", class_labels } },
 };
 static const struct metric_family family_refused = {
@@ -44,7 +46,9 @@ static const struct metric_family family_refused = {
 	.type = METRIC_COUNTER, .labels = { { "reason", refusal_labels } },
 };
 static const struct metric_family family_gone = {
-	.name = "weir_http_clients_gone_total", .help = "Clients that left before their answer was sent.", .type = METRIC_COUNTER,
+	.name = "weir_http_clients_gone_total",
+	.help = "Clients that left before their answer was sent.",
+	.type = METRIC_COUNTER,
 };
 
 /* --- beginning --- */
@@ -266,7 +270,9 @@ static void open_front(void *arg)
 	for (size_t i = 0; i < s->listener_count; i++) {
 		struct front_accept *a = &f->accepts[i];
 
-		*a = (struct front_accept){ .front = f, .listener = s->listeners[i], .fd = s->listeners[i]->fds[loop_index(f->loop)] };
+		*a = (struct front_accept){ .front = f,
+					    .listener = s->listeners[i],
+					    .fd = s->listeners[i]->fds[loop_index(f->loop)] };
 		ENSURE(loop_watch_open(f->loop, a->fd, on_accept, a, &a->watch) == 0);
 		loop_watch_set(a->watch, LOOP_READ);
 	}
@@ -280,8 +286,8 @@ void server_open(struct server *s)
 			int r = listener_open(s->listeners[i]->fds[k]);
 
 			if (r < 0)
-				log_event(LOG_ERROR, "listen_failed", LOG_STR("listener", s->listeners[i]->name), LOG_ERR("error", r),
-					  LOG_END);
+				log_event(LOG_ERROR, "listen_failed", LOG_STR("listener", s->listeners[i]->name),
+					  LOG_ERR("error", r), LOG_END);
 		}
 	for (unsigned k = 0; k < s->front_count; k++)
 		loop_post(s->fronts[k].loop, open_front, &s->fronts[k]);
@@ -359,7 +365,8 @@ static bool wait_none_left(struct server *s, int64_t until_ms)
 		}
 		if (left <= 0)
 			break;
-		(void)clock_gettime(CLOCK_REALTIME, &ts); /* cannot fail; a step of the clock only moves the next look */
+		/* cannot fail; a step of the clock only moves the next look */
+		(void)clock_gettime(CLOCK_REALTIME, &ts);
 		ts.tv_nsec += (left > 500 ? 500 : left) * 1000000;
 		if (ts.tv_nsec >= 1000000000) {
 			ts.tv_sec++;

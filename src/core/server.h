@@ -32,11 +32,13 @@ struct listener_options {
 	const struct listen_settings *where; /* borrowed while the call lasts */
 	exchange_fn *handle;                 /* runs on a front thread; see exchange.h */
 	void *arg;
-	/* Invariant 13, checked before handle(): Host must be localhost, a loopback literal or one of `hosts` (421) on a
-	 * loopback listener when the request is origin-form; a foreign Origin gives 403 (all but git and mirror traffic). */
+	/* Invariant 13, checked before handle(): Host must be localhost, a loopback literal or one of `hosts` (421) on
+	 * a loopback listener when the request is origin-form; a foreign Origin gives 403 (all but git and mirror
+	 * traffic). */
 	bool check_host, check_origin;
-	/* Accepts http_proxy requests, CONNECT too (its target is then "host:port", and handle() has to answer it); else absolute-form is
-	 * answered as origin-form after a Host check (RFC 9112 3.2.2), and CONNECT with 405 by the front. */
+	/* Accepts http_proxy requests, CONNECT too (its target is then "host:port", and handle() has to answer it);
+	 * else absolute-form is answered as origin-form after a Host check (RFC 9112 3.2.2), and CONNECT with 405 by
+	 * the front. */
 	bool absolute_form;
 	bool problem_json;                   /* errors the front itself makes: problem+json instead of text/plain */
 };
@@ -47,11 +49,13 @@ int server_new(unsigned threads, const struct server_limits *limits, struct metr
  * sentence for the operator in err (address in use and by what key, certificate unreadable, ...). */
 int server_listen(struct server *s, const struct listener_options *o, struct buf *err);
 size_t server_listener_count(const struct server *s);
-void server_listener_at(const struct server *s, size_t i, const char **ret_name, char *ret_address, size_t room); /* "127.0.0.1:8080" as bound */
+/* "127.0.0.1:8080" as bound */
+void server_listener_at(const struct server *s, size_t i, const char **ret_name, char *ret_address, size_t room);
 void server_open(struct server *s);      /* all listeners accept from now on */
 void server_set_limits(struct server *s, const struct server_limits *limits); /* live, for new requests */
 /* Graceful stop: closes the listeners, lets exchanges under way end, closes idle connections at once; after
- * shutdown_grace_ms cuts what is left. Blocks until no connection is left; true when nothing had to be cut. Not on a front thread. */
+ * shutdown_grace_ms cuts what is left. Blocks until no connection is left; true when nothing had to be cut. Not on a
+ * front thread. */
 bool server_stop(struct server *s);
 void server_free(struct server *s);      /* after server_stop */
 

@@ -50,7 +50,9 @@ static void pipelined_requests_are_answered_in_order_also_behind_a_worker(void *
 
 static void a_request_may_come_byte_by_byte(void **state)
 {
-	const char *r = "\r\nPOST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nA: b\r\n\r\n";
+	const char *r =
+		"\r\nPOST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+			"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nA: b\r\n\r\n";
 	int fd;
 
 	start();
@@ -133,12 +135,22 @@ static void pages_of_others_are_refused(void **state)
 		const char *headers;
 		int status;
 	} rows[] = {
-		{ "Host: localhost", 200 }, { "Host: LOCALHOST:123", 200 }, { "Host: 127.0.0.1:80", 200 }, { "Host: 127.9.9.9", 200 },
-		{ "Host: [::1]:80", 200 }, { "Host: evil.example", 421 }, { "Host: 127.0.0.1.evil.example", 421 }, { "Host: 10.0.0.1", 421 },
-		{ "Host: localhost.", 421 }, { "Host: weir.corp:99", 200 },
-		{ "Host: localhost\r\nOrigin: http://localhost", 200 }, { "Host: localhost\r\nOrigin: https://localhost", 200 },
-		{ "Host: localhost:1\r\nOrigin: http://localhost:2", 403 }, { "Host: localhost\r\nOrigin: null", 403 },
-		{ "Host: localhost\r\nOrigin: http://evil.example", 403 }, { "Host: localhost\r\nOrigin:", 403 },
+		{ "Host: localhost", 200 },
+		{ "Host: LOCALHOST:123", 200 },
+		{ "Host: 127.0.0.1:80", 200 },
+		{ "Host: 127.9.9.9", 200 },
+		{ "Host: [::1]:80", 200 },
+		{ "Host: evil.example", 421 },
+		{ "Host: 127.0.0.1.evil.example", 421 },
+		{ "Host: 10.0.0.1", 421 },
+		{ "Host: localhost.", 421 },
+		{ "Host: weir.corp:99", 200 },
+		{ "Host: localhost\r\nOrigin: http://localhost", 200 },
+		{ "Host: localhost\r\nOrigin: https://localhost", 200 },
+		{ "Host: localhost:1\r\nOrigin: http://localhost:2", 403 },
+		{ "Host: localhost\r\nOrigin: null", 403 },
+		{ "Host: localhost\r\nOrigin: http://evil.example", 403 },
+		{ "Host: localhost\r\nOrigin:", 403 },
 	};
 	char *hosts[] = { (char[]){ "weir.corp" }, NULL };
 	char request[300];

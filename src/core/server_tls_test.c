@@ -55,7 +55,9 @@ static int drop_certificate(void **state)
 
 static void start_tls(const struct server_limits *limits)
 {
-	start_with(limits, (struct listen_settings){ .listen = (char[]){ "127.0.0.1:0" }, .cert_file = cert_file, .key_file = key_file },
+	start_with(limits,
+		   (struct listen_settings){
+			   .listen = (char[]){ "127.0.0.1:0" }, .cert_file = cert_file, .key_file = key_file },
 		   false);
 }
 

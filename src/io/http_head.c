@@ -1,7 +1,7 @@
 /* http_head.c -- the head of a request, whole in memory, into a table of slices.
  *
- * WHAT     Request line, fields, and what they mean for framing. Then the same bytes go through llhttp, and both must have
- *          understood the same.
+ * WHAT     Request line, fields, and what they mean for framing. Then the same bytes go through llhttp, and both must
+ *          have understood the same.
  * WHY      A cache that reads a request differently than what stands before or behind it serves one client's answer to
  *          another. llhttp is well tested yet lenient in places (it takes differing Content-Lengths in some builds, two
  *          Hosts, bare line feeds); the strict reader here knows fewer things, and says no to everything else.
@@ -59,7 +59,8 @@ static bool method_is_known(struct slice m)
 	return false;
 }
 
-/* uri-host [ ":" port ], RFC 9110 7.2. Narrower than the grammar: no sub-delims, as no host has them and "a,b" is a trick. */
+/* uri-host [ ":" port ], RFC 9110 7.2. Narrower than the grammar: no sub-delims, as no host has them and "a,b" is a
+ * trick. */
 static bool is_authority(struct slice s)
 {
 	struct slice host, rest;
@@ -186,8 +187,8 @@ static int read_length(struct http_parse *p, struct slice v, struct http_head *h
 {
 	uint64_t n;
 
-	/* One number, digits only, RFC 9112 6.3 rule 5. "5, 5" may be repaired by that rule, and is refused: somebody else
-	 * may not repair it. */
+	/* One number, digits only, RFC 9112 6.3 rule 5. "5, 5" may be repaired by that rule, and is refused: somebody
+	 * else may not repair it. */
 	if (!all_are(v, HTTP_C_DIGIT) || v.n > 19 || str_parse_u64(v, &n) < 0 || n > INT64_MAX)
 		return http_bad(p, HTTP_REFUSE_LENGTH);
 	h->body = (int64_t)n;
@@ -213,7 +214,8 @@ static int read_coding(struct http_parse *p, struct slice v, struct http_head *h
 			return http_bad(p, HTTP_REFUSE_CODING);
 		last = slice_from(last, (size_t)comma + 1);
 	}
-	return http_bad(p, slice_ieq_str(slice_trim(last), "chunked") ? HTTP_REFUSE_CODING_UNKNOWN : HTTP_REFUSE_CODING);
+	return http_bad(p,
+			slice_ieq_str(slice_trim(last), "chunked") ? HTTP_REFUSE_CODING_UNKNOWN : HTTP_REFUSE_CODING);
 }
 
 /* What the fields say about framing and the connection. */
@@ -254,7 +256,8 @@ static int read_meaning(struct http_parse *p, struct http_head *h)
 		return http_bad(p, HTTP_REFUSE_LENGTH_AND_CODING); /* RFC 9112 6.3 rule 3 */
 	if (hosts > 1 || (hosts == 0 && h->minor == 1) || (hosts && !is_authority(host)))
 		return http_bad(p, HTTP_REFUSE_HOST); /* RFC 9112 3.2 */
-	if (h->form == HTTP_FORM_ABSOLUTE && hosts && (host.n != h->authority.n || strncasecmp(host.p, h->authority.p, host.n) != 0))
+	if (h->form == HTTP_FORM_ABSOLUTE && hosts &&
+	    (host.n != h->authority.n || strncasecmp(host.p, h->authority.p, host.n) != 0))
 		return http_bad(p, HTTP_REFUSE_HOST_DIFFERS); /* RFC 9112 3.2.2 lets us choose; we do not */
 	if (h->form == HTTP_FORM_ORIGIN || h->form == HTTP_FORM_ASTERISK)
 		h->authority = host;

@@ -1,15 +1,15 @@
 /* http_parse.c -- where a head ends, and where a body does.
  *
- * WHAT     A state machine over bytes in any portions: finds the end of the head while it refuses what no head may hold,
- *          hands the head over, then takes the body apart.
+ * WHAT     A state machine over bytes in any portions: finds the end of the head while it refuses what no head may
+ *          hold, hands the head over, then takes the body apart.
  *
  *            IN_HEAD --empty line--> HEAD_WHOLE --http_parse_head()--> IN_LENGTH | IN_CHUNKED | OVER
  *                                                                      IN_LENGTH, IN_CHUNKED --end--> OVER
  *
  * WHY      Most heads come whole in one read; then nothing is copied here. One that comes in pieces is gathered in
  *          `partial`, which has memory only meanwhile, so that an idle connection costs none.
- * RULES    1. Chunk framing is read twice: by the switch below, and by llhttp, which gets exactly the same runs of bytes and must
- *             find as much body in each run, and the end in the same place.
+ * RULES    1. Chunk framing is read twice: by the switch below, and by llhttp, which gets exactly the same runs of
+ *             bytes and must find as much body in each run, and the end in the same place.
  *          2. Trailers are checked, bounded, and dropped: nobody here has a use for them.
  * THREADS  Pure.
  * SEE      RFC 9112 sections 2.2 and 7.1 */
@@ -22,7 +22,8 @@ enum chunk_state {
 	CHUNK_SIZE, CHUNK_EXT, CHUNK_SIZE_LF, CHUNK_DATA, CHUNK_DATA_CR, CHUNK_DATA_LF,
 	TRAILER_START, TRAILER_NAME, TRAILER_VALUE, TRAILER_LF, TRAILER_END_LF, CHUNK_DONE,
 };
-/* chunk-ext = *( ";" token [ "=" ( token / quoted-string ) ] ); the optional space of RFC 9112 7.1.1 is "bad whitespace" */
+/* chunk-ext = *( ";" token [ "=" ( token / quoted-string ) ] ); the optional space of RFC 9112 7.1.1 is "bad
+ * whitespace" */
 enum ext_state { EXT_NAME_FIRST, EXT_NAME, EXT_VALUE_FIRST, EXT_VALUE, EXT_QUOTED, EXT_QUOTED_PAIR, EXT_QUOTED_END };
 
 static int on_field(llhttp_t *l)
@@ -107,8 +108,8 @@ static size_t scan_line(struct http_parse *p, const char *at, size_t n)
 	return i;
 }
 
-/* Looks for the empty line. 1 with *ret_used bytes seen when it was found, 0 when it was not, -1 refused. *ret_start: where the head
- * begins in `at` (one empty line before it is skipped, RFC 9112 2.2). */
+/* Looks for the empty line. 1 with *ret_used bytes seen when it was found, 0 when it was not, -1 refused. *ret_start:
+ * where the head begins in `at` (one empty line before it is skipped, RFC 9112 2.2). */
 static int scan_head(struct http_parse *p, const char *at, size_t n, size_t *ret_used, size_t *ret_start)
 {
 	size_t i = 0;
@@ -148,7 +149,8 @@ static int scan_head(struct http_parse *p, const char *at, size_t n, size_t *ret
 	return 0;
 }
 
-static enum http_event step_head(struct http_parse *p, const char *at, size_t n, size_t *ret_used, struct slice *ret_piece)
+static enum http_event step_head(struct http_parse *p, const char *at, size_t n, size_t *ret_used,
+				 struct slice *ret_piece)
 {
 	size_t used = 0, start = 0;
 	int r;
@@ -189,7 +191,8 @@ static int chunk_size(struct http_parse *p, char c)
 	int digit = hex_digit(c);
 
 	if (digit >= 0) {
-		/* 16 digits of which the first is below 8: no sum with it can overflow 64 signed bits in anybody's code */
+		/* 16 digits of which the first is below 8: no sum with it can overflow 64 signed bits in anybody's
+		 * code */
 		if (++p->digits > 16 || p->left > (INT64_MAX >> 4))
 			return http_bad(p, HTTP_REFUSE_CHUNK);
 		p->left = p->left << 4 | (unsigned)digit;
@@ -346,7 +349,8 @@ static enum http_event step_chunked(struct http_parse *p, const char *at, size_t
 	return HTTP_EV_BODY;
 }
 
-enum http_event http_parse_step(struct http_parse *p, const char *at, size_t n, size_t *ret_used, struct slice *ret_piece)
+enum http_event http_parse_step(struct http_parse *p, const char *at, size_t n, size_t *ret_used,
+				struct slice *ret_piece)
 {
 	size_t run;
 

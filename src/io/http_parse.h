@@ -1,7 +1,7 @@
 /* http_parse.h -- HTTP/1.1 requests out of bytes: pure, no I/O, may stop at any byte.
  *
- * Two readers stand behind it: a strict one of ours and llhttp. What they do not both accept, and read in the same way, is
- * refused (RFC 9112 section 11.2, request smuggling). Used so:
+ * Two readers stand behind it: a strict one of ours and llhttp. What they do not both accept, and read in the same way,
+ * is refused (RFC 9112 section 11.2, request smuggling). Used so:
  *
  *	while (n > 0)
  *		switch (http_parse_step(p, at, n, &used, &piece)) ...; at += used; n -= used;
@@ -70,9 +70,10 @@ struct http_parse {
 
 void http_parse_init(struct http_parse *p, size_t most_head);
 void http_parse_fini(struct http_parse *p);
-enum http_event http_parse_step(struct http_parse *p, const char *at, size_t n, size_t *ret_used, struct slice *ret_piece);
-/* `bytes` is (a copy of) what HTTP_EV_HEAD gave; it must live as long as *ret is used. 0; -1: p->refusal tells why. Fields of *ret that
- * were understood before the refusal (method) are set even then. */
+enum http_event http_parse_step(struct http_parse *p, const char *at, size_t n, size_t *ret_used,
+				struct slice *ret_piece);
+/* `bytes` is (a copy of) what HTTP_EV_HEAD gave; it must live as long as *ret is used. 0; -1: p->refusal tells why.
+ * Fields of *ret that were understood before the refusal (method) are set even then. */
 int http_parse_head(struct http_parse *p, struct slice bytes, struct http_head *ret);
 void http_parse_next(struct http_parse *p);
 bool http_parse_is_idle(const struct http_parse *p); /* no byte of a next request has come */

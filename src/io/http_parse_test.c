@@ -90,7 +90,8 @@ static const struct {
 	REFUSED("bare LF ends the request line", "RFC 9112 2.2", "GET / HTTP/1.1\n" H "\r\n", BARE_LF),
 	REFUSED("bare LF ends a field", "RFC 9112 2.2", "GET / HTTP/1.1\r\nHost: h\n\r\n", BARE_LF),
 	REFUSED("bare LF ends the head", "RFC 9112 2.2", "GET / HTTP/1.1\r\n" H "\n", BARE_LF),
-	REFUSED("two empty lines before the request", "RFC 9112 2.2", "\r\n\r\nGET / HTTP/1.1\r\n" H "\r\n", REQUEST_LINE),
+	REFUSED("two empty lines before the request", "RFC 9112 2.2", "\r\n\r\nGET / HTTP/1.1\r\n" H "\r\n",
+		REQUEST_LINE),
 	REFUSED("bare LF before the request", "RFC 9112 2.2", "\nGET / HTTP/1.1\r\n" H "\r\n", BARE_LF),
 	REFUSED("NUL in a value", "RFC 9110 5.5", "GET / HTTP/1.1\r\n" H "A: b\0c\r\n\r\n", CONTROL),
 	REFUSED("NUL in a name", "RFC 9110 5.1", "GET / HTTP/1.1\r\n" H "A\0: b\r\n\r\n", CONTROL),
@@ -134,7 +135,8 @@ static const struct {
 	REFUSED("empty name", "RFC 9112 5.1", "GET / HTTP/1.1\r\n" H ": b\r\n\r\n", FIELD_NAME),
 	REFUSED("no colon", "RFC 9112 5", "GET / HTTP/1.1\r\n" H "A\r\n\r\n", FIELD_NAME),
 	REFUSED("separator in a name", "RFC 9110 5.6.2", "GET / HTTP/1.1\r\n" H "A@b: c\r\n\r\n", FIELD_NAME),
-	REFUSED("bytes above 127 in a name", "RFC 9110 5.6.2", "GET / HTTP/1.1\r\n" H "\xc3\xa4: c\r\n\r\n", FIELD_NAME),
+	REFUSED("bytes above 127 in a name", "RFC 9110 5.6.2", "GET / HTTP/1.1\r\n" H "\xc3\xa4: c\r\n\r\n",
+		FIELD_NAME),
 	REFUSED("obs-fold", "RFC 9112 5.2", "GET / HTTP/1.1\r\n" H "A: b\r\n c\r\n\r\n", FOLD),
 	REFUSED("obs-fold with a tab", "RFC 9112 5.2", "GET / HTTP/1.1\r\n" H "A: b\r\n\tc\r\n\r\n", FOLD),
 	REFUSED("space before the first field", "RFC 9112 2.2", "GET / HTTP/1.1\r\n Host: h\r\n\r\n", FOLD),
@@ -157,23 +159,34 @@ static const struct {
 	REFUSED("Content-Length with a space", "RFC 9112 6.2", POST "Content-Length: 1 0\r\n\r\n", LENGTH),
 	REFUSED("Content-Length with a fraction", "RFC 9112 6.2", POST "Content-Length: 5.0\r\n\r\nabcde", LENGTH),
 	REFUSED("a list of equal lengths", "RFC 9112 6.3", POST "Content-Length: 5, 5\r\n\r\nabcde", LENGTH),
-	REFUSED("equal lengths twice", "RFC 9112 6.3", POST "Content-Length: 5\r\nContent-Length: 5\r\n\r\nabcde", LENGTH),
-	REFUSED("differing lengths", "RFC 9112 6.3", POST "Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcde", LENGTH),
-	REFUSED("Content-Length above 63 bits", "RFC 9112 6.3", POST "Content-Length: 9223372036854775808\r\n\r\n", LENGTH),
-	REFUSED("Content-Length above 64 bits", "RFC 9112 6.3", POST "Content-Length: 18446744073709551621\r\n\r\n", LENGTH),
-	REFUSED("length and coding", "RFC 9112 6.3", POST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", LENGTH_AND_CODING),
-	REFUSED("coding and length", "RFC 9112 6.3", POST "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", LENGTH_AND_CODING),
+	REFUSED("equal lengths twice", "RFC 9112 6.3", POST "Content-Length: 5\r\nContent-Length: 5\r\n\r\nabcde",
+		LENGTH),
+	REFUSED("differing lengths", "RFC 9112 6.3", POST "Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
+		LENGTH),
+	REFUSED("Content-Length above 63 bits", "RFC 9112 6.3", POST "Content-Length: 9223372036854775808\r\n\r\n",
+		LENGTH),
+	REFUSED("Content-Length above 64 bits", "RFC 9112 6.3", POST "Content-Length: 18446744073709551621\r\n\r\n",
+		LENGTH),
+	REFUSED("length and coding", "RFC 9112 6.3", POST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+		LENGTH_AND_CODING),
+	REFUSED("coding and length", "RFC 9112 6.3", POST "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
+		LENGTH_AND_CODING),
 	REFUSED("HTTP/1.0 POST without a length", "RFC 9112 6.3", "POST / HTTP/1.0\r\n" H "\r\n", LENGTH_REQUIRED),
 	/* transfer codings */
 	REFUSED("identity", "RFC 9112 6.1", POST "Transfer-Encoding: identity\r\n\r\n", CODING),
 	REFUSED("chunked not last", "RFC 9112 6.3", POST "Transfer-Encoding: chunked, gzip\r\n\r\n", CODING),
 	REFUSED("chunked twice", "RFC 9112 6.1", POST "Transfer-Encoding: chunked, chunked\r\n\r\n", CODING),
-	REFUSED("two fields", "RFC 9112 6.1", POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", CODING),
-	REFUSED("two fields, the second odd", "RFC 9112 6.1", POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n", CODING),
+	REFUSED("two fields", "RFC 9112 6.1", POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+		CODING),
+	REFUSED("two fields, the second odd", "RFC 9112 6.1",
+		POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n", CODING),
 	REFUSED("xchunked", "RFC 9112 6.1", POST "Transfer-Encoding: xchunked\r\n\r\n", CODING),
 	REFUSED("quoted", "RFC 9112 6.1", POST "Transfer-Encoding: \"chunked\"\r\n\r\n", CODING),
 	REFUSED("with a parameter", "RFC 9112 6.1", POST "Transfer-Encoding: chunked;a=b\r\n\r\n", CODING),
-	REFUSED("with a vertical tab", "RFC 9112 6.1", POST "Transfer-Encoding: \x0b" "chunked\r\n\r\n", CONTROL),
+	REFUSED("with a vertical tab", "RFC 9112 6.1",
+		POST "Transfer-Encoding: \x0b"
+		     "chunked\r\n\r\n",
+		CONTROL),
 	REFUSED("empty coding", "RFC 9112 6.1", POST "Transfer-Encoding:\r\n\r\n", CODING),
 	REFUSED("empty list item", "RFC 9112 6.1", POST "Transfer-Encoding: ,chunked\r\n\r\n", CODING),
 	REFUSED("known to others", "RFC 9112 6.1", POST "Transfer-Encoding: gzip, chunked\r\n\r\n", CODING_UNKNOWN),
@@ -198,7 +211,8 @@ static const struct {
 	REFUSED("extension without a value", "RFC 9112 7.1.1", CHUNKED "5;a=\r\nabcde\r\n", CHUNK),
 	REFUSED("bad whitespace in an extension", "RFC 9112 7.1.1", CHUNKED "5; a\r\nabcde\r\n", CHUNK),
 	REFUSED("open quote in an extension", "RFC 9112 7.1.1", CHUNKED "5;a=\"b\r\nabcde\r\n", CHUNK),
-	REFUSED("two extensions with values, which llhttp 8.1 cannot read", "RFC 9112 7.1.1", CHUNKED "5;a=b;c=d\r\nabcde\r\n", DISAGREE),
+	REFUSED("two extensions with values, which llhttp 8.1 cannot read", "RFC 9112 7.1.1",
+		CHUNKED "5;a=b;c=d\r\nabcde\r\n", DISAGREE),
 	REFUSED("letters after the last size", "RFC 9112 7.1", CHUNKED "0g\r\n\r\n", CHUNK),
 	/* trailers */
 	REFUSED("space before a trailer's colon", "RFC 9112 7.1.2", CHUNKED "0\r\nA : b\r\n\r\n", TRAILER),
@@ -218,8 +232,8 @@ static void what_two_readers_could_understand_differently_is_refused(void **stat
 
 			run(refused[i].bytes, refused[i].n, pieces[k], &r);
 			if (r.last != HTTP_EV_REFUSED || r.why != refused[i].why)
-				fail_msg("%s (%s), in pieces of %zu: wanted %s, got %s", refused[i].name, refused[i].section, pieces[k],
-					 http_refuse_label(refused[i].why),
+				fail_msg("%s (%s), in pieces of %zu: wanted %s, got %s", refused[i].name,
+					 refused[i].section, pieces[k], http_refuse_label(refused[i].why),
 					 r.last == HTTP_EV_REFUSED ? http_refuse_label(r.why) : "no refusal");
 			forget(&r);
 		}
@@ -234,32 +248,47 @@ static const struct {
 } accepted[] = {
 	{ "plain", "GET / HTTP/1.1\r\n" H "\r\n", "GET", "/", "h", "", 0, true, false },
 	{ "one empty line before it", "\r\nGET / HTTP/1.1\r\n" H "\r\n", "GET", "/", "h", "", 0, true, false },
-	{ "the target is not touched", "GET /a%2fb//../%00?x=%20&y={|} HTTP/1.1\r\n" H "\r\n", "GET", "/a%2fb//../%00?x=%20&y={|}", "h", "", 0, true, false },
+	{ "the target is not touched", "GET /a%2fb//../%00?x=%20&y={|} HTTP/1.1\r\n" H "\r\n", "GET",
+	  "/a%2fb//../%00?x=%20&y={|}", "h", "", 0, true, false },
 	{ "no space after the colon", "GET / HTTP/1.1\r\nHost:h\r\n\r\n", "GET", "/", "h", "", 0, true, false },
-	{ "space around the value", "GET / HTTP/1.1\r\nhOsT: \t h \t\r\nA:\r\n\r\n", "GET", "/", "h", "", 0, true, false },
+	{ "space around the value", "GET / HTTP/1.1\r\nhOsT: \t h \t\r\nA:\r\n\r\n", "GET", "/", "h", "", 0, true,
+	  false },
 	{ "obs-text in a value", "GET / HTTP/1.1\r\n" H "A: \xc3\xa4\r\n\r\n", "GET", "/", "h", "", 0, true, false },
-	{ "address and port", "GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n", "GET", "/", "[::1]:8080", "", 0, true, false },
+	{ "address and port", "GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n", "GET", "/", "[::1]:8080", "", 0, true,
+	  false },
 	{ "close", "GET / HTTP/1.1\r\n" H "Connection: x, Close\r\n\r\n", "GET", "/", "h", "", 0, false, false },
 	{ "HTTP/1.0", "GET / HTTP/1.0\r\n\r\n", "GET", "/", "", "", 0, false, false },
-	{ "HTTP/1.0, kept alive", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "GET", "/", "", "", 0, true, false },
-	{ "absolute-form", "GET http://h:80/a?b HTTP/1.1\r\nHost: h:80\r\n\r\n", "GET", "http://h:80/a?b", "h:80", "", 0, true, false },
-	{ "absolute-form, host in other case", "GET HTTPS://H HTTP/1.1\r\n" H "\r\n", "GET", "HTTPS://H", "H", "", 0, true, false },
+	{ "HTTP/1.0, kept alive", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "GET", "/", "", "", 0, true,
+	  false },
+	{ "absolute-form", "GET http://h:80/a?b HTTP/1.1\r\nHost: h:80\r\n\r\n", "GET", "http://h:80/a?b", "h:80", "",
+	  0, true, false },
+	{ "absolute-form, host in other case", "GET HTTPS://H HTTP/1.1\r\n" H "\r\n", "GET", "HTTPS://H", "H", "", 0,
+	  true, false },
 	{ "asterisk", "OPTIONS * HTTP/1.1\r\n" H "\r\n", "OPTIONS", "*", "h", "", 0, true, false },
-	{ "CONNECT", "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n", "CONNECT", "h:443", "h:443", "", 0, false, false },
+	{ "CONNECT", "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n", "CONNECT", "h:443", "h:443", "", 0, false,
+	  false },
 	{ "length", POST "Content-Length: 5\r\n\r\nabcde", "POST", "/", "h", "abcde", 5, true, false },
-	{ "length with leading zeros", POST "Content-Length: 005\r\n\r\nabcde", "POST", "/", "h", "abcde", 5, true, false },
+	{ "length with leading zeros", POST "Content-Length: 005\r\n\r\nabcde", "POST", "/", "h", "abcde", 5, true,
+	  false },
 	{ "length 0", POST "Content-Length: 0\r\n\r\n", "POST", "/", "h", "", 0, true, false },
 	{ "no length: no body", POST "\r\n", "POST", "/", "h", "", 0, true, false },
 	{ "body of GET", "GET / HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\nab", "GET", "/", "h", "ab", 2, true, false },
-	{ "expectation", POST "Expect: 100-Continue\r\nContent-Length: 1\r\n\r\na", "POST", "/", "h", "a", 1, true, true },
+	{ "expectation", POST "Expect: 100-Continue\r\nContent-Length: 1\r\n\r\na", "POST", "/", "h", "a", 1, true,
+	  true },
 	{ "chunks", CHUNKED "5\r\nabcde\r\n1\r\nf\r\n0\r\n\r\n", "POST", "/", "h", "abcdef", -1, true, false },
-	{ "chunk data that looks like framing", CHUNKED "5\r\n0\r\n\r\n\r\n0\r\n\r\n", "POST", "/", "h", "0\r\n\r\n", -1, true, false },
-	{ "hexadecimal sizes", CHUNKED "00a\r\n0123456789\r\nB\r\n0123456789a\r\n000\r\n\r\n", "POST", "/", "h", "01234567890123456789a", -1, true, false },
-	{ "extensions", CHUNKED "1;a;b\r\nx\r\n1;a=b\r\ny\r\n1;a=\"b c\"\r\nz\r\n0;e\r\n\r\n", "POST", "/", "h", "xyz", -1, true, false },
+	{ "chunk data that looks like framing", CHUNKED "5\r\n0\r\n\r\n\r\n0\r\n\r\n", "POST", "/", "h", "0\r\n\r\n",
+	  -1, true, false },
+	{ "hexadecimal sizes", CHUNKED "00a\r\n0123456789\r\nB\r\n0123456789a\r\n000\r\n\r\n", "POST", "/", "h",
+	  "01234567890123456789a", -1, true, false },
+	{ "extensions", CHUNKED "1;a;b\r\nx\r\n1;a=b\r\ny\r\n1;a=\"b c\"\r\nz\r\n0;e\r\n\r\n", "POST", "/", "h", "xyz",
+	  -1, true, false },
 	{ "trailers", CHUNKED "1\r\nx\r\n0\r\nA: b\r\nC:\r\n\r\n", "POST", "/", "h", "x", -1, true, false },
-	{ "coding in other case", POST "transfer-encoding: CHUNKED\r\n\r\n0\r\n\r\n", "POST", "/", "h", "", -1, true, false },
-	{ "upgrade is not taken", "GET / HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n", "GET", "/", "h", "", 0, true, false },
-	{ "upgrade with a body", POST "Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nab", "POST", "/", "h", "ab", 2, true, false },
+	{ "coding in other case", POST "transfer-encoding: CHUNKED\r\n\r\n0\r\n\r\n", "POST", "/", "h", "", -1, true,
+	  false },
+	{ "upgrade is not taken", "GET / HTTP/1.1\r\n" H "Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n", "GET", "/", "h",
+	  "", 0, true, false },
+	{ "upgrade with a body", POST "Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nab", "POST", "/",
+	  "h", "ab", 2, true, false },
 };
 
 static void requests_are_understood(void **state)
@@ -272,9 +301,11 @@ static void requests_are_understood(void **state)
 			if (r.last != HTTP_EV_END)
 				fail_msg("%s, in pieces of %zu: %s", accepted[i].name, pieces[k],
 					 r.last == HTTP_EV_REFUSED ? http_refuse_label(r.why) : "unfinished");
-			if (!slice_eq_str(r.h.method, accepted[i].method) || !slice_eq_str(r.h.target, accepted[i].target) ||
-			    !slice_eq_str(r.h.authority, accepted[i].authority) || strcmp(r.body.data, accepted[i].body) != 0 ||
-			    r.h.body != accepted[i].announced || r.h.keep_alive != accepted[i].keep_alive ||
+			if (!slice_eq_str(r.h.method, accepted[i].method) ||
+			    !slice_eq_str(r.h.target, accepted[i].target) ||
+			    !slice_eq_str(r.h.authority, accepted[i].authority) ||
+			    strcmp(r.body.data, accepted[i].body) != 0 || r.h.body != accepted[i].announced ||
+			    r.h.keep_alive != accepted[i].keep_alive ||
 			    r.h.expect_continue != accepted[i].expect_continue || r.used != strlen(accepted[i].bytes))
 				fail_msg("%s, in pieces of %zu: understood differently", accepted[i].name, pieces[k]);
 			forget(&r);
@@ -297,7 +328,8 @@ static void fields_are_found_in_any_case(void **state)
 
 static void one_parser_reads_many_requests_and_keeps_no_memory_between_them(void **state)
 {
-	static const char bytes[] = "GET /1 HTTP/1.1\r\n" H "\r\n" CHUNKED "1\r\nx\r\n0\r\n\r\n\r\nGET /3 HTTP/1.1\r\n" H "\r\n";
+	static const char bytes[] =
+		"GET /1 HTTP/1.1\r\n" H "\r\n" CHUNKED "1\r\nx\r\n0\r\n\r\n\r\nGET /3 HTTP/1.1\r\n" H "\r\n";
 
 	for (size_t piece = 1; piece < sizeof(bytes); piece++) {
 		struct http_parse hp;

@@ -8,7 +8,8 @@
 #include "io/http_parse.h"
 
 enum { HTTP_C_TOKEN = 1, HTTP_C_TEXT = 2, HTTP_C_TARGET = 4, HTTP_C_HOST = 8, HTTP_C_DIGIT = 16 };
-extern const uint8_t http_class[256]; /* TOKEN: RFC 9110 5.6.2; TEXT: what a field value may hold, HTAB and SP included */
+/* TOKEN: RFC 9110 5.6.2; TEXT: what a field value may hold, HTAB and SP included */
+extern const uint8_t http_class[256];
 
 static inline bool http_is(char c, unsigned classes)
 {

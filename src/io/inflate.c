@@ -103,7 +103,8 @@ int inflate_feed_some(struct inflate *i, const void *p, size_t n, size_t room, s
 		}
 		if (grown >= room)
 			break;
-		i->z.next_in = (Bytef *)(uintptr_t)((const char *)p + taken); /* zlib's pointer is not const by age; it only reads */
+		/* zlib's pointer is not const by age; it only reads */
+		i->z.next_in = (Bytef *)(uintptr_t)((const char *)p + taken);
 		i->z.avail_in = (uInt)piece;
 		i->error = step(i, room - grown, out, &made);
 		taken += piece - i->z.avail_in;

@@ -1,8 +1,8 @@
 /* listener.c -- binding and accepting.
  *
  * WHAT     SO_REUSEPORT sockets, so that the kernel spreads connections over front threads without a lock.
- * WHY      SO_REUSEPORT lets any program of the same user share the port, a second weir too, which would silently take half of the
- *          connections. So the address is first bound once without it; only the first daemon passes.
+ * WHY      SO_REUSEPORT lets any program of the same user share the port, a second weir too, which would silently take
+ *          half of the connections. So the address is first bound once without it; only the first daemon passes.
  * THREADS  Any. */
 #include "io/listener.h"
 
@@ -35,8 +35,8 @@ static int split_address(const char *address, char *host, size_t room, const cha
 	return 0;
 }
 
-/* Linux hands these on to accepted sockets, which saves four system calls for each. Without them answers are late (Nagle), or a client whose
- * network has vanished is noticed late: bad and not wrong, so failures are ignored. */
+/* Linux hands these on to accepted sockets, which saves four system calls for each. Without them answers are late
+ * (Nagle), or a client whose network has vanished is noticed late: bad and not wrong, so failures are ignored. */
 static void set_inherited(int fd)
 {
 	int on = 1, idle_s = 60, interval_s = 15, count = 4;
@@ -92,7 +92,8 @@ static bool is_loopback(const struct sockaddr_storage *ss)
 {
 	if (ss->ss_family == AF_INET)
 		return ntohl(((const struct sockaddr_in *)(const void *)ss)->sin_addr.s_addr) >> 24 == 127;
-	return ss->ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)ss)->sin6_addr);
+	return ss->ss_family == AF_INET6 &&
+	       IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)ss)->sin6_addr);
 }
 
 static int bind_all(struct sockaddr_storage *ss, socklen_t n, unsigned count, int *fds)

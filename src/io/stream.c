@@ -1,8 +1,8 @@
 /* stream.c -- reads, writes and sendfile on a client's socket.
  *
  * WHAT     The few system calls of a connection, with TLS behind the same functions.
- * WHY      What sends answers should not care; sendfile(2) matters for plain connections, which are most (loopback, or TLS ended
- *          before us).
+ * WHY      What sends answers should not care; sendfile(2) matters for plain connections, which are most (loopback, or
+ *          TLS ended before us).
  * THREADS  The loop's. SIGPIPE is blocked there (loop.c blocks all signals), so a write to a dead peer is -EPIPE. */
 #include "io/stream.h"
 
@@ -107,6 +107,7 @@ void stream_reset(struct stream *s)
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
 
 	if (s->fd >= 0)
-		(void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)); /* else the peer sees a plain end, inside a length */
+		/* else the peer sees a plain end, inside a length */
+		(void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	stream_close(s);
 }

@@ -1,6 +1,8 @@
-/* stream.h -- a client's connection as a stream of bytes, plain or TLS. Embedded by value; one thread (its loop's). Never blocks.
+/* stream.h -- a client's connection as a stream of bytes, plain or TLS. Embedded by value; one thread (its loop's).
+ * Never blocks.
  *
- * Results: bytes; 0 at the peer's end (reading); -EAGAIN, and `wait` says what to watch for; -errno: it is of no use any more. */
+ * Results: bytes; 0 at the peer's end (reading); -EAGAIN, and `wait` says what to watch for; -errno: it is of no use
+ * any more. */
 #ifndef WEIR_IO_STREAM_H
 #define WEIR_IO_STREAM_H
 
@@ -15,7 +17,8 @@ struct stream {
 	struct tls *tls;  /* NULL: plain */
 };
 
-int stream_init_take(struct stream *s, int fd, struct tls_context *tls); /* tls NULL: plain. 0 or -ENOMEM (fd is closed) */
+/* tls NULL: plain. 0 or -ENOMEM (fd is closed) */
+int stream_init_take(struct stream *s, int fd, struct tls_context *tls);
 ssize_t stream_read(struct stream *s, void *into, size_t room);
 /* `more`: further bytes follow at once, so that the kernel may wait for them before it sends a small packet. */
 ssize_t stream_writev(struct stream *s, const struct iovec *iov, int count, bool more);

@@ -3,8 +3,8 @@
  * WHAT     A context for each listener, an SSL for each connection, reads and writes with the codes of our sockets.
  * RULES    1. TLS 1.2 at least, no renegotiation, no compression; HTTP/1.1 is all that is offered by ALPN (RFC 7301).
  *          2. Buffers are given back while a connection idles (SSL_MODE_RELEASE_BUFFERS).
- *          3. A write that has to be repeated may come from another address (SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER), since file
- *             contents are read anew into a shared buffer.
+ *          3. A write that has to be repeated may come from another address (SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER),
+ *             since file contents are read anew into a shared buffer.
  * THREADS  A connection: its loop's. OpenSSL's error queue is each thread's own; it is emptied before each call. */
 #include "io/tls.h"
 
@@ -24,8 +24,8 @@ struct tls {
 };
 
 /* RFC 7301 3.2: a client that offers only other protocols is refused. */
-static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in, unsigned in_n,
-			   void *arg)
+static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in,
+			   unsigned in_n, void *arg)
 {
 	static const unsigned char ours[] = "\x08http/1.1\x08http/1.0";
 	unsigned char *chosen = NULL;
@@ -58,7 +58,8 @@ int tls_context_new(const char *cert_file, const char *key_file, struct tls_cont
 		return refuse(&c, err, "cannot set up TLS for", cert_file);
 	(void)SSL_CTX_set_mode(c->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 					       SSL_MODE_RELEASE_BUFFERS);
-	(void)SSL_CTX_set_options(c->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	(void)SSL_CTX_set_options(c->ctx,
+				  SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
 	(void)SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_OFF); /* tickets do it, without memory here */
 	SSL_CTX_set_alpn_select_cb(c->ctx, choose_protocol, NULL);
 	if (SSL_CTX_use_certificate_chain_file(c->ctx, cert_file) != 1)

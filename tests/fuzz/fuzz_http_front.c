@@ -1,9 +1,9 @@
 /* fuzz_http_front.c -- the reader of HTTP requests, in any bytes and any portions.
  *
- * WHAT     The first byte chooses how the rest is cut; then everything goes through the parser as a connection would do it, request
- *          after request. It is done twice, whole and in portions, and both must find the same requests.
- * WHY      Beside memory errors, the thing to find is a head or a body whose end depends on how TCP cut it: that is request smuggling
- *          against ourselves.
+ * WHAT     The first byte chooses how the rest is cut; then everything goes through the parser as a connection would do
+ *          it, request after request. It is done twice, whole and in portions, and both must find the same requests.
+ * WHY      Beside memory errors, the thing to find is a head or a body whose end depends on how TCP cut it: that is
+ *          request smuggling against ourselves.
  * SEE      src/io/http_parse.h */
 #include <stdint.h>
 
@@ -18,10 +18,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Everything that was understood, as text. */
 static void describe(const struct http_head *h, struct buf *out)
 {
-	buf_addf(out, "[%.*s %.*s %d form %d keep %d expect %d body %lld", (int)h->method.n, h->method.p, (int)h->target.n, h->target.p,
-		 (int)h->minor, (int)h->form, h->keep_alive, h->expect_continue, (long long)h->body);
+	buf_addf(out, "[%.*s %.*s %d form %d keep %d expect %d body %lld", (int)h->method.n, h->method.p,
+		 (int)h->target.n, h->target.p, (int)h->minor, (int)h->form, h->keep_alive, h->expect_continue,
+		 (long long)h->body);
 	for (unsigned i = 0; i < h->count; i++)
-		buf_addf(out, " %.*s=%.*s", (int)h->fields[i].name.n, h->fields[i].name.p, (int)h->fields[i].value.n, h->fields[i].value.p);
+		buf_addf(out, " %.*s=%.*s", (int)h->fields[i].name.n, h->fields[i].name.p, (int)h->fields[i].value.n,
+			 h->fields[i].value.p);
 	buf_add_str(out, "]");
 }
 

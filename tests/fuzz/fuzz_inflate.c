@@ -1,8 +1,8 @@
 /* fuzz_inflate.c -- gzip bodies in any bytes and any portions, with a small ceiling.
  *
- * The first two bytes choose the ceiling and the portions. Whole and in portions, the same has to be accepted, with the same outcome, and
- * never more than the ceiling comes out. What is refused may be so for different reasons (a body cut short that would also have been
- * too large). See src/io/inflate.h. */
+ * The first two bytes choose the ceiling and the portions. Whole and in portions, the same has to be accepted, with the
+ * same outcome, and never more than the ceiling comes out. What is refused may be so for different reasons (a body cut
+ * short that would also have been too large). See src/io/inflate.h. */
 #include <stdint.h>
 
 #include "base/buf.h"
