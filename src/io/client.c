@@ -29,11 +29,13 @@
 #include "io/file.h"
 
 #define CLIENT_MAGIC 0x636c6e74u
+#define IDLE_MS 60000 /* most servers close sooner */
 
 struct slot {
 	struct list node; /* client.idle */
 	CURL *easy;
 	CURLM *multi;
+	int64_t used_ms; /* when it was given back */
 };
 
 /* --- making one ------------------------------------------------------------------------------------------------- */
@@ -107,6 +109,12 @@ static void slot_free(struct slot *s)
 	free(s);
 }
 
+static void slots_free(struct list *slots)
+{
+	LIST_FOREACH_SAFE(it, next, slots)
+		slot_free(LIST_ENTRY(it, struct slot, node));
+}
+
 /* Closes all connections that are not in use just now. */
 static void slots_drop(struct client *c)
 {
@@ -117,8 +125,7 @@ static void slots_drop(struct client *c)
 	list_splice(&dropped, &c->idle);
 	c->idle_count = 0;
 	pthread_mutex_unlock(&c->lock);
-	LIST_FOREACH_SAFE(it, next, &dropped)
-		slot_free(LIST_ENTRY(it, struct slot, node));
+	slots_free(&dropped);
 }
 
 void client_free(struct client *c)
@@ -169,19 +176,27 @@ static struct slot *slot_take(struct client *c)
 	return s;
 }
 
+/* Gives a slot back, and lets go of those that nobody has needed for a minute: after a rush each would hold a
+ * connection that its peer has closed by now, and about 1 MiB of certificates. */
 static void slot_put(struct client *c, struct slot *s)
 {
-	bool is_kept;
+	struct list dropped;
 
+	list_init(&dropped);
+	s->used_ms = clock_mono_ms();
 	pthread_mutex_lock(&c->lock);
-	is_kept = c->idle_count < c->most_idle;
-	if (is_kept) {
-		list_push_front(&c->idle, &s->node);
-		c->idle_count++;
+	list_push_front(&c->idle, &s->node);
+	c->idle_count++;
+	while (!list_is_empty(&c->idle)) {
+		struct slot *oldest = LIST_ENTRY(c->idle.prev, struct slot, node);
+		if (c->idle_count <= c->most_idle && s->used_ms - oldest->used_ms < IDLE_MS)
+			break;
+		list_remove(&oldest->node);
+		list_push_back(&dropped, &oldest->node);
+		c->idle_count--;
 	}
 	pthread_mutex_unlock(&c->lock);
-	if (!is_kept)
-		slot_free(s);
+	slots_free(&dropped);
 }
 
 /* --- what libcurl calls ----------------------------------------------------------------------------------------- */

@@ -5,8 +5,10 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <poll.h>
 #include <signal.h>
 
+#include "base/clock.h"
 #include "io/client_test_kit.h"
 #include "io/file.h"
 
@@ -246,6 +248,86 @@ static void connections_are_kept_up_to_the_limit_and_checked(void **state)
 	got_reset(&g);
 }
 
+static int64_t skew_ms;
+static int64_t later(int wall)
+{
+	struct timespec t;
+
+	clock_gettime(wall ? CLOCK_REALTIME : CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000 + skew_ms;
+}
+
+static void *one_call(void *arg)
+{
+	struct got g = GOT_EMPTY;
+
+	ENSURE(call(arg, get("/"), NULL, &g) == 0);
+	got_reset(&g);
+	return NULL;
+}
+
+static atomic_int closed_by_client;
+
+/* Takes four requests before it answers any, so that four connections are made; then serves them all until they close.
+ * */
+static void *serve_four(void *arg)
+{
+	struct server *sv = arg;
+	struct pollfd p[4];
+
+	for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+		p[i] = (struct pollfd){ .fd = accept4(sv->fd, NULL, NULL, SOCK_CLOEXEC), .events = POLLIN };
+		ENSURE(p[i].fd >= 0 && hear(sv, p[i].fd));
+	}
+	for (size_t i = 0; i < ARRAY_LEN(p); i++)
+		say(p[i].fd, sv->answer);
+	while (closed_by_client < 4) {
+		ENSURE(poll(p, ARRAY_LEN(p), -1) > 0);
+		for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+			if (!p[i].revents)
+				continue;
+			if (hear(sv, p[i].fd)) {
+				say(p[i].fd, sv->answer);
+			} else {
+				close(p[i].fd);
+				p[i].fd = -1;
+				atomic_fetch_add(&closed_by_client, 1);
+			}
+		}
+	}
+	return NULL;
+}
+
+static void connections_that_nobody_needs_for_a_minute_are_closed(void **state)
+{
+	struct server sv = { .answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", .seen = BUF_EMPTY,
+			     .lock = PTHREAD_MUTEX_INITIALIZER };
+	pthread_t server, t[4];
+	struct client *c;
+
+	sv.fd = listen_loopback(16, &sv.port);
+	closed_by_client = 0;
+	assert_int_equal(pthread_create(&server, NULL, serve_four, &sv), 0);
+	c = client_to("http", sv.port);
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		assert_int_equal(pthread_create(&t[i], NULL, one_call, c), 0);
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		pthread_join(t[i], NULL);
+	(void)one_call(c);
+	assert_int_equal(closed_by_client, 0);
+	skew_ms = 61000;
+	clock_set_fake(later);
+	(void)one_call(c);
+	clock_set_fake(NULL);
+	for (int ms = 0; closed_by_client < 3 && ms < 20000; ms++)
+		usleep(1000);
+	assert_int_equal(closed_by_client, 3); /* not the one that was just used */
+	client_free(c);
+	pthread_join(server, NULL);
+	close(sv.fd);
+	buf_fini(&sv.seen);
+}
+
 static void sinks_and_sources_can_end_a_call(void **state)
 {
 	struct body_source b = { .text = "hello", .n = 5, .end = -EIO };
@@ -448,6 +530,7 @@ int main(void)
 		cmocka_unit_test(chunks_are_joined_and_trailers_dropped),
 		cmocka_unit_test(a_connection_closed_meanwhile_is_replaced_once),
 		cmocka_unit_test(connections_are_kept_up_to_the_limit_and_checked),
+		cmocka_unit_test(connections_that_nobody_needs_for_a_minute_are_closed),
 		cmocka_unit_test(sinks_and_sources_can_end_a_call),
 		cmocka_unit_test(proxies_come_from_the_configuration_alone),
 		cmocka_unit_test(tls_is_checked_against_the_configured_certificates),
