@@ -1,6 +1,6 @@
 /* crc32c.c -- the Castagnoli CRC (RFC 3720 appendix B.4), reflected polynomial 0x82f63b78.
  *
- * With the instruction that x86-64 has for it since 2008 (measured: 16 times as fast as the table here), else by a table. */
+ * With the instruction that x86-64 has for it since 2008 (measured: 16 times as fast as the table), else by a table. */
 #include <pthread.h>
 
 #include "store/wholefile.h"
