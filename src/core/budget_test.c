@@ -250,7 +250,8 @@ static void removing_waits_for_an_eviction_under_way(void **state)
 	struct budget *mine = budget_new(10, 10, evict_slowly, NULL);
 	pthread_t t[2];
 
-	slow.is_inside = slow.may_go_on = false;
+	slow.is_inside = false;
+	slow.may_go_on = false;
 	slow.was_removed = false;
 	budget_add(mine, &things[0].item, 100, 1);
 	assert_int_equal(pthread_create(&t[0], NULL, enforce, mine), 0);
