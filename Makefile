@@ -24,6 +24,7 @@ SANITIZE_THREAD  = -Db_sanitize=thread -Db_lundef=false
 define compile
 @test -f $(1)/build.ninja || { echo "weir: compiling into $(1)/ ..."; \
 	meson setup $(1) $(2) $(MESON_OPTS) >$(1).log 2>&1 || { cat $(1).log; rm -rf $(1) $(1).log; exit 1; }; rm -f $(1).log; }
+@ninja --quiet -C $(1) build.ninja >$(1)/meson-logs/again.txt 2>&1 || { cat $(1)/meson-logs/again.txt; exit 1; }
 @set -o pipefail; ninja --quiet -C $(1) | sed '/^ninja: no work to do/d'
 endef
 

@@ -8,8 +8,8 @@
 #include "base/str.h"
 #include "core/suggest.h"
 
-static void add(struct config_problems *p, unsigned line, const char *origin, const char *where, const char *fmt,
-		va_list ap)
+static void __attribute__((format(printf, 5, 0))) add(struct config_problems *p, unsigned line, const char *origin,
+						      const char *where, const char *fmt, va_list ap)
 {
 	struct buf b = BUF_EMPTY;
 

@@ -254,8 +254,8 @@ static void test_the_manual_has_every_key_with_default_range_and_help(void **sta
 		"Accepted: debug, info, warn or error.\n",
 		".Ss The section admin\n",
 		".Ss The section toy\nA section for tests.\n",
-		".It Ic toy.refs_ttl : Ar time\nHow long.\nA second sentence.\nAccepted: from 0s to "
-		"1d.\nDefault:\n.Li \"0s\" .\nCan change at SIGHUP.\n",
+		(".It Ic toy.refs_ttl : Ar time\nHow long.\nA second sentence.\nAccepted: from 0s to "
+		 "1d.\nDefault:\n.Li \"0s\" .\nCan change at SIGHUP.\n"),
 		".It Ic toy.upstreams.N.match : Ar text\nIts host.\nRequired.\n",
 		".It Ic pond.N.listen : Ar host:port\n",
 		".It Ic toy.disk.max : Ar size\n",
