@@ -370,6 +370,7 @@ void conn_sent(struct conn *c)
 			return;
 		}
 		http_parse_next(&c->parse);
+		c->parse.most_head = c->front->limits.header_bytes; /* may have changed */
 		c->state = CONN_READING;
 		conn_wait(c, CONN_WAIT_IDLE, c->front->limits.idle_timeout_ms);
 		if (c->front->stopping && !c->in.len && !c->running) {
