@@ -1,10 +1,12 @@
-"""actors -- the programs that are compared: weir, nginx, lighttpd, fcgiwrap, git; each on loopback, in a folder of its own.
+"""actors -- the programs that are compared: weir, nginx, lighttpd, fcgiwrap, git; each on
+loopback, in a folder of its own.
 
 Every child ends with this program, even when that is killed outright, and none inherits the reader's settings.
 """
 
 import atexit
 import ctypes
+import functools
 import json
 import os
 import pathlib
@@ -107,6 +109,17 @@ def accepts(port):
     with socket.socket() as s:
         s.settimeout(1)
         return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def family(pid):
+    """A process and its children."""
+    out = [pid]
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            out += map(int, task.read_text().split())
+        except OSError:  # the thread has ended meanwhile
+            pass
+    return out
 
 
 def tail(path):
@@ -218,7 +231,7 @@ class Nginx(Server):
 
     def is_ready(self):
         """When the workers run: the kernel takes connections before, but nobody answers them."""
-        return accepts(self.port) and len(self.pids()) == 1 + CPUS
+        return accepts(self.port) and len(family(self.process.pid)) == 1 + CPUS
 
     def stop(self):
         super().stop()
@@ -227,12 +240,7 @@ class Nginx(Server):
             self.fcgiwrap = None
 
     def pids(self):
-        """The master and its workers."""
-        pid = self.process.pid
-        try:
-            return [pid] + [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        except OSError:  # it has ended
-            return [pid]
+        return family(self.process.pid)
 
 
 LIGHTTPD = """\
@@ -265,6 +273,7 @@ class Lighttpd(Server):
         return [program("lighttpd"), "-D", "-f", self.folder / "lighttpd.conf"]
 
 
+@functools.cache
 def backend():
     return os.path.join(git("--exec-path").strip(), "git-http-backend")
 
@@ -356,16 +365,7 @@ class Weir(Server):
 
     def wait_idle(self):
         """Until no child of weir is left."""
-        wait_until("weir's children have ended", lambda: not self.running_children(), 0.001)
-
-    def running_children(self):
-        out = []
-        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
-            try:
-                out += (task / "children").read_text().split()
-            except OSError:  # the thread has ended meanwhile
-                pass
-        return out
+        wait_until("weir's children have ended", lambda: len(family(self.process.pid)) == 1, 0.001)
 
     def go_offline(self):
         """Switches the upstream off: from now on everything comes from the cache."""

@@ -1,20 +1,23 @@
 """figures -- what is measured. FIGURES at the end is the table: to add a figure, write a function that yields Lines and
 name it there.
 
-A figure function gets the Stage (the programs, started when first asked for) and yields one Line for each number. Ratios
-are always ours by theirs; where the goal is not about the ratio but about our own number, the line says so.
+A figure function gets the Stage (the programs, started when first asked for) and yields one Line for each number.
+Ratios are always ours by theirs; a goal is about the ratio, or about our own number.
 """
 
 import concurrent.futures
 import dataclasses
+import functools
 import os
 import time
 import typing
 
+import client
 import gauge
 from actors import Nginx, Trouble, Weir
 
 KIB, MIB = 1024, 1 << 20
+STATIC, RETURN, BACKEND = "nginx, static file", "nginx, return 200", "git-http-backend alone"
 
 
 @dataclasses.dataclass
@@ -47,8 +50,10 @@ def pkt(line):
     return b"%04x%s" % (len(line) + 4, line)
 
 
-def column(rounds, key):
-    return {side: [r[key] for r in got] for side, got in rounds.items()}
+def between(rounds, key, other, name, unit, **goal):
+    """The Line that sets the medians of weir's rounds beside those of `other`."""
+    return Line(name, unit, gauge.median(rounds["weir"], key), gauge.median(rounds[other], key), other, **goal,
+                rounds={side: [r[key] for r in got] for side, got in rounds.items() if side in ("weir", other)})
 
 
 # ---- ref listings -----------------------------------------------------------------------------------------------
@@ -66,41 +71,52 @@ LISTINGS = [  # repository, refs in it, ref-prefix, goal against git-http-backen
     ("refs", 10000, None, 20),
     ("refs", 10000, b"refs/heads/release/", 50),
 ]
+LARGE_BYTES = 256 * KIB  # of such answers, wrk's work would be the larger part
 
 
 def listings(stage):
     """ls-refs from memory, upstream switched off, against git-http-backend and against nginx with the same bytes."""
     weir, nginx, chosen = stage.weir, stage.nginx, {}
+    backends = {"nginx, git-http-backend": nginx, "lighttpd, git-http-backend": stage.upstream}
     for repo, count, prefix, goal in LISTINGS:
         what = f"ls-refs, {count:,} refs, {'ref-prefix' if prefix else 'whole'}"
-        body = stage.folder / "ls-refs"
-        body.write_bytes(ls_refs(prefix))
-        target = {"weir": f"http://127.0.0.1:{weir.port}{weir.path(repo)}/git-upload-pack",
-                  "nginx, git-http-backend": f"http://127.0.0.1:{nginx.port}/{repo}.git/git-upload-pack",
-                  "lighttpd, git-http-backend": f"http://127.0.0.1:{stage.upstream.port}/{repo}.git/git-upload-pack"}
-        static = same_answer(stage, repo, body.read_bytes())
+        body = ls_refs(prefix)
+        size, static = same_answer(stage, repo, body)
 
-        def post(name, seconds=stage.seconds):
-            return gauge.wrk(target[name], 16, seconds, body)
+        def post(side, path, seconds=stage.seconds):
+            return load(stage, side, path, body, size, seconds)
 
         if repo not in chosen:  # the faster way to serve git-http-backend
-            chosen[repo] = max((name for name in target if name != "weir"), key=lambda name: post(name, 1)["rate"])
+            chosen[repo] = max(backends, key=lambda name: post(backends[name], f"/{repo}.git", 1)["rate"])
         cgi = chosen[repo]
-        rounds = gauge.in_turn(stage.rounds, {"weir": lambda: post("weir"), cgi: lambda: post(cgi),
-                                              "nginx, static": lambda: gauge.wrk(static, 16, stage.seconds)})
-        ours = rounds["weir"]
-        yield Line(f"{what}: rate", "/s", gauge.median(ours, "rate"), gauge.median(rounds[cgi], "rate"), cgi,
-                   ratio_at_least=goal, rounds=column(rounds, "rate"))
-        yield Line(f"{what}: rate", "/s", gauge.median(ours, "rate"), gauge.median(rounds["nginx, static"], "rate"),
-                   "nginx, static", ratio_at_least=0.5, rounds=column(rounds, "rate"))
-        yield Line(f"{what}: p99", "us", gauge.median(ours, "p99_us"), gauge.median(rounds["nginx, static"], "p99_us"),
-                   "nginx, static", ratio_at_most=2, rounds=column(rounds, "p99_us"))
+        rounds = gauge.in_turn(stage.rounds, {
+            "weir": lambda: post(weir, weir.path(repo)),
+            cgi: lambda: post(backends[cgi], f"/{repo}.git"),
+            STATIC: lambda: load(stage, nginx, static, None, size, stage.seconds),
+            BACKEND: lambda: gauge.http_backend(stage.repos, repo, body)})
+        yield between(rounds, "rate", cgi, f"{what}: rate", "/s", ratio_at_least=goal)
+        yield between(rounds, "rate", STATIC, f"{what}: rate", "/s", ratio_at_least=0.5)
+        yield between(rounds, "p99_us", STATIC, f"{what}: p99", "us", ratio_at_most=2)
+        yield between(rounds, "cpu_us", BACKEND, f"{what}: CPU", "us")
+        yield between(rounds, "cpu_us", STATIC, f"{what}: CPU", "us")
+
+
+def load(stage, side, path, body, size, seconds):
+    """16 connections that POST a command, or GET a file when there is none."""
+    if size > LARGE_BYTES:
+        return gauge.charge(side, lambda: client.drain(side.port, path, body, 16, seconds))
+    url, file = f"http://127.0.0.1:{side.port}{path}", None
+    if body is not None:
+        file = stage.folder / "command"
+        file.write_bytes(body)
+        url += "/git-upload-pack"
+    return gauge.charge(side, lambda: gauge.wrk(url, 16, seconds, file))
 
 
 def same_answer(stage, repo, body):
     """All three sides must send the same bytes: makes sure, makes nginx's file of them, and warms all three. Returns
-    that file's URL."""
-    backend, weir, nginx = (gauge.Client(side.port) for side in (stage.upstream, stage.weir, stage.nginx))
+    their number and that file's path."""
+    backend, weir, nginx = (client.Client(side.port) for side in (stage.upstream, stage.weir, stage.nginx))
     right = backend.command(f"/{repo}.git", body, keep=True)
     ours = weir.command(stage.weir.path(repo), body, keep=True)
     if ours != right:
@@ -109,9 +125,9 @@ def same_answer(stage, repo, body):
     (stage.nginx.folder / path[1:]).write_bytes(right)
     gauge.warm(lambda: nginx.get(path), lambda: weir.command(stage.weir.path(repo), body),
                lambda: backend.command(f"/{repo}.git", body))
-    for client in (backend, weir, nginx):
-        client.close()
-    return f"http://127.0.0.1:{stage.nginx.port}{path}"
+    for each in (backend, weir, nginx):
+        each.close()
+    return len(right), path
 
 
 # ---- fetches ----------------------------------------------------------------------------------------------------
@@ -132,13 +148,13 @@ def fetches(stage):
     git_dir = weir.git_dir("work")
     commits = stage.git("-C", git_dir, "rev-list", "--first-parent", "refs/heads/main").split()
     tips = sorted(set(stage.git("-C", git_dir, "for-each-ref", "--format=%(objectname)").split()))
-    client = gauge.Client(weir.port)
+    connection = client.Client(weir.port)
 
     def through_weir(wants, haves, times):
         weir.wait_idle()
         begin_cpu, begin, size = gauge.cpu_s(weir.process.pid), time.perf_counter(), 0
         for _ in range(times):
-            size = client.command(weir.path("work"), fetch(wants, haves))
+            size = connection.command(weir.path("work"), fetch(wants, haves))
         wall_s = time.perf_counter() - begin
         weir.wait_idle()
         return {"wall_s": wall_s / times, "cpu_s": (gauge.cpu_s(weir.process.pid) - begin_cpu) / times, "bytes": size}
@@ -157,28 +173,26 @@ def fetches(stage):
         rounds = gauge.in_turn(stage.rounds, {"weir": lambda: through_weir(wants, haves, times),
                                               "git upload-pack": lambda: git_itself(wants, haves, times)})
         for key, name in (("wall_s", "time"), ("cpu_s", "CPU")):
-            yield Line(f"{what}: {name}", "s",
-                       gauge.median(rounds["weir"], key), gauge.median(rounds["git upload-pack"], key),
-                       "git upload-pack", ratio_at_most=1.1, rounds=column(rounds, key))
-    client.close()
+            yield between(rounds, key, "git upload-pack", f"{what}: {name}", "s", ratio_at_most=1.1)
+    connection.close()
 
 
 # ---- small answers, connections ---------------------------------------------------------------------------------
 
 def small_answers(stage):
     """/livez at 64 connections against nginx `return 200`, with as many workers."""
-    url = {"weir": f"http://127.0.0.1:{stage.weir.port}/livez", "nginx": f"http://127.0.0.1:{stage.nginx.port}/livez"}
     for side in (stage.weir, stage.nginx):
-        client = gauge.Client(side.port)
-        gauge.warm(lambda: client.get("/livez"))  # pylint: disable=cell-var-from-loop
-        client.close()
-    rounds = gauge.in_turn(stage.rounds, {name: lambda at=at: gauge.wrk(at, 64, stage.seconds)
-                                              for name, at in url.items()})
-    yield Line("/livez, 64 connections: rate", "/s", gauge.median(rounds["weir"], "rate"),
-               gauge.median(rounds["nginx"], "rate"), "nginx, return 200", ratio_at_least=0.9,
-               rounds=column(rounds, "rate"))
-    yield Line("/livez, 64 connections: p99", "us", gauge.median(rounds["weir"], "p99_us"),
-               gauge.median(rounds["nginx"], "p99_us"), "nginx, return 200", rounds=column(rounds, "p99_us"))
+        connection = client.Client(side.port)
+        gauge.warm(functools.partial(connection.get, "/livez"))
+        connection.close()
+
+    def ask(side):
+        return gauge.charge(side, lambda: gauge.wrk(f"http://127.0.0.1:{side.port}/livez", 64, stage.seconds))
+
+    rounds = gauge.in_turn(stage.rounds, {"weir": lambda: ask(stage.weir), RETURN: lambda: ask(stage.nginx)})
+    yield between(rounds, "rate", RETURN, "/livez, 64 connections: rate", "/s", ratio_at_least=0.9)
+    yield between(rounds, "p99_us", RETURN, "/livez, 64 connections: p99", "us")
+    yield between(rounds, "cpu_us", RETURN, "/livez, 64 connections: CPU", "us")
 
 
 def idle_connections(stage):
@@ -189,9 +203,9 @@ def idle_connections(stage):
     cost = {}
     for side in (Weir(stage.folder / "idle-weir", stage.weir_bin), Nginx(stage.folder / "idle-nginx")):
         side.start()
-        first = gauge.IdleConnections(side.port, 64)  # what a process needs once, whatever the number
+        first = client.IdleConnections(side.port, 64)  # what a process needs once, whatever the number
         before = sum(map(gauge.rss_bytes, side.pids()))
-        idle = gauge.IdleConnections(side.port, count)
+        idle = client.IdleConnections(side.port, count)
         after = sum(map(gauge.rss_bytes, side.pids()))
         if idle.still_open() != count:
             raise Trouble(f"{side.name} closed {count - idle.still_open()} of {count} idle connections")
@@ -208,16 +222,12 @@ def idle_connections(stage):
 def resident_memory(stage):
     """Resident memory right after the start, and after 1,000 requests (800 ls-refs, 200 fetches, 8 at a time)."""
     nginx = Nginx(stage.folder / "memory-nginx").start()
-    client = gauge.Client(nginx.port)
-    client.get("/livez")
+    client.ask_once(nginx.port, "/livez")
     theirs = sum(gauge.memory(pid, "Pss") for pid in nginx.pids())  # what they share counts once
-    client.close()
     nginx.stop()
 
     weir = Weir(stage.folder / "memory-weir", stage.weir_bin, stage.upstream).start()
-    client = gauge.Client(weir.port)
-    client.get("/livez")
-    client.close()
+    client.ask_once(weir.port, "/livez")
     yield Line("memory, idle, nothing cached", "B", gauge.rss_bytes(weir.process.pid), theirs, "nginx",
                ours_at_most=10 * MIB)
     yield Line("memory, idle: without shared files", "B", gauge.memory(weir.process.pid, "Anonymous"))
@@ -228,7 +238,7 @@ def resident_memory(stage):
     oids = stage.git("-C", weir.git_dir("work"), "rev-list", "refs/heads/main").split()
 
     def requests(seed):
-        own = gauge.Client(weir.port)
+        own = client.Client(weir.port)
         for i in range(125):
             if i % 5:
                 own.command(weir.path("refs" if i % 2 else "work"), ls_refs())
@@ -258,8 +268,7 @@ def start_up(stage):
     full.stop()
     nginx = Nginx(stage.folder / "start-nginx")
     rounds = gauge.in_turn(stage.rounds * 2 + 1, {"weir": lambda: once(full), "nginx": lambda: once(nginx)})
-    yield Line("start-up, 10,300 refs cached", "s", gauge.median(rounds["weir"], "s"),
-               gauge.median(rounds["nginx"], "s"), "nginx", rounds=column(rounds, "s"))
+    yield between(rounds, "s", "nginx", "start-up, 10,300 refs cached", "s")
 
 
 FIGURES = {

@@ -5,13 +5,11 @@ import json
 import os
 import pathlib
 import re
-import select
-import socket
 import statistics
 import subprocess
 import time
 
-from actors import CPUS, ENV, Trouble, program
+from actors import CPUS, ENV, Trouble, backend, program
 
 POST_LUA = pathlib.Path(__file__).with_name("post.lua")
 PIPE_BYTES = 1 << 20
@@ -38,7 +36,7 @@ def median(rounds, key):
 # ---- requests ---------------------------------------------------------------------------------------------------
 
 def wrk(url, connections, seconds, body=None):
-    """wrk's figures as a dict: `rate` (answers a second), `p50_us`, `p99_us`, `bytes`. An answer that is no success,
+    """wrk's figures as a dict: `requests`, `rate` (answers a second), `p50_us`, `p99_us`. An answer that is no success,
     or a connection that breaks, is Trouble: such a rate would mean nothing."""
     env = dict(ENV, BENCH_BODY=str(body)) if body else ENV
     done = subprocess.run([program("wrk"), "-t", str(min(CPUS, connections)), "-c", str(connections), "-d",
@@ -54,6 +52,14 @@ def wrk(url, connections, seconds, body=None):
     return out
 
 
+def charge(side, load):
+    """Runs a load, as wrk() or client.drain(), and adds `cpu_us`: what an answer cost the processes of `side`."""
+    before = sum(map(cpu_s, side.pids()))
+    out = load()
+    out["cpu_us"] = (sum(map(cpu_s, side.pids())) - before) * 1e6 / out["requests"]
+    return out
+
+
 def warm(*asks):
     """Asks each of these for a moment, so that no side is measured with cold caches."""
     for ask in asks:
@@ -62,81 +68,25 @@ def warm(*asks):
             ask()
 
 
-class Client:
-    """One kept-alive HTTP connection that counts what it is sent and keeps nothing of it: cheap, so that what is
-    timed is the server. Understands Content-Length and chunked bodies."""
-
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.port, self.room, self.have = port, bytearray(PIPE_BYTES), b""
-
-    def close(self):
-        self.socket.close()
-
-    def get(self, path, keep=False):
-        return self.ask(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode(), keep)
-
-    def command(self, path, body, keep=False):
-        """POSTs a git protocol v2 command."""
-        head = (f"POST {path}/git-upload-pack HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
-                "Content-Type: application/x-git-upload-pack-request\r\n"
-                "Accept: application/x-git-upload-pack-result\r\nGit-Protocol: version=2\r\n"
-                f"Content-Length: {len(body)}\r\n\r\n")
-        return self.ask(head.encode() + body, keep)
-
-    def ask(self, request, keep):
-        """Returns the number of bytes of the body, or with keep the body itself. Trouble unless the status is 200."""
-        self.socket.sendall(request)
-        head = self.until(b"\r\n\r\n").decode("latin-1")
-        parts = [] if keep else None
-        if re.search(r"^transfer-encoding: *chunked", head, re.I | re.M):
-            size = 0
-            while chunk := int(self.until(b"\r\n").split(b";")[0], 16):
-                size += self.take(chunk, parts)
-                self.until(b"\r\n")
-            self.until(b"\r\n")
-        else:
-            found = re.search(r"^content-length: *(\d+)", head, re.I | re.M)
-            if not found:
-                raise Trouble(f"an answer without a length:\n{head}")
-            size = self.take(int(found[1]), parts)
-        if not head.startswith("HTTP/1.1 200 "):
-            raise Trouble(f"{request.split(b' HTTP')[0].decode()}: {head.splitlines()[0]}")
-        return b"".join(parts) if keep else size
-
-    def more(self):
-        data = self.socket.recv(65536)
-        if not data:
-            raise Trouble("the server closed the connection in the middle of an answer")
-        self.have += data
-
-    def until(self, mark):
-        while mark not in self.have:
-            self.more()
-        head, _, self.have = self.have.partition(mark)
-        return head
-
-    def take(self, size, parts):
-        left = size - min(size, len(self.have))
-        if parts is not None:
-            parts.append(self.have[:size])
-        self.have = self.have[size:]
-        while left:
-            n = self.socket.recv_into(self.room, min(left, len(self.room)))
-            if not n:
-                raise Trouble("the server closed the connection in the middle of an answer")
-            if parts is not None:
-                parts.append(bytes(self.room[:n]))
-            left -= n
-        return size
-
-
 # ---- git itself -------------------------------------------------------------------------------------------------
 
 def upload_pack(git_dir, body):
-    """Runs `git upload-pack` on this request, as a server does, and reads its answer from a pipe; returns wall_s, cpu_s
-    (its own and its children's, from wait4) and bytes."""
+    """`git upload-pack` on this request, as a server runs it."""
+    return child([program("git"), "upload-pack", "--stateless-rpc", "--strict", str(git_dir)],
+                 {"GIT_PROTOCOL": "version=2"}, body)
+
+
+def http_backend(root, repo, body):
+    """git-http-backend on this request, without the server that would start it."""
+    return child([backend()], {
+        "GIT_PROJECT_ROOT": str(root), "GIT_HTTP_EXPORT_ALL": "1", "HTTP_GIT_PROTOCOL": "version=2",
+        "REQUEST_METHOD": "POST", "PATH_INFO": f"/{repo}.git/git-upload-pack", "CONTENT_LENGTH": str(len(body)),
+        "CONTENT_TYPE": "application/x-git-upload-pack-request"}, body)
+
+
+def child(argv, env, body):
+    """Runs a program with `body` to read and reads its answer from a pipe; returns wall_s, cpu_s (its own and its
+    children's, from wait4) and bytes."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     request = os.memfd_create("request")
@@ -144,8 +94,7 @@ def upload_pack(git_dir, body):
     os.lseek(request, 0, os.SEEK_SET)
     room, size = bytearray(PIPE_BYTES), 0
     begin = time.perf_counter()
-    pid = os.posix_spawn(program("git"), ["git", "upload-pack", "--stateless-rpc", "--strict", str(git_dir)],
-                         dict(ENV, GIT_PROTOCOL="version=2"),
+    pid = os.posix_spawn(argv[0], argv, dict(ENV, **env),
                          file_actions=[(os.POSIX_SPAWN_DUP2, request, 0), (os.POSIX_SPAWN_DUP2, write_end, 1)])
     os.close(write_end)
     while n := os.readv(read_end, [room]):
@@ -155,8 +104,9 @@ def upload_pack(git_dir, body):
     os.close(read_end)
     os.close(request)
     if status:
-        raise Trouble(f"git upload-pack ended with status {status}")
-    return {"wall_s": wall_s, "cpu_s": usage.ru_utime + usage.ru_stime, "bytes": size}
+        raise Trouble(f"{' '.join(argv)} ended with status {status}")
+    took_s = usage.ru_utime + usage.ru_stime
+    return {"wall_s": wall_s, "cpu_s": took_s, "cpu_us": took_s * 1e6, "bytes": size}
 
 
 # ---- processes --------------------------------------------------------------------------------------------------
@@ -175,30 +125,3 @@ def memory(pid, what):
     """Rss or Pss of a process in bytes (proc(5), smaps_rollup)."""
     text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
     return int(re.search(rf"^{what}: +(\d+) kB", text, re.M)[1]) * 1024
-
-
-class IdleConnections:
-    """Kept-alive connections that have each had one answer, and now wait."""
-
-    def __init__(self, port, count, path="/livez"):
-        self.sockets = []
-        request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
-        for first in range(0, count, 100):  # few enough at a time for the backlog
-            some = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(min(100, count - first))]
-            self.sockets += some
-            for s in some:
-                s.sendall(request)
-            for s in some:
-                if not s.recv(4096).startswith(b"HTTP/1.1 200 "):
-                    raise Trouble(f"{path}: no answer on connection {len(self.sockets)}")
-
-    def still_open(self):
-        """How many the server has not closed."""
-        poll = select.poll()
-        for s in self.sockets:
-            poll.register(s, select.POLLIN)
-        return len(self.sockets) - len(poll.poll(0))
-
-    def close(self):
-        for s in self.sockets:
-            s.close()
