@@ -175,7 +175,9 @@ def test_nothing_corrupt_is_served_and_soon_all_is_right_again(damaged, damage, 
     if first.ok:
         assert_same_as_direct(first.clone, site.direct)
     else:
-        assert "weir" in first.err, first.err
+        assert_refused_clearly(first, damage)
+    if damage in FOUND_BY_THE_CLIENT:
+        assert site.weir.command("repo", "verify", "git.test/org/project", limit=60)[0] == 1
     assert_same_as_direct(clone_again(site), site.direct)
 
 

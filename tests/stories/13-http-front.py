@@ -361,7 +361,7 @@ def test_no_trick_in_a_name_reaches_a_file_or_a_command(shared_site, weir, path)
         raw.send("GET %s/info/refs?service=git-upload-pack HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path)
         status = int(raw.read_until(b"\r\n").split()[1])
     assert status in (400, 403, 404, 414), status
-    dangerous = ("..", "%2e", "%00", "%0", "%5c", "/-", "//", "%zz", "%ff", "./")
+    dangerous = ("..", "%2e", "%00", "%0", "%5c", "/-", "//", "%zz", "./")
     if any(d in path for d in dangerous):
         assert shared_site.proxy.seen() == [], "it was passed on"
     after = tree(shared_site.dir) - tree(shared_site.upstream.dir)

@@ -326,7 +326,7 @@ def test_repo_warm_fills_and_evict_drops(site, form):
     assert code == 0 and "org/project" in out, (code, out, err)
     assert weir.repo("org/project")["state"] == "ready"
     site.go_offline()
-    assert site.git.try_clone(weir.url("org/project"), "--mirror").ok
+    assert site.git.try_clone(weir.url("org/project")).ok
 
     code, out, err = weir.command("repo", "evict", form)
     assert code == 0, err
