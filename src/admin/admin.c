@@ -83,7 +83,7 @@ static int load_token(const struct config_admin *section, char **ret, struct buf
 		return 0;
 	r = token_read(section->token_file, ret);
 	if (r < 0)
-		buf_addf(err, "admin.token_file: %s: %s", section->token_file, err_text(r));
+		buf_addf(err, "admin.token_file: %s: %s", section->token_file, r == -EINVAL ? "is empty" : err_text(r));
 	return r;
 }
 

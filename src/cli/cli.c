@@ -4,8 +4,12 @@
  *          file. */
 #include "cli/cli.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "cli/cli_priv.h"
 #include "core/suggest.h"
+#include "io/file.h"
 
 #define CLIENT (CLI_CONFIG | CLI_SET | CLI_ADMIN)
 
@@ -208,11 +212,23 @@ static int finish(int status)
 	return status ? status : EXIT_FAILED;
 }
 
+/* A daemon started with one of its standard descriptors closed would get a socket in its place, and log into it. */
+static void keep_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	fd_close(&fd);
+}
+
 int cli_main(int argc, char **argv, const struct service *const *services)
 {
 	const struct cli_command *c;
 	int words = 0;
 
+	keep_standard_descriptors();
 	if (argc < 2) {
 		print_usage(stderr);
 		return EXIT_USAGE;

@@ -377,6 +377,37 @@ static void test_a_daemon_starts_reloads_and_stops(void **state)
 	assert_int_equal(unsetenv("WEIR_ADMIN"), 0);
 }
 
+static void test_a_daemon_whose_descriptors_were_closed_serves_and_ends_well(void **state)
+{
+	static const char *const args[] = { "serve", "--set", "admin.listen=127.0.0.1:0", NULL };
+	const struct timespec pause = { .tv_nsec = 5000000 };
+	pid_t pid;
+	int i = 0;
+
+	(void)unlink("daemon.out");
+	(void)fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		char *argv[] = { (char *)(uintptr_t) "weir", (char *)(uintptr_t)args[0], (char *)(uintptr_t)args[1],
+				 (char *)(uintptr_t)args[2], NULL };
+
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		redirect(STDERR_FILENO, "daemon.err");
+		(void)close(STDIN_FILENO);
+		(void)close(STDOUT_FILENO);
+		exit(cli_main(4, argv, services));
+	}
+	do {
+		buf_reset(&out);
+		assert_int_equal(nanosleep(&pause, NULL), 0);
+		if (file_read_all("daemon.err", MOST_OUTPUT, &out) == 0 && strstr(out.data, "info started"))
+			break;
+	} while (++i < 2000);
+	assert_int_equal(kill(pid, SIGTERM), 0);
+	assert_int_equal(wait_for(pid), 0);
+}
+
 static void test_one_folder_has_one_daemon(void **state)
 {
 	pid_t pid = daemon_start();
@@ -495,6 +526,7 @@ int main(void)
 		cmocka_unit_test(test_a_broken_configuration_is_2_for_check_and_serve),
 		cmocka_unit_test(test_without_a_daemon_commands_exit_with_3),
 		cmocka_unit_test(test_a_daemon_starts_reloads_and_stops),
+		cmocka_unit_test(test_a_daemon_whose_descriptors_were_closed_serves_and_ends_well),
 		cmocka_unit_test(test_one_folder_has_one_daemon),
 		cmocka_unit_test(test_an_address_in_use_is_said_and_is_1),
 		cmocka_unit_test(test_commands_show_what_the_daemon_says),

@@ -31,7 +31,7 @@
 #define IDLE_TIMEOUT_MS 75000
 #define BODY_TIMEOUT_MS 60000
 #define SEND_TIMEOUT_MS 60000
-#define LEAST_DRAIN_MS 1000 /* for jobs after the services have cancelled theirs */
+#define LAST_DRAIN_MS 1000 /* for jobs that are left when the services have stopped, which wait for theirs */
 
 struct daemon {
 	const struct cli *cli;
@@ -171,7 +171,8 @@ static void open_listeners(struct daemon *d)
 		printf("listening %s %s\n", name, address);
 	}
 	printf("ready\n");
-	(void)fflush(stdout); /* a closed standard output is no reason not to serve */
+	if (fflush(stdout) != 0)
+		clearerr(stdout); /* nobody listens any more: no reason not to serve, nor to end with a failure */
 	notify_manager("READY=1");
 }
 
@@ -286,7 +287,7 @@ static void stop_services(struct daemon *d)
 static bool tear_down(struct daemon *d)
 {
 	stop_services(d);
-	if (d->core.pool && pool_drain(d->core.pool, LEAST_DRAIN_MS + (int)config_shutdown_grace_ms(newest(d))) < 0)
+	if (d->core.pool && pool_drain(d->core.pool, LAST_DRAIN_MS) < 0)
 		return false;
 	if (d->core.server)
 		server_free(d->core.server);
