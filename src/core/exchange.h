@@ -95,6 +95,9 @@ void exchange_reply_spool(struct exchange *ex, int status, const struct header_l
 void exchange_reply_text(struct exchange *ex, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void exchange_reply_problem(struct exchange *ex, int status, const char *title, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/* For what a listener without check_origin serves beside git and mirror traffic (invariant 13): answers 403 and returns
+ * true when the request comes from a page of another origin. */
+bool exchange_refuse_foreign(struct exchange *ex);
 /* 400, 413, 408 ... for a code of exchange_body_*, as text/plain */
 void exchange_reply_body_error(struct exchange *ex, int err);
 void exchange_reply_dropped(struct exchange *ex);             /* the client has left: nothing to say */

@@ -182,6 +182,8 @@ bool health_handle_path(struct exchange *ex, struct slice path_and_query, const 
 		which++;
 	if (which == 4)
 		return false;
+	if (exchange_refuse_foreign(ex))
+		return true;
 	if (!slice_eq_str(method, "GET") && !slice_eq_str(method, "HEAD")) {
 		exchange_reply(ex, 405, headers, 2, blob_new_copy("only GET and HEAD here\n", 23));
 		return true;

@@ -212,6 +212,16 @@ void reply_refusal(struct exchange *ex, enum http_refuse why)
 	reply_text(ex, status, extra, count, &b);
 }
 
+bool exchange_refuse_foreign(struct exchange *ex)
+{
+	struct slice origin = http_head_get(&ex->head, "origin");
+
+	if (!origin.p || origin_is_ours(origin, ex->head.authority))
+		return false;
+	reply_refusal(ex, HTTP_REFUSE_ORIGIN);
+	return true;
+}
+
 void exchange_reply_body_error(struct exchange *ex, int err)
 {
 	switch (err) {

@@ -252,7 +252,7 @@ static int start(const struct core *core, const void *section, void **ret_state,
 {
 	const struct git_config *c = section;
 	struct git_service *g = service_new(core, c);
-	struct listener_options o = { .name = "git", .where = &c->listen, .handle = git_handle, .arg = g, .check_host = false,
+	struct listener_options o = { .name = "git", .where = &c->listen, .handle = git_handle, .arg = g, .check_host = true,
 				      .check_origin = false, .absolute_form = true };
 	int r = open_data(g, c, err);
 
