@@ -132,7 +132,7 @@ static void call_path(const struct ask *a, const char *path, const struct ask_st
 	rq = (struct client_request){ .method = s->method, .target = buf_slice(&target), .headers = headers, .header_count = n,
 				      .body = s->body, .body_source = s->body_source, .body_arg = s->sink.arg,
 				      .body_bytes = s->body_source ? s->body_bytes : (int64_t)s->body.n,
-				      .first_byte_ms = a->patience_ms, .total_ms = a->total_ms };
+				      .first_byte_ms = a->patience_ms, .stall_ms = a->patience_ms, .total_ms = a->total_ms };
 	ret->status = 0;
 	r = link_call(a->repo->up->link, &rq, &sink, a->cancel, ret_call);
 	judge(a, r, &x);

@@ -35,7 +35,7 @@ struct ask {
 	struct repo *repo;
 	const struct credential *cred;
 	const char *sent_path;      /* "org/repo.git" as the client wrote it */
-	int64_t patience_ms;        /* silence allowed before the first byte; 0: only total_ms */
+	int64_t patience_ms;        /* silence allowed before the first byte and between any two; 0: the link's stall time-out */
 	int64_t total_ms;           /* 0: no bound */
 	struct cancel *cancel;      /* may be NULL */
 	void (*on_head)(void *arg); /* may be NULL: runs when the answer began */

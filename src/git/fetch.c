@@ -76,6 +76,8 @@ static void reply_away(struct git_request *q)
 
 /* --- making an answer, once for all who want it --- */
 
+static void make_answer(struct git_request *q, enum fetch_source source);
+
 static void on_answer(struct exchange *ex, int code, void *result)
 {
 	struct git_request *q = request_of(ex);
@@ -87,8 +89,15 @@ static void on_answer(struct exchange *ex, int code, void *result)
 		reply_answer(q, answer_join(r->answer));
 	} else if (code == -EAGAIN && q->tries++ < MOST_TRIES) {
 		fetch_continue(q); /* the repository was moved aside or dropped between looking and serving */
+	} else if (code == WEIR_E_CHILD && !is_away(q) && q->tries++ < MOST_TRIES) {
+		q->cache = GIT_CACHE_MISS; /* the copy here failed before anybody saw a byte of it: upstream can do it */
+		make_answer(q, FETCH_UPSTREAM);
 	} else if (r->ask) {
 		request_reply_ask(q, r->ask);
+	} else if (code == WEIR_E_CHILD) {
+		request_reply_err_packet(q, "the cached copy of %s could not be read and is being verified (git: %.300s); upstream %s is %s, "
+					 "try again when it is back", q->repo->key, r->words ? r->words : "no word", q->repo->up->match,
+					 link_state_text(link_state(q->repo->up->link)));
 	} else if (code == -ENOSPC) {
 		request_reply_err_packet(q, "no space left in %s; free some or lower git.disk.max", q->g->dir);
 	} else {
@@ -202,6 +211,17 @@ static bool is_quarantined(struct repo *r)
 	return is;
 }
 
+/* A child failed over it, and its verification is not over. */
+static bool is_suspect(struct repo *r)
+{
+	bool is;
+
+	pthread_mutex_lock(&r->lock);
+	is = r->suspect;
+	pthread_mutex_unlock(&r->lock);
+	return is;
+}
+
 static void after_sync(struct exchange *ex, int code, void *result)
 {
 	struct git_request *q = request_of(ex);
@@ -229,7 +249,7 @@ static void serve_local(struct git_request *q)
 		request_note_fallback(q, refs, link_state_text(link_state(q->repo->up->link)));
 		refs_unref(&refs);
 	}
-	make_answer(q, FETCH_LOCAL);
+	make_answer(q, !is_away(q) && is_suspect(q->repo) ? FETCH_UPSTREAM : FETCH_LOCAL);
 }
 
 static void bring_it(struct git_request *q, const struct oid_list *absent)

@@ -73,9 +73,9 @@ static void hand_over(void *arg)
 	answer_handed_over(j->answer);
 }
 
-static void land_failure(struct fetch_job *j, int code, const struct ask_result *asked)
+static void land_failure(struct fetch_job *j, int code, const struct ask_result *asked, const char *words)
 {
-	struct fetch_result result = { .ask = asked };
+	struct fetch_result result = { .ask = asked, .words = words };
 
 	if (j->answer) {
 		answer_unlist(j->answer);
@@ -102,10 +102,11 @@ static int make_spool(struct fetch_job *j)
 
 static void note_child_failure(struct fetch_job *j, int r, const struct buf *words)
 {
-	if (r == WEIR_E_CANCELLED || r == WEIR_E_PROTOCOL || r == 0)
+	if (r == WEIR_E_CANCELLED || r == 0)
 		return;
 	log_event(LOG_WARN, "upload_pack_failed", LOG_STR("repository", j->repo->key), LOG_ERR("why", r),
 		  LOG_STR("git", words->data), LOG_END);
+	/* Every want had been found here before: whatever git says now, the repository may be damaged. */
 	if (r == WEIR_E_CHILD)
 		maint_suspect(j->repo, words->data);
 }
@@ -119,7 +120,7 @@ static void run_local(struct fetch_job *j)
 	int r;
 
 	if (!repo_pin(j->repo, &pin)) {
-		land_failure(j, -EAGAIN, NULL);
+		land_failure(j, -EAGAIN, NULL, NULL);
 		return;
 	}
 	atomic_fetch_add(&j->repo->g->children, 1);
@@ -128,9 +129,9 @@ static void run_local(struct fetch_job *j)
 	repo_unpin(j->repo, pin);
 	if (r < 0)
 		answer_unlist(j->answer);
+	note_child_failure(j, r, &words); /* first: those who land below look at what it found */
 	if (j->flight)
-		land_failure(j, r < 0 ? r : WEIR_E_CHILD, NULL);
-	note_child_failure(j, r, &words);
+		land_failure(j, r < 0 ? r : WEIR_E_CHILD, NULL, words.data);
 	buf_fini(&words);
 }
 
@@ -186,7 +187,7 @@ static void run_upstream(struct fetch_job *j)
 	spool_fail(j->spool, j->asked.err ? j->asked.err : WEIR_E_STATUS);
 	answer_unlist(j->answer);
 	if (j->flight)
-		land_failure(j, j->asked.err, &j->asked);
+		land_failure(j, j->asked.err, &j->asked, NULL);
 	else
 		log_event(LOG_WARN, "relay_cut", LOG_STR("repository", j->repo->key), LOG_ERR("why", j->asked.err),
 			  LOG_STR("effect", "the client's connection is cut"), LOG_END);
@@ -198,7 +199,7 @@ static void run_job(void *arg)
 	int r = make_spool(j);
 
 	if (r < 0)
-		land_failure(j, r, NULL);
+		land_failure(j, r, NULL, NULL);
 	else if (j->source == FETCH_LOCAL)
 		run_local(j);
 	else
@@ -214,7 +215,7 @@ void fetch_job_start(struct fetch_job *j, struct flight *flight)
 	j->flight = flight;
 	r = pool_submit(lane, run_job, j);
 	if (r < 0) {
-		land_failure(j, r, NULL);
+		land_failure(j, r, NULL, NULL);
 		job_free(j);
 	}
 }

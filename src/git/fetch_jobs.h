@@ -11,6 +11,7 @@ enum fetch_source { FETCH_LOCAL, FETCH_UPSTREAM };
 struct fetch_result {
 	struct answer *answer;        /* borrowed: join it; NULL: there is none, the code tells why */
 	const struct ask_result *ask; /* FETCH_UPSTREAM: how upstream refused or failed; may be NULL */
+	const char *words;            /* FETCH_LOCAL: what git said of its failure; may be NULL */
 };
 
 struct fetch_job;

@@ -41,10 +41,10 @@ static const struct setting warm_settings[] = {
 static const struct setting disk_settings[] = {
 	{ .name = "max", .type = SETTING_SIZE, .offset = offsetof(struct git_disk_config, max),
 	  .fallback = "100GiB", .min = 1 << 20, .live = true,
-	  .help = "Above this the least recently used repositories are dropped ..." },
+	  .help = "Above this the least recently used repositories are dropped, until disk.low is reached." },
 	{ .name = "low", .type = SETTING_SIZE, .offset = offsetof(struct git_disk_config, low),
 	  .fallback = "90GiB", .live = true,
-	  .help = "... until this much is left." },
+	  .help = "What is left after dropping. When not given and above disk.max: nine tenths of that." },
 	{ .name = NULL },
 };
 
@@ -75,7 +75,7 @@ static const struct setting settings[] = {
 	{ .name = "client_token_file", .type = SETTING_SECRET_FILE, .offset = offsetof(struct git_config, client_token_file),
 	  .help = "Where an upstream has auth bearer or basic: what its clients must present, as a bearer token or as a Basic password." },
 	{ .name = "allow_anonymous", .type = SETTING_BOOL, .offset = offsetof(struct git_config, allow_anonymous),
-	  .fallback = "false", .help = "Or everybody who reaches the listener may read with weir's credential." },
+	  .fallback = "false", .help = "Instead of client_token_file: everybody who reaches the listener may read with weir's credential." },
 	{ .name = "upstream_timeout", .type = SETTING_DURATION, .offset = offsetof(struct git_config, upstream_timeout),
 	  .fallback = "30s", .min = 100, .max = DAY_MS, .live = true,
 	  .help = "For a whole exchange about refs; a transfer of objects has links.stall_timeout instead." },
@@ -83,9 +83,9 @@ static const struct setting settings[] = {
 	  .fallback = "3s", .min = 10, .max = DAY_MS, .live = true,
 	  .help = "When upstream is silent for this long and the cache has an answer, the cache answers." },
 	{ .name = "grant_ttl", .type = SETTING_DURATION, .offset = offsetof(struct git_config, grant_ttl), .fallback = "60s",
-	  .max = DAY_MS, .live = true, .help = "How long upstream's yes to a credential is believed while upstream is up ..." },
+	  .max = DAY_MS, .live = true, .help = "How long upstream's yes to a credential is believed while upstream is up." },
 	{ .name = "offline_grant", .type = SETTING_DURATION, .offset = offsetof(struct git_config, offline_grant),
-	  .fallback = "24h", .max = 3650 * DAY_MS, .live = true, .help = "... and while it is down." },
+	  .fallback = "24h", .max = 3650 * DAY_MS, .live = true, .help = "How long upstream's yes to a credential is believed while upstream is down." },
 	{ .name = "disk", .type = SETTING_MAP, .offset = offsetof(struct git_config, disk), .sub = disk_settings,
 	  .help = "Disk budget of the repositories." },
 	{ .name = "upstreams", .type = SETTING_MAPS, .offset = offsetof(struct git_config, upstreams),
@@ -143,5 +143,6 @@ const struct config_section git_section = {
 	.settings = settings,
 	.size = sizeof(struct git_config),
 	.by_default = true,
+	.help = "The cache of Git repositories.",
 	.check = check,
 };

@@ -109,7 +109,8 @@ struct repo {
 	char *ask_path;          /* path that upstream last answered under, with leading '/' */
 	struct scope main;       /* refs_scope: repository; and what is on disk in any case */
 	struct map *scopes;      /* refs_scope: credential: hex of the grant key -> struct scope; else NULL */
-	int64_t silent_until_ms; /* monotonic: upstream was silent about this one: do not wait for it before then */
+	bool silent;             /* upstream was silent about this one: memory speaks until it answers a question in the background */
+	int64_t silent_asked_ms; /* monotonic: when that was last asked */
 	struct oid_list wanted;  /* ids that clients want beyond what sync_refs covers */
 	bool syncing, maintaining;
 	struct repo_progress progress;
@@ -149,6 +150,9 @@ void repo_set_upstream_caps(struct repo *r, const struct grant_key *cred, const 
 int repo_note_servable(struct repo *r, const struct oid_list *got);
 bool repo_is_fresh(struct repo *r, const struct grant_key *cred, struct slices prefixes, int64_t ttl_ms);
 void repo_forget_fresh(struct repo *r);
+/* What sync_refs names, and HEAD; room for SYNC_MOST_PREFIXES. Further ones are fetched when wanted. */
+#define SYNC_MOST_PREFIXES 64
+struct slices sync_prefixes(const struct git_config *c, struct slice *room);
 /* Answers formatted before for this very snapshot: one reference, or NULL. */
 struct blob *repo_made_answer(struct repo *r, const struct grant_key *cred, const struct refs *of, struct slice key);
 void repo_keep_answer(struct repo *r, const struct grant_key *cred, const struct refs *of, struct slice key, struct blob *answer);

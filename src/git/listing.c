@@ -192,11 +192,24 @@ static void ask_once(struct listing_job *j, int64_t patience_ms, struct cancel *
 
 static void mark_silent(struct repo *r)
 {
-	int64_t until = clock_mono_ms() + config_links(r->g->core->config)->probe_max;
-
 	pthread_mutex_lock(&r->lock);
-	r->silent_until_ms = until;
+	r->silent = true;
+	r->silent_asked_ms = clock_mono_ms();
 	pthread_mutex_unlock(&r->lock);
+}
+
+/* What upstream has confirmed stays known, whatever of it is ever fetched. */
+static void remember(struct listing_job *j)
+{
+	struct refs *refs = repo_refs(j->repo, NULL);
+	int r = 0;
+
+	if (refs && refs_contact_wall_ms(refs))
+		r = repo_make_on_disk(j->repo, refs_format(refs));
+	if (r < 0)
+		log_event(LOG_WARN, "repo_not_made", LOG_STR("repository", j->repo->key), LOG_STR("folder", j->repo->dir),
+			  LOG_ERR("why", r), LOG_STR("effect", "asked again at the next request"), LOG_END);
+	refs_unref(&refs);
 }
 
 /* Runs on a worker, in the repository's lane of its upstream. */
@@ -208,7 +221,7 @@ static void run_job(void *arg)
 	bool silent;
 
 	ask_once(j, j->have_cached ? git_config(g)->upstream_patience : 0, flight_cancel(j->flight), &result);
-	silent = result.outcome == ASK_UNAVAILABLE && result.err == WEIR_E_SILENT && j->have_cached;
+	silent = result.outcome == ASK_UNAVAILABLE && (result.err == WEIR_E_SILENT || result.err == WEIR_E_STALLED) && j->have_cached;
 	if (silent)
 		mark_silent(j->repo); /* before the waiters go, so that nobody waits again */
 	flight_land(j->flight, 0, &result);
@@ -217,10 +230,12 @@ static void run_job(void *arg)
 		/* Nobody waits any more; its answer, should it come, ends the mark and makes memory current. */
 		ask_result_fini(&result);
 		result = (struct ask_result)ASK_RESULT_EMPTY;
-		ask_once(j, 0, NULL, &result);
+		ask_once(j, 0, g->stop, &result);
 	}
-	if (result.outcome == ASK_OK)
+	if (result.outcome == ASK_OK) {
+		remember(j);
 		sync_consider(j->repo, &j->cred, j->sent_path);
+	}
 	ask_result_fini(&result);
 	job_free(j);
 }
@@ -296,13 +311,47 @@ static void ask_upstream(struct git_request *q, bool have_cached)
 	}
 }
 
-static bool is_silent(struct repo *r)
+static void nobody_waits(struct exchange *ex, int code, void *result)
 {
-	bool silent;
+	(void)ex;
+	(void)code;
+	(void)result;
+}
+
+/* Asks in the background, so that the mark ends when upstream speaks again. */
+static void ask_in_background(struct git_request *q)
+{
+	struct listing_job *j = job_new(q, NULL, false);
+	struct buf key = BUF_EMPTY;
+
+	flight_key(q, &key);
+	flight_join_background(q->g->flights, buf_slice(&key), nobody_waits, &j->flight);
+	buf_fini(&key);
+	if (!j->flight) {
+		job_free(j);
+	} else if (pool_submit(j->repo->ask_lane, run_job, j) < 0) {
+		struct ask_result busy = ASK_RESULT_EMPTY;
+
+		flight_land(j->flight, 0, &busy);
+		job_free(j);
+	}
+}
+
+/* Whether upstream keeps silent about this repository; now and then it is asked again. */
+static bool is_silent(struct git_request *q)
+{
+	struct repo *r = q->repo;
+	int64_t now = clock_mono_ms();
+	bool silent, due;
 
 	pthread_mutex_lock(&r->lock);
-	silent = r->silent_until_ms > clock_mono_ms();
+	silent = r->silent;
+	due = silent && now - r->silent_asked_ms >= config_links(q->g->core->config)->probe_max;
+	if (due)
+		r->silent_asked_ms = now;
 	pthread_mutex_unlock(&r->lock);
+	if (due)
+		ask_in_background(q);
 	return silent;
 }
 
@@ -314,6 +363,14 @@ static bool is_fresh(struct git_request *q, const struct refs *refs)
 	if (wants_caps_only(q)) /* what a server can do changes with its version; a grant's lifetime is short enough */
 		return refs_upstream_version(refs) >= 0;
 	return repo_is_fresh(q->repo, &q->cred.key, prefixes_of(q), git_config(q->g)->refs_ttl);
+}
+
+/* For Cache-Status. */
+static int64_t ttl_left(const struct git_request *q, const struct refs *refs)
+{
+	int64_t since = refs_covered_since(refs, prefixes_of(q));
+
+	return since ? since + git_config(q->g)->refs_ttl - clock_wall_ms() : 0;
 }
 
 static void reply_away(struct git_request *q, enum link_state state)
@@ -335,10 +392,11 @@ static void decide(struct git_request *q)
 	q->cache = GIT_CACHE_MISS;
 	if (!open && is_fresh(q, refs)) {
 		q->cache = GIT_CACHE_HIT;
+		q->ttl_ms = ttl_left(q, refs);
 		reply_from(q, refs, REFS_SEEN);
 	} else if (open && !cached) {
 		reply_away(q, state);
-	} else if (open || (cached && is_silent(q->repo))) {
+	} else if (open || (cached && is_silent(q))) {
 		request_note_fallback(q, refs, open ? link_state_text(state) : "silent");
 		reply_from(q, refs, REFS_SERVABLE);
 	} else {

@@ -6,6 +6,8 @@
  * RULES    1. An answer that ends early never looks whole: when the child fails, an error packet ends the stream, if
  *             it stands between packets, else the spool fails and the connections are cut.
  *          2. A child that nobody waits for is killed.
+ *          3. Readers come in when pack data is there: what is wrong with a repository shows before, while git counts
+ *             objects, and then somebody else can answer. After a second they come in anyway, to see git's progress.
  * THREADS  The calling worker. */
 #include "git/packer.h"
 
@@ -15,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/obj.h"
 #include "base/str.h"
@@ -23,12 +26,17 @@
 #include "proto/pktline.h"
 
 #define SPLICE_BYTES (1 << 20)
+#define HOLD_BACK_MS 1000
 
 struct run {
 	const struct packer *p;
 	struct child *child;
 	int in_fd, out_fd, err_fd; /* memory file, our end of the pipe, memory file */
 	bool begun;
+	bool has_data;             /* pack data was seen, or what is no packet */
+	bool has_err;              /* the answer is an ERR packet */
+	uint64_t scanned;          /* offset of the next packet to look at */
+	int64_t begin_at_ms;
 };
 
 static int prepare(struct run *run, int *ret_write_end)
@@ -74,6 +82,47 @@ static void tell_begun(struct run *run)
 	run->p->begun(run->p->arg);
 }
 
+struct packet_head {
+	unsigned size; /* as it says; below 4: flush and its kin */
+	char first[5]; /* of its data; zeros beyond its end */
+};
+
+/* The packet at offset `at` of the spool. 1; 0: not all of its head is there; -1: no packet. */
+static int peek_packet(const struct packer *p, uint64_t at, uint64_t bytes, struct packet_head *ret)
+{
+	char head[9] = { 0 };
+	size_t want = bytes - at < sizeof(head) ? (size_t)(bytes - at) : sizeof(head);
+	unsigned char length[2];
+
+	if (want < 4 || pread(spool_fd(p->spool), head, want, (off_t)at) != (ssize_t)want)
+		return 0;
+	if (str_unhex((struct slice){ head, 4 }, length, 2))
+		return -1;
+	ret->size = (unsigned)length[0] << 8 | length[1];
+	if (ret->size > 4 && want == 4)
+		return 0;
+	memcpy(ret->first, head + 4, sizeof(ret->first));
+	return 1;
+}
+
+/* Looks at packets as they come, until readers may come in. Rule 3. */
+static void look_for_data(struct run *run)
+{
+	struct packet_head h;
+	uint64_t bytes;
+	int err, more = 1;
+
+	(void)spool_peek(run->p->spool, &bytes, &err);
+	while (!run->has_data && run->scanned < bytes && (more = peek_packet(run->p, run->scanned, bytes, &h)) > 0) {
+		run->has_err |= h.size > 8 && memcmp(h.first, "ERR ", 4) == 0;
+		run->has_data = h.size > 4 && h.first[0] == 1;
+		run->scanned += h.size < 4 ? 4 : h.size;
+	}
+	run->has_data |= more < 0;
+	if (run->has_data || (!run->has_err && clock_mono_ms() >= run->begin_at_ms))
+		tell_begun(run);
+}
+
 /* Moves what the child says into the spool until it closes its output. */
 static int pump(struct run *run)
 {
@@ -85,15 +134,18 @@ static int pump(struct run *run)
 		if (n == 0)
 			return 0;
 		if (n > 0) {
-			tell_begun(run);
+			if (!run->begun)
+				look_for_data(run);
 			if (cancel_fired(run->p->cancel))
 				return WEIR_E_CANCELLED;
 			continue;
 		}
 		if (n != -EAGAIN)
 			return (int)n;
-		if (poll(waits, 2, -1) < 0 && errno != EINTR)
+		if (poll(waits, 2, run->begun ? -1 : HOLD_BACK_MS) < 0 && errno != EINTR)
 			return -errno;
+		if (!run->begun)
+			look_for_data(run);
 		if (cancel_fired(run->p->cancel))
 			return WEIR_E_CANCELLED;
 	}
@@ -109,45 +161,33 @@ static void read_words(struct run *run, struct buf *out)
 	str_add_escaped(out, slice_trim((struct slice){ text, n > 0 ? (size_t)n : 0 }), sizeof(text));
 }
 
-enum tail { TAIL_BROKEN, TAIL_ERR, TAIL_FATAL, TAIL_IN_PACK, TAIL_OTHER };
+enum tail { TAIL_BROKEN, TAIL_ENDED, TAIL_IN_PACK, TAIL_OTHER };
 
 /* What a failed child left in the spool: walks the packets by their lengths. */
 static enum tail inspect(const struct packer *p)
 {
 	enum tail last = TAIL_OTHER;
+	struct packet_head h;
 	uint64_t bytes, at = 0;
 	int err;
 
 	(void)spool_peek(p->spool, &bytes, &err);
 	while (at < bytes) {
-		char head[9];
-		ssize_t n = pread(spool_fd(p->spool), head, sizeof(head), (off_t)at);
-		unsigned char length[2];
-		unsigned size;
-
-		if (n < 4 || str_unhex((struct slice){ head, 4 }, length, 2))
+		if (peek_packet(p, at, bytes, &h) <= 0)
 			return TAIL_BROKEN;
-		size = (unsigned)length[0] << 8 | length[1];
-		if (size < 4) {
-			at += 4;
-			last = TAIL_OTHER;
-			continue;
-		}
-		if (n >= 8 && memcmp(head + 4, "ERR ", 4) == 0)
-			last = TAIL_ERR;
-		else if (n >= 5 && head[4] == 3)
-			last = TAIL_FATAL;
-		else if (n >= 5 && (head[4] == 1 || head[4] == 2))
+		if (h.size > 8 && (memcmp(h.first, "ERR ", 4) == 0 || h.first[0] == 3))
+			last = TAIL_ENDED;
+		else if (h.size > 4 && (h.first[0] == 1 || h.first[0] == 2 || memcmp(h.first, "packf", 5) == 0))
 			last = TAIL_IN_PACK;
 		else
-			last = n >= 9 && memcmp(head + 4, "packf", 5) == 0 ? TAIL_IN_PACK : TAIL_OTHER;
-		at += size;
+			last = TAIL_OTHER;
+		at += h.size < 4 ? 4 : h.size;
 	}
 	return at == bytes ? last : TAIL_BROKEN;
 }
 
-/* Rule 1. An ERR packet of git's own is its answer to a request that cannot be fulfilled ("not our ref"); all else is trouble. */
-static int end_failed(struct run *run)
+/* Rule 1, for an answer that somebody reads already. */
+static void end_failed(struct run *run)
 {
 	static const char text[] = "weir: git upload-pack failed on the cached copy; it is being verified, try again\n";
 	struct buf packet = BUF_EMPTY;
@@ -162,7 +202,6 @@ static int end_failed(struct run *run)
 	else
 		spool_complete(run->p->spool);
 	buf_fini(&packet);
-	return tail == TAIL_ERR ? WEIR_E_PROTOCOL : WEIR_E_CHILD;
 }
 
 static void run_fini(struct run *run)
@@ -176,8 +215,6 @@ static void run_fini(struct run *run)
 static int finish(struct run *run, struct buf *words)
 {
 	int status, r;
-	uint64_t bytes;
-	int err;
 
 	r = child_wait(run->child, -1, run->p->cancel, &status);
 	if (r < 0)
@@ -188,8 +225,11 @@ static int finish(struct run *run, struct buf *words)
 		return 0;
 	}
 	read_words(run, words);
-	(void)spool_peek(run->p->spool, &bytes, &err);
-	return bytes ? end_failed(run) : WEIR_E_CHILD;
+	if (run->begun)
+		end_failed(run);
+	else
+		spool_fail(run->p->spool, WEIR_E_CHILD);
+	return WEIR_E_CHILD;
 }
 
 int packer_run(const struct packer *p, struct buf *words)
@@ -197,11 +237,12 @@ int packer_run(const struct packer *p, struct buf *words)
 	struct run run = { .p = p, .in_fd = -1, .out_fd = -1, .err_fd = -1 };
 	int r = start(&run);
 
+	run.begin_at_ms = clock_mono_ms() + HOLD_BACK_MS;
 	if (r == 0)
 		r = pump(&run);
 	if (r == 0)
 		r = finish(&run, words);
-	if (r < 0 && r != WEIR_E_CHILD && r != WEIR_E_PROTOCOL)
+	if (r < 0 && r != WEIR_E_CHILD)
 		spool_fail(p->spool, r);
 	run_fini(&run);
 	return r;

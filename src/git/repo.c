@@ -288,6 +288,20 @@ static void merge_into(struct repo *r, struct scope *s, const struct refs_listin
 	pthread_mutex_unlock(&r->lock);
 }
 
+/* When nothing of sync_refs is missing, what is here stands for the time when upstream was last asked. */
+static void note_whole(struct repo *r)
+{
+	struct refs *refs = scope_refs(r, &r->main);
+	struct slice room[SYNC_MOST_PREFIXES];
+
+	if (refs && refs_covers_whole(refs) && refs_behind_count(refs, sync_prefixes(git_config(r->g), room)) == 0) {
+		pthread_mutex_lock(&r->lock);
+		r->servable_at_ms = r->seen_at_ms;
+		pthread_mutex_unlock(&r->lock);
+	}
+	refs_unref(&refs);
+}
+
 /* What upstream deleted leaves the refs on disk too, so that a repack drops its objects. save_lock held. */
 static void save_listing(struct repo *r)
 {
@@ -317,8 +331,9 @@ bool repo_merge(struct repo *r, const struct grant_key *cred, const struct refs_
 		merge_into(r, &r->main, listing, prefixes, asked_mono_ms, &moved, &differs);
 	pthread_mutex_lock(&r->lock);
 	r->seen_at_ms = wall;
-	r->silent_until_ms = 0;
+	r->silent = false;
 	pthread_mutex_unlock(&r->lock);
+	note_whole(r);
 	if (differs)
 		save_listing(r);
 	pthread_mutex_unlock(&r->save_lock);
@@ -354,6 +369,7 @@ void repo_set_upstream_caps(struct repo *r, const struct grant_key *cred, const 
 		set_scope_caps(r, &r->main, a);
 	pthread_mutex_unlock(&r->save_lock);
 	pthread_mutex_lock(&r->lock);
+	r->silent = false;
 	if (!r->ask_path || !slice_eq_str(ask_path, r->ask_path)) {
 		free(r->ask_path);
 		r->ask_path = slice_dup(ask_path);
@@ -414,14 +430,23 @@ int repo_note_servable(struct repo *r, const struct oid_list *got)
 	if (res == 0) {
 		pthread_mutex_lock(&r->lock);
 		scope_swap(&r->main, refs_ref(now));
-		if (refs_behind_count(now, (struct slices){ NULL, 0 }) == 0)
-			r->servable_at_ms = clock_wall_ms();
 		pthread_mutex_unlock(&r->lock);
+		note_whole(r);
 		repo_disk_save(r);
 	}
 	refs_unref(&now);
 	pthread_mutex_unlock(&r->save_lock);
 	return res;
+}
+
+struct slices sync_prefixes(const struct git_config *c, struct slice *room)
+{
+	size_t n = 0;
+
+	room[n++] = SLICE_LIT("HEAD");
+	for (char **p = c->sync_refs; p && *p && n < SYNC_MOST_PREFIXES; p++)
+		room[n++] = slice_str(*p);
+	return (struct slices){ room, n };
 }
 
 bool repo_is_fresh(struct repo *r, const struct grant_key *cred, struct slices prefixes, int64_t ttl_ms)

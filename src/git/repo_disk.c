@@ -289,6 +289,7 @@ static void load_one(struct git_service *g, const char *dir, const char *key, in
 {
 	struct slice path = slice_str(key), host;
 	struct upstream *up;
+	struct slice room[SYNC_MOST_PREFIXES];
 	struct repo *r;
 	char *host_text;
 	uint64_t bytes = 0;
@@ -311,7 +312,8 @@ static void load_one(struct git_service *g, const char *dir, const char *key, in
 		if (load_refs_file(r, REFS_FILE_NAME, &r->main.refs) == 0) {
 			align_packed_refs(r, r->main.refs);
 			r->seen_at_ms = refs_contact_wall_ms(r->main.refs);
-			r->servable_at_ms = refs_behind_count(r->main.refs, (struct slices){ NULL, 0 }) ? 0 : r->seen_at_ms;
+			r->servable_at_ms =
+				refs_behind_count(r->main.refs, sync_prefixes(git_config(g), room)) ? 0 : r->seen_at_ms;
 		}
 		if (r->scopes)
 			load_scopes(r);

@@ -114,11 +114,14 @@ struct git_request *request_new(struct exchange *ex, struct git_service *g)
 
 /* --- answers --- */
 
-static const char *cache_status(const struct git_request *q)
+static const char *cache_status(const struct git_request *q, char room[64])
 {
 	switch (q->cache) {
 	case GIT_CACHE_HIT:
-		return "weir; hit";
+		if (q->ttl_ms <= 0)
+			return "weir; hit";
+		(void)snprintf(room, 64, "weir; hit; ttl=%lld", (long long)(q->ttl_ms / 1000));
+		return room;
 	case GIT_CACHE_REFRESHED:
 		return "weir; fwd=stale; stored";
 	case GIT_CACHE_MISS:
@@ -132,8 +135,9 @@ static const char *cache_status(const struct git_request *q)
 
 void request_reply_blob(struct git_request *q, const char *content_type, struct blob *body)
 {
+	char room[64];
 	struct header_line headers[] = {
-		{ "Content-Type", content_type }, { "Cache-Control", NO_CACHE }, { "Cache-Status", cache_status(q) },
+		{ "Content-Type", content_type }, { "Cache-Control", NO_CACHE }, { "Cache-Status", cache_status(q, room) },
 	};
 
 	exchange_reply(q->ex, 200, headers, ARRAY_LEN(headers), body);
@@ -141,8 +145,9 @@ void request_reply_blob(struct git_request *q, const char *content_type, struct 
 
 void request_reply_spool(struct git_request *q, const char *content_type, struct spool *s)
 {
+	char room[64];
 	struct header_line headers[] = {
-		{ "Content-Type", content_type }, { "Cache-Control", NO_CACHE }, { "Cache-Status", cache_status(q) },
+		{ "Content-Type", content_type }, { "Cache-Control", NO_CACHE }, { "Cache-Status", cache_status(q, room) },
 	};
 
 	exchange_reply_spool(q->ex, 200, headers, ARRAY_LEN(headers), s, -1);
@@ -151,12 +156,13 @@ void request_reply_spool(struct git_request *q, const char *content_type, struct
 static void reply_text(struct git_request *q, int status, const struct ask_result *r, struct buf *text)
 {
 	struct header_line headers[5];
+	char room[64];
 	size_t n = 0;
 
 	q->failed = true;
 	headers[n++] = (struct header_line){ "Content-Type", "text/plain; charset=utf-8" };
 	headers[n++] = (struct header_line){ "Cache-Control", NO_CACHE };
-	headers[n++] = (struct header_line){ "Cache-Status", cache_status(q) };
+	headers[n++] = (struct header_line){ "Cache-Status", cache_status(q, room) };
 	if (r && r->authenticate.len)
 		headers[n++] = (struct header_line){ "WWW-Authenticate", r->authenticate.data };
 	if (r && r->retry_after.len)
@@ -201,6 +207,22 @@ void request_reply_err_packet(struct git_request *q, const char *fmt, ...)
 	reply_err_packet(q, &text);
 }
 
+/* What to do about upstream's no. */
+static const char *advice(int status)
+{
+	switch (status) {
+	case 401:
+		return "check the user name and password or token";
+	case 403:
+		return "check whether this credential may do that";
+	case 404:
+	case 410:
+		return "check the repository's address, and whether this credential may read it";
+	default:
+		return "see what upstream's documentation says of it, and try again";
+	}
+}
+
 /* What upstream's failure means for a person. */
 static void explain(const struct git_request *q, const struct ask_result *r, struct buf *text)
 {
@@ -220,7 +242,7 @@ static void explain(const struct git_request *q, const struct ask_result *r, str
 		buf_addf(text, "upstream %s is unavailable (%s) and %s is not in the cache; try again when upstream is back",
 			 host, reason.data, q->repo->key);
 	else if (r->outcome == ASK_REFUSED)
-		buf_addf(text, "upstream %s %s", host, reason.data);
+		buf_addf(text, "upstream %s %s; %s", host, reason.data, advice(r->status));
 	else
 		buf_addf(text, "upstream %s gave an answer that cannot be used (%s); see weir's log", host, reason.data);
 	buf_fini(&reason);

@@ -23,6 +23,7 @@ struct git_request {
 	struct buf body;            /* fetch: the command as sent, inflated */
 	struct answer *reading;     /* fetch: the answer being read, one reference and one party of its cancel */
 	bool failed;                /* answered with an error */
+	int64_t ttl_ms;             /* HIT within refs_ttl: what is left of it; 0: does not apply */
 	bool was_known;             /* the repository was, when the request came */
 	int tries;                  /* fetch: syncs waited for */
 };

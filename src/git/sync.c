@@ -38,18 +38,6 @@ struct sync_job {
 
 /* --- what is missing --- */
 
-static struct slices sync_prefixes(const struct git_config *c, struct slice *room, size_t most)
-{
-	size_t n = 0;
-
-	room[n++] = SLICE_LIT("HEAD");
-	for (char **p = c->sync_refs; p && *p && n < most; p++)
-		room[n++] = slice_str(*p);
-	return (struct slices){ room, n };
-}
-
-#define MOST_PREFIXES 64
-
 static bool is_servable(const struct refs *refs, const struct oid *id)
 {
 	return refs_has_oid(refs, id) & REFS_HAS_SERVABLE;
@@ -59,8 +47,8 @@ static bool is_servable(const struct refs *refs, const struct oid *id)
 static void find_missing(struct repo *r, const struct refs *refs, struct oid_list *wants)
 {
 	const struct git_config *c = git_config(r->g);
-	struct slice room[MOST_PREFIXES];
-	struct slices prefixes = sync_prefixes(c, room, MOST_PREFIXES);
+	struct slice room[SYNC_MOST_PREFIXES];
+	struct slices prefixes = sync_prefixes(c, room);
 	struct refs_info info;
 
 	for (size_t i = 0; c->sync == GIT_SYNC_FULL && i < refs_count(refs); i++) {
@@ -225,24 +213,33 @@ static void fetch_missing(struct sync *s, struct refs *refs, struct oid_list *go
 
 static bool listing_is_needed(struct repo *r, const struct refs *refs, bool list_first)
 {
-	struct slice room[MOST_PREFIXES];
+	struct slice room[SYNC_MOST_PREFIXES];
 	int64_t since;
 
 	if (list_first || !refs || refs_upstream_version(refs) < 0)
 		return true;
 	if (git_config(r->g)->sync != GIT_SYNC_FULL)
 		return false;
-	since = refs_covered_since(refs, sync_prefixes(git_config(r->g), room, MOST_PREFIXES));
+	if (!refs_covers_whole(refs))
+		return true;
+	since = refs_covered_since(refs, sync_prefixes(git_config(r->g), room));
 	return !since || clock_wall_ms() - since > LISTING_GOOD_FOR_MS || since > clock_wall_ms();
 }
 
 static void list_refs(struct sync *s)
 {
-	struct slice room[MOST_PREFIXES];
+	struct slice room[SYNC_MOST_PREFIXES];
+	struct refs *refs = repo_refs(s->repo, NULL);
+	struct slices prefixes = { NULL, 0 };
 
+	/* Once everything, so that any question can be answered offline; then what is kept current. Some upstreams list a
+	 * hundred thousand pull requests. */
+	if (refs && refs_covers_whole(refs))
+		prefixes = sync_prefixes(git_config(s->repo->g), room);
+	refs_unref(&refs);
 	set_stage(s->repo, "listing");
 	s->ask.total_ms = git_config(s->repo->g)->upstream_timeout;
-	ask_ls_refs(&s->ask, sync_prefixes(git_config(s->repo->g), room, MOST_PREFIXES), s->ret);
+	ask_ls_refs(&s->ask, prefixes, s->ret);
 	s->ask.total_ms = 0; /* a transfer has the link's stall time-out instead */
 }
 
@@ -441,10 +438,10 @@ void sync_start(struct repo *r, const struct credential *cred, const char *sent_
 
 void sync_consider(struct repo *r, const struct credential *cred, const char *sent_path)
 {
-	struct slice room[MOST_PREFIXES];
+	struct slice room[SYNC_MOST_PREFIXES];
 	const struct git_config *c = git_config(r->g);
 	struct refs *refs = repo_refs(r, NULL);
-	struct slices prefixes = sync_prefixes(c, room, MOST_PREFIXES);
+	struct slices prefixes = sync_prefixes(c, room);
 	bool known, due;
 
 	pthread_mutex_lock(&r->lock);
@@ -452,7 +449,7 @@ void sync_consider(struct repo *r, const struct credential *cred, const char *se
 	pthread_mutex_unlock(&r->lock);
 	/* A first contact that only fetched capabilities is not a reason: whoever wanted those lists next. */
 	due = refs && refs_contact_wall_ms(refs) && c->sync == GIT_SYNC_FULL &&
-	      (!known || !refs_covers(refs, prefixes) || refs_behind_count(refs, prefixes) > 0);
+	      (!known || !refs_covers_whole(refs) || refs_behind_count(refs, prefixes) > 0);
 	if (due && !atomic_load(&r->g->stopping))
 		start_background(r, cred, sent_path, false);
 	refs_unref(&refs);

@@ -393,7 +393,7 @@ static int check_times(const struct client *c, struct call *k, int64_t now)
 		limit_to(&silent, now, k->sent_ms, k->rq->first_byte_ms);
 	/* While the answer is awaited only patience counts; upload-pack may think for long. */
 	if (has_head || (k->result->request_sent && k->sent_ms == 0))
-		limit_to(&stalled, now, k->moved_ms, c->stall_timeout_ms);
+		limit_to(&stalled, now, k->moved_ms, k->rq->stall_ms ? k->rq->stall_ms : c->stall_timeout_ms);
 	limit_to(&total, now, k->start_ms, k->rq->total_ms);
 	if (silent <= 0 || (total <= 0 && !has_head)) {
 		(void)snprintf(k->message, sizeof(k->message), "no answer within %lld ms",
