@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "base/obj.h"
+#include "proto/target.h"
 
 static const char *const sync_names[] = { "full", "on_demand", NULL };
 static const char *const scope_names[] = { "repository", "credential", NULL };
@@ -208,10 +209,37 @@ static void check_upstream(const struct git_config *c, size_t i, struct config_p
 		}
 }
 
+static bool is_listed(const struct git_config *c, const char *host)
+{
+	const struct git_upstream_config *all = c->upstreams.items;
+	char known[URL_HOSTPORT_ROOM];
+
+	for (size_t i = 0; i < c->upstreams.count; i++)
+		if (all[i].match && url_normalize_hostport(slice_str(all[i].match), known) == 0 && strcmp(known, host) == 0)
+			return true;
+	return false;
+}
+
+static void check_warm(const struct git_config *c, size_t i, struct config_problems *p)
+{
+	const char *name = c->warm.repos[i], *why = "malformed";
+	struct target t;
+	char where[64];
+
+	(void)snprintf(where, sizeof(where), "git.warm.repos.%zu", i);
+	if (target_parse_repo(slice_str(name), &t, &why) < 0)
+		config_problem(p, where, "\"%s\" is not a repository's name (%s); write host/path", name, why ? why : "malformed");
+	else if (!is_listed(c, t.host))
+		config_problem(p, where, "%s is not among git.upstreams; add - {match: \"%s\", url: \"https://%s\"}", t.host, t.host,
+			       t.host);
+}
+
 static void check(const void *section, struct config_problems *p)
 {
 	const struct git_config *c = section;
 
+	for (size_t i = 0; c->warm.repos && c->warm.repos[i]; i++)
+		check_warm(c, i, p);
 	if (c->disk.low > c->disk.max)
 		config_problem(p, "git.disk.low", "must not be above git.disk.max");
 	for (char **r = c->sync_refs; r && *r; r++)
