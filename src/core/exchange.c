@@ -139,16 +139,23 @@ void exchange_discard(struct exchange *ex)
 	free(ex);
 }
 
+static void log_request(const struct exchange *ex, uint64_t bytes_sent, bool whole)
+{
+	struct slice rest = ex->head.target, path;
+
+	(void)slice_cut(&rest, '?', &path); /* a query may hold anything, so it is not for logs */
+	log_event(LOG_DEBUG, "request", LOG_STR("id", ex->id), LOG_STR("listener", ex->listener->name),
+		  LOG_STR("peer", ex->conn->peer), LOG_SLICE("method", ex->head.method), LOG_SLICE("path", path),
+		  LOG_INT("status", ex->status), LOG_INT("bytes", bytes_sent),
+		  LOG_INT("us", clock_mono_us() - ex->started_us), LOG_STR("end", whole ? "whole" : "cut"), LOG_END);
+}
+
 void exchange_finish(struct exchange *ex, uint64_t bytes_sent, bool whole)
 {
-	struct listener *l = ex->listener;
-
 	if (ex->status >= 100 && ex->status < 600)
-		server_count(l->requests[ex->status / 100 - 1]);
-	log_event(LOG_DEBUG, "request", LOG_STR("id", ex->id), LOG_STR("listener", l->name),
-		  LOG_STR("peer", ex->conn->peer), LOG_SLICE("method", ex->head.method), LOG_INT("status", ex->status),
-		  LOG_INT("bytes", bytes_sent), LOG_INT("us", clock_mono_us() - ex->started_us),
-		  LOG_STR("end", whole ? "whole" : "cut"), LOG_END);
+		server_count(ex->listener->requests[ex->status / 100 - 1]);
+	if (log_enabled(LOG_DEBUG))
+		log_request(ex, bytes_sent, whole);
 	if (ex->done_hook)
 		ex->done_hook(ex->done_arg, ex->status, bytes_sent, whole);
 	ex->done_hook = NULL;

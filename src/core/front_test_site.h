@@ -5,7 +5,7 @@
  *	/park    parked until the client leaves               /never   a worker answers 401 and does not read the body
  *	/spool   site.spool, which the test appends to        /big     8 MB from memory
  *	/there-and-back  front, worker, front                 /file    site.file, whole, as a spool
- *	else     the target, as text */
+ *	/figures 403 for pages of other origins                else     the target, as text */
 #ifndef WEIR_CORE_FRONT_TEST_SITE_H
 #define WEIR_CORE_FRONT_TEST_SITE_H
 
@@ -170,6 +170,8 @@ KIT void handle(struct exchange *ex)
 		big(ex);
 	else if (slice_eq_str(t, "/file"))
 		send_file(ex);
+	else if (slice_eq_str(t, "/figures") && exchange_refuse_foreign(ex))
+		return;
 	else if (slice_eq_str(t, "/nothing"))
 		exchange_reply(ex, 204, NULL, 0, NULL);
 	else
@@ -181,7 +183,7 @@ KIT void handle(struct exchange *ex)
 KIT void start_with(const struct server_limits *limits, struct listen_settings where, bool absolute_form)
 {
 	struct listener_options o = {
-		.name = "toy", .where = &where, .handle = handle, .check_host = true, .check_origin = true,
+		.name = "toy", .where = &where, .handle = handle, .check_host = true, .check_origin = !absolute_form,
 		.absolute_form = absolute_form,
 	};
 	struct buf err = BUF_EMPTY;

@@ -4,6 +4,7 @@
 #include "core/server.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include "core/front_test_site.h"
 
@@ -100,6 +101,12 @@ static void methods_and_forms(void **state)
 	fd = dial();
 	say(fd, "GET http://git.example/a HTTP/1.1\r\nHost: git.example\r\n\r\n");
 	expect(fd, 200, "http://git.example/a\n");
+	say(fd, "GET /git HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n");
+	expect(fd, 200, "/git\n");
+	say(fd, "GET /figures HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n");
+	expect(fd, 200, "/figures\n");
+	say(fd, "GET /figures HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n");
+	expect(fd, 403, NULL);
 	say(fd, "CONNECT github.com:443 HTTP/1.1\r\nHost: github.com:443\r\n\r\n");
 	expect(fd, 405, "git config --global url.<base>.insteadOf\n");
 	close(fd);
@@ -243,6 +250,29 @@ static void what_is_answered_and_refused_is_counted(void **state)
 	assert_true(stop());
 }
 
+static void a_lack_of_descriptors_is_survived(void **state)
+{
+	struct rlimit old, few;
+	int fd, lowest;
+
+	start();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	lowest = dup(0);
+	close(lowest);
+	few = (struct rlimit){ (rlim_t)lowest + 1, old.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	fd = dial(); /* takes the last one: none is left to accept it with */
+	assert_true(recv(fd, &(char){ 0 }, 1, 0) <= 0);
+	close(fd);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_false(metrics_say("weir_http_refusals_total{reason=\"descriptors\"} 0"));
+	fd = dial();
+	say(fd, "GET /again HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	expect(fd, 200, "/again\n");
+	close(fd);
+	assert_true(stop());
+}
+
 static void *stop_in_thread(void *arg)
 {
 	*(bool *)arg = server_stop(site.server);
@@ -322,6 +352,7 @@ int main(void)
 		cmocka_unit_test(time_limits),
 		cmocka_unit_test(too_many_connections_are_told_so),
 		cmocka_unit_test(what_is_answered_and_refused_is_counted),
+		cmocka_unit_test(a_lack_of_descriptors_is_survived),
 		cmocka_unit_test(a_graceful_stop_finishes_what_is_under_way),
 		cmocka_unit_test(after_the_grace_connections_are_cut),
 		cmocka_unit_test(an_address_in_use_is_an_error_with_a_sentence),
