@@ -1,5 +1,5 @@
-"""client -- our own HTTP clients, where wrk is not the right one: to read an answer, to time one command after the other,
-to hold connections open, and to take large answers, of which wrk's own work would be the larger part.
+"""client -- our own HTTP clients, where wrk is not the right one: to read an answer, to time one command after the
+other, to hold connections open, and to take large answers, of which wrk's own work would be the larger part.
 """
 
 import json
@@ -18,8 +18,8 @@ MOST_AT_ONCE = 1 << 20
 
 
 class Client:
-    """One kept-alive HTTP connection that counts what it is sent and keeps nothing of it (MSG_TRUNC: the kernel drops it
-    without a copy): cheap, so that what is timed is the server. Understands Content-Length and chunked bodies."""
+    """One kept-alive HTTP connection that counts what it is sent and keeps nothing of it (MSG_TRUNC: the kernel drops
+    it without a copy): cheap, so that what is timed is the server. Knows Content-Length and chunked bodies."""
 
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
