@@ -45,7 +45,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 def start(command, **kw):
     """A child in a process group of its own, ended with us."""
-    child = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, env=kw.pop("env", ENV),
+    child = subprocess.Popen([str(c) for c in command], stdin=kw.pop("stdin", subprocess.DEVNULL), env=ENV,
                              start_new_session=True,
                              preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM), **kw)
     children.append(child)
@@ -211,7 +211,7 @@ class Nginx(Server):
         super().__init__(folder)
         self.static = folder / "static"
         self.static.mkdir(exist_ok=True)
-        self.fcgiwrap = None
+        self.fcgiwraps = []
         self.repos = repos
         (folder / "nginx.conf").write_text(NGINX.format(
             folder=folder, port=self.port, cpus=CPUS, repos=repos, backend=backend(), nofile=soft_nofile(),
@@ -221,12 +221,13 @@ class Nginx(Server):
         return [program("nginx"), "-p", self.folder, "-c", self.folder / "nginx.conf", "-e", self.log]
 
     def start(self):
-        if self.repos and not self.fcgiwrap:
-            path = self.folder / "fcgi.socket"
-            with open(self.log, "ab") as log:
-                # As many workers as wrk has connections: none waits for a process while a core is idle.
-                self.fcgiwrap = start([program("fcgiwrap"), "-c", 16, "-s", f"unix:{path}"], stdout=log, stderr=log)
-            wait_until("fcgiwrap listens", path.exists)
+        if self.repos and not self.fcgiwraps:
+            # As many as there are connections: none waits for a process while a core is idle.
+            with open(self.log, "ab") as log, socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(self.folder / "fcgi.socket"))
+                listener.listen(64)
+                self.fcgiwraps = [start([program("fcgiwrap")], stdin=listener, stdout=log, stderr=log)
+                                  for _ in range(16)]
         return super().start()
 
     def is_ready(self):
@@ -235,9 +236,8 @@ class Nginx(Server):
 
     def stop(self):
         super().stop()
-        if self.fcgiwrap:
-            end(self.fcgiwrap)
-            self.fcgiwrap = None
+        while self.fcgiwraps:
+            end(self.fcgiwraps.pop())
 
     def pids(self):
         return family(self.process.pid)
