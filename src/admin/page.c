@@ -160,7 +160,7 @@ static void add_row(struct buf *out, json_t *item, const char *const *columns, s
 /* A list of objects as a table; the first one's plain members are the columns. */
 static void add_list(struct buf *out, json_t *list)
 {
-	const char *columns[MOST_COLUMNS], *key;
+	const char *columns[MOST_COLUMNS] = { NULL }, *key;
 	json_t *item, *v;
 	size_t count = 0, i;
 

@@ -127,7 +127,7 @@ static void add_fact(struct table *t, const char *prefix, const char *key, const
 static void print_list(const char *title, json_t *list, struct buf *out)
 {
 	json_t *first = json_array_get(list, 0), *v, *item;
-	const char *columns[TABLE_MOST_COLUMNS], *key;
+	const char *columns[TABLE_MOST_COLUMNS] = { NULL }, *key;
 	struct table t = TABLE_EMPTY(0);
 	size_t i;
 
