@@ -44,9 +44,10 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def start(command, **kw):
-    """A child in a process group of its own, ended with us."""
+    """A child in a process group of its own, ended with us. Not in a session of its own: where the kernel shares the
+    processor out by session (sched_autogroup), the side with more of them would get more of a busy machine."""
     child = subprocess.Popen([str(c) for c in command], stdin=kw.pop("stdin", subprocess.DEVNULL), env=ENV,
-                             start_new_session=True,
+                             process_group=0,
                              preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM), **kw)
     children.append(child)
     return child
