@@ -22,7 +22,9 @@ struct answer {
 	size_t key_len;
 	bool listed;            /* likewise */
 	struct spool *spool;
-	struct cancel *cancel;
+	struct cancel *cancel;  /* NULL: complete from the beginning */
+	void (*released)(void *arg);
+	void *arg;
 };
 
 struct answers *answers_new(void)
@@ -65,7 +67,7 @@ struct answer *answer_new_take(struct answers *as, struct slice key, struct spoo
 	a->refs = a->parties = 1;
 	a->as = as;
 	a->spool = spool;
-	a->cancel = cancel_ref(cancel);
+	a->cancel = cancel ? cancel_ref(cancel) : NULL;
 	a->key = slice_dup(key);
 	a->key_len = key.n;
 	pthread_mutex_lock(&as->lock);
@@ -114,15 +116,23 @@ static void give_back(struct answer *a, unsigned refs, unsigned parties)
 	last_ref = !a->refs;
 	if (last_party || last_ref)
 		unlist_locked(a);
-	if (last_party)
+	if (last_party && a->cancel)
 		cancel_fire(a->cancel); /* one write to an eventfd: does not block, and a is still ours here */
 	pthread_mutex_unlock(&as->lock);
 	if (!last_ref)
 		return;
+	if (a->released)
+		a->released(a->arg);
 	spool_unref(&a->spool);
 	cancel_unref(&a->cancel);
 	free(a->key);
 	free(a);
+}
+
+void answer_on_release(struct answer *a, void (*fn)(void *arg), void *arg)
+{
+	a->released = fn;
+	a->arg = arg;
 }
 
 void answer_handed_over(struct answer *a)

@@ -24,6 +24,7 @@
 #include "base/str.h"
 #include "git/answers.h"
 #include "git/fetch_jobs.h"
+#include "git/kept.h"
 #include "git/maint.h"
 #include "git/request.h"
 #include "git/sync.h"
@@ -138,7 +139,7 @@ static void make_answer(struct git_request *q, enum fetch_source source)
 /* --- is it here? --- */
 
 /* What a credential was not shown it may not fetch, where people see different refs (refs_scope: credential). */
-static bool may_want(const struct git_request *q, const struct refs *main)
+static bool may_want(const struct git_request *q)
 {
 	struct refs *own;
 	bool ok = true;
@@ -149,7 +150,6 @@ static bool may_want(const struct git_request *q, const struct refs *main)
 	for (size_t i = 0; ok && i < q->cmd.wants.count; i++)
 		ok = own && refs_has_oid(own, &q->cmd.wants.items[i]);
 	refs_unref(&own);
-	(void)main;
 	return ok;
 }
 
@@ -238,17 +238,20 @@ static void after_sync(struct exchange *ex, int code, void *result)
 		fetch_continue(q);
 }
 
+static void note_offline(struct git_request *q)
+{
+	struct refs *refs = repo_refs(q->repo, NULL);
+
+	request_note_fallback(q, refs, link_state_text(link_state(q->repo->up->link)));
+	refs_unref(&refs);
+}
+
 static void serve_local(struct git_request *q)
 {
-	struct refs *refs;
-
 	if (q->tries == 0)
 		q->cache = GIT_CACHE_HIT;
-	if (is_away(q)) {
-		refs = repo_refs(q->repo, NULL);
-		request_note_fallback(q, refs, link_state_text(link_state(q->repo->up->link)));
-		refs_unref(&refs);
-	}
+	if (is_away(q))
+		note_offline(q);
 	make_answer(q, !is_away(q) && is_suspect(q->repo) ? FETCH_UPSTREAM : FETCH_LOCAL);
 }
 
@@ -289,11 +292,44 @@ static void check_on_worker(struct exchange *ex)
 	oid_list_fini(&absent);
 }
 
+/* An answer for the very same command, under way or kept. True: the exchange is on its way. */
+static bool serve_again(struct git_request *q)
+{
+	struct buf key = BUF_EMPTY;
+	struct answer *a = NULL;
+	bool unverified = false;
+
+	answer_key(q, &key);
+	if (key.len)
+		a = answer_find(q->g->answers, buf_slice(&key));
+	if (!a && key.len)
+		a = kept_find(q->g->kept, buf_slice(&key), &unverified);
+	buf_fini(&key);
+	if (!a && !unverified)
+		return false;
+	if (q->tries == 0)
+		q->cache = GIT_CACHE_HIT;
+	if (is_away(q))
+		note_offline(q);
+	if (a)
+		reply_answer(q, a);
+	else
+		make_answer(q, FETCH_KEPT);
+	return true;
+}
+
 static void fetch_continue(struct git_request *q)
 {
-	struct refs *refs = repo_refs(q->repo, NULL);
+	struct refs *refs;
 	struct oid_list absent = { 0 };
-	bool may = may_want(q, refs);
+	bool may;
+
+	refs = repo_refs(q->repo, NULL);
+	may = may_want(q);
+	if (may && serve_again(q)) {
+		refs_unref(&refs);
+		return;
+	}
 
 	find_absent(q, refs, &absent);
 	refs_unref(&refs);

@@ -7,9 +7,11 @@
  * THREADS  Workers. */
 #include "git/fetch_jobs.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/obj.h"
+#include "git/kept.h"
 #include "git/maint.h"
 #include "git/packer.h"
 
@@ -111,11 +113,23 @@ static void note_child_failure(struct fetch_job *j, int r, const struct buf *wor
 		maint_suspect(j->repo, words->data);
 }
 
+/* For the next who asks the same. */
+static void keep(struct fetch_job *j, int64_t cost_ms)
+{
+	struct kept *k = j->repo->g->kept;
+	uint64_t bytes;
+
+	(void)spool_peek(j->spool, &bytes, NULL);
+	if (kept_is_worth(k, buf_slice(&j->key), bytes, cost_ms))
+		kept_store(k, j->repo, buf_slice(&j->key), j->spool);
+}
+
 static void run_local(struct fetch_job *j)
 {
 	struct packer p = { .repo = j->repo, .version = j->version, .body = buf_slice(&j->body), .spool = j->spool,
 			    .cancel = answer_cancel(j->answer), .begun = hand_over, .arg = j };
 	struct buf words = BUF_EMPTY;
+	int64_t started_ms = clock_mono_ms();
 	unsigned pin;
 	int r;
 
@@ -129,6 +143,8 @@ static void run_local(struct fetch_job *j)
 	repo_unpin(j->repo, pin);
 	if (r < 0)
 		answer_unlist(j->answer);
+	if (r == 0)
+		keep(j, clock_mono_ms() - started_ms);
 	note_child_failure(j, r, &words); /* first: those who land below look at what it found */
 	if (j->flight)
 		land_failure(j, r < 0 ? r : WEIR_E_CHILD, NULL, words.data);
@@ -182,6 +198,7 @@ static void run_upstream(struct fetch_job *j)
 		spool_complete(j->spool);
 		if (j->flight) /* an empty answer */
 			hand_over(j);
+		keep(j, KEPT_COSTLY_MS); /* what came over the line is dear */
 		return;
 	}
 	spool_fail(j->spool, j->asked.err ? j->asked.err : WEIR_E_STATUS);
@@ -193,11 +210,30 @@ static void run_upstream(struct fetch_job *j)
 			  LOG_STR("effect", "the client's connection is cut"), LOG_END);
 }
 
+/* An answer kept by an earlier daemon, to be trusted only after a look. */
+static void run_kept(struct fetch_job *j)
+{
+	bool unverified = false;
+	struct fetch_result result = { 0 };
+
+	if (kept_verify(j->repo->g->kept, buf_slice(&j->key)))
+		result.answer = kept_find(j->repo->g->kept, buf_slice(&j->key), &unverified);
+	flight_land(j->flight, result.answer ? 0 : -EAGAIN, &result);
+	j->flight = NULL;
+	answer_leave(&result.answer);
+}
+
 static void run_job(void *arg)
 {
 	struct fetch_job *j = arg;
-	int r = make_spool(j);
+	int r;
 
+	if (j->source == FETCH_KEPT) {
+		run_kept(j);
+		job_free(j);
+		return;
+	}
+	r = make_spool(j);
 	if (r < 0)
 		land_failure(j, r, NULL, NULL);
 	else if (j->source == FETCH_LOCAL)
@@ -209,7 +245,7 @@ static void run_job(void *arg)
 
 void fetch_job_start(struct fetch_job *j, struct flight *flight)
 {
-	struct lane *lane = j->source == FETCH_LOCAL ? j->repo->pack_lane : j->repo->ask_lane;
+	struct lane *lane = j->source == FETCH_UPSTREAM ? j->repo->ask_lane : j->repo->pack_lane;
 	int r;
 
 	j->flight = flight;

@@ -5,7 +5,7 @@
 #include "git/answers.h"
 #include "git/request.h"
 
-enum fetch_source { FETCH_LOCAL, FETCH_UPSTREAM };
+enum fetch_source { FETCH_LOCAL, FETCH_UPSTREAM, FETCH_KEPT };
 
 /* What the waiters get. */
 struct fetch_result {

@@ -8,6 +8,7 @@ static const char *const caches[] = { "hit", "miss", "refreshed", "offline", "pa
 static const char *const statuses[] = { "ok", "error", NULL };
 static const char *const services[] = { "git", NULL };
 static const char *const sync_outcomes[] = { "ok", "error", "refused", NULL };
+static const char *const kept_outcomes[] = { "stored", "hit", "damaged", NULL };
 static const char *const refusals[] = { "target", "host", "command", "token", "connect", "dumb", "push", "hook", NULL };
 
 static const struct metric_family requests_family = {
@@ -50,6 +51,9 @@ static const struct metric_family quarantined_family = { "weir_git_quarantined_t
 							 METRIC_COUNTER, { { NULL, NULL } }, NULL };
 static const struct metric_family maintenance_family = { "weir_git_maintenance_total", "Background repacks.",
 							 METRIC_COUNTER, { { "outcome", statuses } }, NULL };
+static const struct metric_family kept_family = { "weir_git_kept_answers_total",
+						  "Fetch answers kept as files: stored, served from there, found damaged.",
+						  METRIC_COUNTER, { { "outcome", kept_outcomes } }, NULL };
 static const struct metric_family refusals_family = { "weir_git_refusals_total",
 						      "Requests that the git listener refused.", METRIC_COUNTER,
 						      { { "reason", refusals } }, NULL };
@@ -80,7 +84,7 @@ void git_metrics_init(struct git_metrics *g, struct metrics *m)
 		&requests_family,    &duration_family,	      &hits_family,	   &misses_family,
 		&fallbacks_family,   &stale_family,	      &collapsed_family,   &evictions_family,
 		&last_update_family, &syncs_family,	      &sync_bytes_family,  &quarantined_family,
-		&maintenance_family, &refusals_family,	      &git_children_family,	   &git_cache_bytes_family,
+		&maintenance_family, &refusals_family, &kept_family,	      &git_children_family,	   &git_cache_bytes_family,
 		&git_repositories_family, &git_cache_max_bytes_family,
 	};
 
@@ -100,6 +104,8 @@ void git_metrics_init(struct git_metrics *g, struct metrics *m)
 	g->quarantined = METRIC(m, &quarantined_family);
 	for (int i = 0; i < 2; i++)
 		g->maintenance[i] = METRIC(m, &maintenance_family, statuses[i]);
+	for (int i = 0; i < GIT_KEPT_COUNT; i++)
+		g->kept[i] = METRIC(m, &kept_family, kept_outcomes[i]);
 	for (int i = 0; i < GIT_REFUSED_COUNT; i++)
 		g->refusals[i] = METRIC(m, &refusals_family, refusals[i]);
 }

@@ -11,6 +11,8 @@ enum git_cache { GIT_CACHE_HIT, GIT_CACHE_MISS, GIT_CACHE_REFRESHED, GIT_CACHE_O
 enum git_refusal { GIT_REFUSED_TARGET, GIT_REFUSED_HOST, GIT_REFUSED_COMMAND, GIT_REFUSED_TOKEN, GIT_REFUSED_CONNECT,
 		   GIT_REFUSED_DUMB, GIT_REFUSED_PUSH, GIT_REFUSED_HOOK, GIT_REFUSED_COUNT };
 
+enum git_kept { GIT_KEPT_STORED, GIT_KEPT_HIT, GIT_KEPT_DAMAGED, GIT_KEPT_COUNT };
+
 struct git_metrics {
 	struct metric *requests[GIT_OP_COUNT][GIT_CACHE_COUNT][2]; /* last: ok, error */
 	struct metric *duration[GIT_OP_COUNT][GIT_CACHE_COUNT];
@@ -19,6 +21,7 @@ struct git_metrics {
 	struct metric *sync_bytes;
 	struct metric *quarantined;
 	struct metric *maintenance[2]; /* ok, error */
+	struct metric *kept[GIT_KEPT_COUNT];
 	struct metric *refusals[GIT_REFUSED_COUNT];
 };
 

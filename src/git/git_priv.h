@@ -24,6 +24,13 @@
 
 struct answers;
 struct keeper;
+struct kept;
+
+/* What the disk budget counts: a repository, or a kept answer. Embedded first in neither: see CONTAINER_OF in their files. */
+struct git_item {
+	struct budget_item budget;
+	bool (*evict)(struct git_item *it); /* as budget_evict_fn */
+};
 
 /* A host that may be reached. Made at start or reload, freed at stop. */
 struct upstream {
@@ -45,8 +52,9 @@ struct git_service {
 	struct budget *budget;
 	struct flights *flights;
 	struct answers *answers; /* fetch answers under way */
+	struct kept *kept;       /* and those kept as files */
 	struct keeper *keeper;   /* background thread: warm, maintenance, use times */
-	char *dir, *repos_dir, *spool_dir, *damaged_dir;
+	char *dir, *repos_dir, *spool_dir, *damaged_dir, *answers_dir;
 	char *webhook_secret, *client_token; /* NULL: not configured */
 	struct advert local_v2, local_v0;    /* what the installed git upload-pack offers */
 	struct lane *pack_lane;  /* all upload-pack children */
@@ -101,7 +109,7 @@ struct repo {
 	struct lane *ask_lane;   /* short upstream questions, below the upstream's lane */
 	struct lane *pack_lane;  /* local children, below the service's */
 	struct lane *sync_lane;  /* one at a time: sync, maintenance, verification */
-	struct budget_item budget;
+	struct git_item item;
 
 	pthread_mutex_t save_lock; /* one writer of this repository's small files at a time; workers only, held across I/O */
 	pthread_mutex_t lock;    /* guards all below */
@@ -170,7 +178,6 @@ void repo_measure(struct repo *r); /* disk usage into the budget. Workers only. 
 int repo_quarantine(struct repo *r, const char *why);
 /* Drops it from disk; -EBUSY: in use. Workers only. */
 int repo_evict(struct repo *r);
-bool repo_budget_evict(void *arg, struct budget_item *it); /* budget_evict_fn */
 
 /* --- upstream.c --- */
 int upstream_load(struct git_service *g, const struct git_config *c, struct buf *err); /* start and reload */

@@ -16,6 +16,7 @@
 #include "git/git_admin.h"
 #include "git/git_priv.h"
 #include "git/keeper.h"
+#include "git/kept.h"
 #include "git/request.h"
 #include "io/child.h"
 #include "io/file.h"
@@ -88,7 +89,7 @@ static int learn_git(struct git_service *g, struct buf *err)
 
 static int make_folders(struct git_service *g, struct buf *err)
 {
-	const char *const folders[] = { g->dir, g->repos_dir, g->spool_dir };
+	const char *const folders[] = { g->dir, g->repos_dir, g->spool_dir, g->answers_dir };
 
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
 		int r = dir_make_all(folders[i], 0700);
@@ -177,6 +178,14 @@ static void on_link_change(void *arg, bool up)
 		keeper_wake(g->keeper);
 }
 
+static bool evict_item(void *arg, struct budget_item *it)
+{
+	struct git_item *item = CONTAINER_OF(it, struct git_item, budget);
+
+	(void)arg;
+	return item->evict(item);
+}
+
 static struct git_service *service_new(const struct core *core, const struct git_config *c)
 {
 	struct git_service *g = xcalloc(1, sizeof(*g));
@@ -190,13 +199,15 @@ static struct git_service *service_new(const struct core *core, const struct git
 	g->repos_dir = xstrf("%s/repos", g->dir);
 	g->spool_dir = xstrf("%s/spool", g->dir);
 	g->damaged_dir = xstrf("%s/damaged", g->dir);
+	g->answers_dir = xstrf("%s/answers", g->dir);
 	pthread_mutex_init(&g->lock, NULL);
 	g->repos = map_new();
 	g->flights = flights_new();
 	g->answers = answers_new();
 	g->pack_lane = lane_new(core->pool, NULL, (unsigned)(cpus > 0 ? cpus : 1) * GIT_CHILDREN_FOR_EACH_CPU);
 	g->sync_lane = lane_new(core->pool, NULL, workers / 4 ? workers / 4 : 1);
-	g->budget = budget_new(c->disk.max, c->disk.low, repo_budget_evict, g);
+	g->budget = budget_new(c->disk.max, c->disk.low, evict_item, g);
+	g->kept = kept_new(g);
 	return g;
 }
 
@@ -206,6 +217,7 @@ static void service_free(struct git_service *g)
 	repo_free_all(g);
 	upstream_free_all(g);
 	answers_free(g->answers);
+	kept_free(g->kept);
 	flights_free(g->flights);
 	if (g->grants)
 		grants_close(g->grants);
@@ -223,6 +235,7 @@ static void service_free(struct git_service *g)
 	free(g->repos_dir);
 	free(g->spool_dir);
 	free(g->damaged_dir);
+	free(g->answers_dir);
 	g->magic = 0;
 	free(g);
 }
@@ -245,6 +258,8 @@ static int open_data(struct git_service *g, const struct git_config *c, struct b
 		r = upstream_load(g, c, err);
 	if (r == 0)
 		r = repo_load_all(g, err);
+	if (r == 0)
+		kept_load_all(g->kept);
 	return r;
 }
 

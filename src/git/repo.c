@@ -36,6 +36,7 @@ static struct repo *repo_new(struct git_service *g, struct upstream *up, const c
 	r->dir = repo_disk_dir(g, key);
 	r->git_dir = xstrf("%s/git", r->dir);
 	r->main.cover = (struct cover)COVER_EMPTY;
+	r->item.evict = repo_item_evict;
 	if (git_config(g)->refs_scope == GIT_SCOPE_CREDENTIAL)
 		r->scopes = map_new();
 	/* A bulkhead: one repository may take a quarter of the workers for questions, and half of the children's places. */
@@ -168,7 +169,7 @@ void repo_free_all(struct git_service *g)
 		held = own->state != REPO_UNKNOWN;
 		own->state = REPO_UNKNOWN;
 		pthread_mutex_unlock(&own->lock);
-		budget_remove(g->budget, &own->budget);
+		budget_remove(g->budget, &own->item.budget);
 		repo_unref(&all[i]);
 		if (held)
 			repo_unref(&own); /* the one to itself */
@@ -516,7 +517,7 @@ bool repo_pin(struct repo *r, unsigned *ret_pin)
 		r->readers[*ret_pin = r->generation]++;
 	pthread_mutex_unlock(&r->lock);
 	if (ok)
-		budget_pin(r->g->budget, &r->budget);
+		budget_pin(r->g->budget, &r->item.budget);
 	return ok;
 }
 
@@ -527,7 +528,7 @@ void repo_unpin(struct repo *r, unsigned pin)
 	r->readers[pin]--;
 	pthread_cond_broadcast(&r->readers_left);
 	pthread_mutex_unlock(&r->lock);
-	budget_unpin(r->g->budget, &r->budget);
+	budget_unpin(r->g->budget, &r->item.budget);
 }
 
 bool repo_wait_for_readers(struct repo *r, unsigned own_pin, int64_t limit_ms)
@@ -562,5 +563,5 @@ void repo_used(struct repo *r)
 	r->used_wall_ms = now;
 	pthread_mutex_unlock(&r->lock);
 	if (known)
-		budget_touch(r->g->budget, &r->budget);
+		budget_touch(r->g->budget, &r->item.budget);
 }

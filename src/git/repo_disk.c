@@ -3,7 +3,7 @@
  * RULES    1. Small files appear whole (store/wholefile.h).
  *          2. The snapshot file decides what is servable. packed-refs is written before it, so after a crash between the two
  *             it may be newer; loading writes it again from the snapshot. Nothing prunes objects in between.
- *          3. Damage is moved to <dir>/damaged, not deleted; the disk budget may drop it later.
+ *          3. Damage is moved to <dir>/damaged, not deleted; of what lies there the newest MOST_DAMAGED stay.
  *          4. A folder leaves its place by rename before it is removed: a half-removed repository is never met under its name.
  * THREADS  Workers, and start-up. */
 #include "git/repo_disk.h"
@@ -22,6 +22,7 @@
 #include "base/rand.h"
 #include "base/str.h"
 #include "git/intake.h"
+#include "git/kept.h"
 #include "io/file.h"
 #include "proto/url.h"
 #include "store/wholefile.h"
@@ -48,6 +49,11 @@ char *repo_disk_dir(const struct git_service *g, const char *key)
 	buf_add_char(&out, '-');
 	str_hex(sha, 8, &out);
 	return buf_detach(&out, NULL);
+}
+
+const char *repo_disk_name(const struct repo *r)
+{
+	return strrchr(r->dir, '/') + 1;
 }
 
 static int write_in(const char *dir, const char *name, struct slice data)
@@ -198,7 +204,7 @@ static void become_ready(struct repo *r, uint64_t bytes)
 	pthread_mutex_unlock(&r->lock);
 	if (!was)
 		repo_ref(r);
-	budget_add(r->g->budget, &r->budget, bytes, r->used_wall_ms);
+	budget_add(r->g->budget, &r->item.budget, bytes, r->used_wall_ms);
 }
 
 int repo_make_on_disk(struct repo *r, enum oid_format f)
@@ -377,10 +383,25 @@ void repo_measure(struct repo *r)
 	uint64_t bytes = 0;
 
 	if (tree_bytes(r->dir, &bytes) == 0)
-		budget_resize(r->g->budget, &r->budget, bytes);
+		budget_resize(r->g->budget, &r->item.budget, bytes);
 }
 
 /* --- moving aside, dropping --- */
+
+#define MOST_DAMAGED 5
+
+static int is_no_dot(const struct dirent *e)
+{
+	return e->d_name[0] != '.';
+}
+
+/* Folders there end in "-<milliseconds>". */
+static int older_first(const struct dirent **a, const struct dirent **b)
+{
+	const char *x = strrchr((*a)->d_name, '-'), *y = strrchr((*b)->d_name, '-');
+
+	return strcmp(x ? x : "", y ? y : "");
+}
 
 /* Takes the repository out of its place by rename. Lock and save_lock held by the caller's order: save_lock. */
 static int take_away(struct repo *r, const char *to, enum repo_state next, bool even_in_use)
@@ -410,19 +431,44 @@ static int take_away(struct repo *r, const char *to, enum repo_state next, bool 
 	if (err == 0 && rename(r->dir, to) < 0)
 		err = -errno;
 	pthread_mutex_unlock(&r->save_lock);
-	if (err == 0)
-		budget_remove(r->g->budget, &r->budget);
+	if (err == 0) {
+		budget_remove(r->g->budget, &r->item.budget);
+		kept_drop_repo(r->g->kept, repo_disk_name(r));
+	}
 	return err;
+}
+
+/* Evidence is kept, but a disk that damages something every night must not fill up with it. */
+static void trim_damaged(struct git_service *g)
+{
+	struct dirent **names = NULL;
+	int n;
+
+	while ((n = scandir(g->damaged_dir, &names, is_no_dot, older_first)) > MOST_DAMAGED) {
+		char *path = xstrf("%s/%s", g->damaged_dir, names[0]->d_name);
+		int err = tree_remove(path);
+
+		free(path);
+		while (n > 0)
+			free(names[--n]);
+		free(names);
+		if (err < 0)
+			return; /* tried again the next time */
+	}
+	while (n > 0)
+		free(names[--n]);
+	free(names);
 }
 
 int repo_quarantine(struct repo *r, const char *why)
 {
-	char *to = xstrf("%s/%s-%lld", r->g->damaged_dir, strrchr(r->dir, '/') + 1, (long long)clock_wall_ms());
+	char *to = xstrf("%s/%s-%lld", r->g->damaged_dir, repo_disk_name(r), (long long)clock_wall_ms());
 	int err = dir_make_all(r->g->damaged_dir, 0700);
 
 	if (err == 0)
 		err = take_away(r, to, REPO_QUARANTINED, true);
 	if (err == 0) {
+		trim_damaged(r->g);
 		metric_add(r->g->metrics.quarantined, 1);
 		log_event(LOG_ERROR, "repo_quarantined", LOG_STR("repository", r->key), LOG_STR("moved_to", to),
 			  LOG_STR("why", why), LOG_STR("effect", "fetched anew from upstream"), LOG_END);
@@ -448,12 +494,11 @@ int repo_evict(struct repo *r)
 	return err;
 }
 
-bool repo_budget_evict(void *arg, struct budget_item *it)
+bool repo_item_evict(struct git_item *it)
 {
-	struct repo *r = repo_ref(CONTAINER_OF(it, struct repo, budget));
+	struct repo *r = repo_ref(CONTAINER_OF(it, struct repo, item));
 	int err;
 
-	(void)arg;
 	err = repo_evict(r);
 	repo_unref(&r);
 	return err == 0;

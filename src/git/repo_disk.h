@@ -10,6 +10,9 @@
 
 #include "git/git_priv.h"
 
+/* The last part of its folder: readable, unique, good for naming other things of the repository. Borrowed. */
+const char *repo_disk_name(const struct repo *r);
+bool repo_item_evict(struct git_item *it);
 char *repo_disk_dir(const struct git_service *g, const char *key); /* malloc'ed */
 /* Writes the snapshots of a repository that is on disk; a failure is logged, as the cache goes on from memory. save_lock held. */
 void repo_disk_save(struct repo *r);
