@@ -100,6 +100,95 @@ static void broken_chunks_reach_the_worker_as_an_error(void **state)
 	assert_true(stop());
 }
 
+static void chunked_bodies_are_bounded_too(void **state)
+{
+	static char zeros[1000000];
+	struct server_limits l = usual;
+	int fd;
+
+	l.request_body = 1000;
+	start_with(&l, (struct listen_settings){ .listen = (char[]){ "127.0.0.1:0" } }, false);
+	fd = dial(); /* before a worker has it */
+	say(fd, "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n");
+	say_n(fd, zeros, 1001);
+	expect(fd, 413, NULL);
+	expect_end(fd);
+	close(fd);
+	assert_true(stop());
+
+	start();
+	fd = dial(); /* and while a worker reads it */
+	say(fd, "POST /count HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n500000\r\n");
+	for (int i = 0; i < 5; i++)
+		say_n(fd, zeros, sizeof(zeros));
+	expect(fd, 413, NULL);
+	close(fd);
+	fd = dial();
+	say(fd, "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n");
+	expect(fd, 400, NULL); /* broken before a worker has it */
+	expect_end(fd);
+	close(fd);
+	assert_true(stop());
+}
+
+static void bodies_are_read_as_sent_or_whole(void **state)
+{
+	/* "abc" and its length */
+	static const char packed[] = "\x1f\x8b\x08\0\0\0\0\0\0\x03\x4b\x4c\x4a\x06\0\xc2\x41\x24\x35\x03\0\0";
+	static char thousand[1001];
+	struct answer a;
+	int fd;
+
+	start();
+	fd = dial();
+	say(fd, "POST /raw HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 23\r\n\r\n");
+	say_n(fd, packed, 23);
+	assert_int_equal(hear(fd, &a, true), 200);
+	assert_int_equal(a.body.len, 23);
+	assert_memory_equal(a.body.data, packed, 23);
+	forget(&a);
+	say(fd, "POST /all HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 23\r\n\r\n");
+	say_n(fd, packed, 23);
+	expect(fd, 200, "abc");
+	say(fd, "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: identity\r\nContent-Length: 3\r\n\r\nxyz");
+	expect(fd, 200, "xyz");
+	say(fd, "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: br\r\nContent-Length: 3\r\n\r\nxyz");
+	expect(fd, 415, NULL);
+	say(fd, "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nxyz");
+	expect(fd, 400, NULL);
+	say(fd, "POST /raw HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: br\r\nContent-Length: 3\r\n\r\nxyz");
+	expect(fd, 200, "xyz"); /* passing on minds no coding */
+	say(fd, "GET /all HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	expect(fd, 200, "");
+	say(fd, "GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	expect(fd, 200, "");
+	say(fd, "POST /all HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n\r\n");
+	say_n(fd, thousand, sizeof(thousand));
+	expect(fd, 413, NULL);
+	close(fd);
+	assert_true(stop());
+}
+
+static void the_exchange_knows_its_request(void **state)
+{
+	struct answer a;
+	int fd;
+
+	start();
+	fd = dial();
+	say(fd,
+	    "POST /facts HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: me\r\nContent-Encoding: x-gzip\r\n"
+	    "Content-Length: 1\r\n"
+	    "X-Two:  b \r\n\r\nx");
+	assert_int_equal(hear(fd, &a, true), 418);
+	assert_non_null(field(&a, "Content-Type: application/problem+json\r\n"));
+	assert_string_equal(a.body.data, "{\"title\": \"a \\\"title\\\"\", \"status\": 418, \"detail\": "
+					 "\"arena me X-Two=b two=b body 1 packed from 127.0.0.1:\"}\n");
+	forget(&a);
+	close(fd);
+	assert_true(stop());
+}
+
 static void a_client_that_waits_for_100_gets_it_when_the_body_is_wanted(void **state)
 {
 	struct answer a;
@@ -144,6 +233,11 @@ static void a_spool_is_followed_while_it_grows(void **state)
 	assert_string_equal(a.body.data, "\r\nworld");
 	forget(&a);
 	say(fd, "GET /next HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	expect(fd, 200, "/next\n");
+	say(fd, "HEAD /spool HTTP/1.1\r\nHost: localhost\r\n\r\nGET /next HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	sem_wait(&site.entered); /* a spool that nobody completes: HEAD does not wait for it */
+	assert_int_equal(hear(fd, &a, false), 200);
+	assert_null(field(&a, "Content-Length"));
 	expect(fd, 200, "/next\n");
 	close(fd);
 	assert_true(stop());
@@ -288,6 +382,9 @@ int main(void)
 		cmocka_unit_test(gzip_bodies_are_undone_and_bounded),
 		cmocka_unit_test(large_bodies_stream_to_a_worker),
 		cmocka_unit_test(broken_chunks_reach_the_worker_as_an_error),
+		cmocka_unit_test(chunked_bodies_are_bounded_too),
+		cmocka_unit_test(bodies_are_read_as_sent_or_whole),
+		cmocka_unit_test(the_exchange_knows_its_request),
 		cmocka_unit_test(a_client_that_waits_for_100_gets_it_when_the_body_is_wanted),
 		cmocka_unit_test(a_spool_is_followed_while_it_grows),
 		cmocka_unit_test(a_large_spool_arrives_whole),

@@ -5,6 +5,8 @@
  *	/park    parked until the client leaves               /never   a worker answers 401 and does not read the body
  *	/spool   site.spool, which the test appends to        /big     8 MB from memory
  *	/there-and-back  front, worker, front                 /file    site.file, whole, as a spool
+ *	/all     a worker reads the body whole, at most 1000 bytes        /raw     the body as sent, by a worker
+ *	/facts   what the exchange says about the request
  *	/figures 403 for pages of other origins                else     the target, as text */
 #ifndef WEIR_CORE_FRONT_TEST_SITE_H
 #define WEIR_CORE_FRONT_TEST_SITE_H
@@ -83,7 +85,10 @@ KIT void send_spool(struct exchange *ex)
 	struct spool *s;
 	bool known = slice_eq_str(exchange_target(ex), "/spool-known");
 
+	struct spool *before = site.spool;
+
 	ENSURE(spool_new(site.dir, 0, &s) == 0);
+	spool_unref(&before);
 	site.spool = spool_ref(s);
 	exchange_reply_spool(ex, 200, NULL, 0, s, known ? 10 : -1);
 	sem_post(&site.entered);
@@ -135,6 +140,50 @@ KIT void big(struct exchange *ex)
 	exchange_reply(ex, 200, NULL, 0, blob_new_take(&b));
 }
 
+KIT void echo_raw(struct exchange *ex)
+{
+	struct buf b = BUF_EMPTY;
+	char piece[100];
+	ssize_t n;
+
+	while ((n = exchange_body_read_raw(ex, piece, sizeof(piece))) > 0)
+		buf_add(&b, piece, (size_t)n);
+	if (n < 0)
+		exchange_reply_body_error(ex, (int)n);
+	else
+		exchange_reply(ex, 200, NULL, 0, blob_new_take(&b));
+	buf_fini(&b);
+}
+
+KIT void echo_all(struct exchange *ex)
+{
+	struct buf b = BUF_LIMIT(1000);
+	int r = exchange_body_read_all(ex, &b);
+
+	if (r < 0)
+		exchange_reply_body_error(ex, r);
+	else
+		exchange_reply(ex, 200, NULL, 0, blob_new_take(&b));
+	buf_fini(&b);
+}
+
+KIT void tell_facts(struct exchange *ex)
+{
+	struct slice name, value, x = exchange_header(ex, "x-two");
+	char *mine = arena_dup(exchange_arena(ex), SLICE_LIT("arena"));
+
+	ENSURE(exchange_data(ex) == NULL && exchange_service_arg(ex) == &site && exchange_started_us(ex) > 0);
+	exchange_set_data(ex, mine);
+	exchange_set_service_arg(ex, mine);
+	ENSURE(exchange_data(ex) == mine && exchange_service_arg(ex) == mine);
+	ENSURE(!exchange_header(ex, "absent").p);
+	exchange_header_at(ex, exchange_header_count(ex) - 1, &name, &value);
+	exchange_reply_problem(ex, 418, "a \"title\"", "%s %s %.*s=%.*s two=%.*s body %lld%s from %.10s",
+			       (char *)exchange_data(ex), exchange_id(ex), (int)name.n, name.p, (int)value.n, value.p,
+			       (int)x.n, x.p, (long long)exchange_body_announced(ex),
+			       exchange_body_is_encoded(ex) ? " packed" : "", exchange_peer(ex));
+}
+
 KIT void send_file(struct exchange *ex)
 {
 	struct spool *s;
@@ -168,6 +217,12 @@ KIT void handle(struct exchange *ex)
 		echo_peek(ex);
 	else if (slice_eq_str(t, "/big"))
 		big(ex);
+	else if (slice_eq_str(t, "/all"))
+		exchange_to_worker(ex, site.lane, echo_all);
+	else if (slice_eq_str(t, "/raw"))
+		exchange_to_worker(ex, site.lane, echo_raw);
+	else if (slice_eq_str(t, "/facts"))
+		tell_facts(ex);
 	else if (slice_eq_str(t, "/file"))
 		send_file(ex);
 	else if (slice_eq_str(t, "/figures") && exchange_refuse_foreign(ex))
@@ -180,10 +235,18 @@ KIT void handle(struct exchange *ex)
 
 /* --- the stage --- */
 
+static bool site_problem_json; /* for the next start */
+
 KIT void start_with(const struct server_limits *limits, struct listen_settings where, bool absolute_form)
 {
 	struct listener_options o = {
-		.name = "toy", .where = &where, .handle = handle, .check_host = true, .check_origin = !absolute_form,
+		.name = "toy",
+		.where = &where,
+		.handle = handle,
+		.arg = &site,
+		.problem_json = site_problem_json,
+		.check_host = true,
+		.check_origin = !absolute_form,
 		.absolute_form = absolute_form,
 	};
 	struct buf err = BUF_EMPTY;

@@ -220,7 +220,14 @@ static int open_sockets(struct listener *l, const struct listener_options *o, un
 	l->fds = xmalloc(fronts * sizeof(*l->fds));
 	for (unsigned i = 0; i < fronts; i++)
 		l->fds[i] = -1;
-	return listener_bind(w->listen, fronts, l->fds, l->address, &l->loopback, err);
+	r = listener_bind(w->listen, fronts, l->fds, l->address, &l->loopback, err);
+	/* They listen at once, and who connects waits for server_open(): a socket that is only bound does not keep
+	 * another program from sharing the address. */
+	for (unsigned i = 0; i < fronts && r == 0; i++)
+		r = listener_open(l->fds[i]);
+	if (r < 0 && !err->len)
+		buf_addf(err, "cannot listen on %s: %s", w->listen, strerror(-r));
+	return r;
 }
 
 int server_listen(struct server *s, const struct listener_options *o, struct buf *err)
@@ -281,14 +288,6 @@ static void open_front(void *arg)
 
 void server_open(struct server *s)
 {
-	for (size_t i = 0; i < s->listener_count; i++)
-		for (unsigned k = 0; k < s->front_count; k++) {
-			int r = listener_open(s->listeners[i]->fds[k]);
-
-			if (r < 0)
-				log_event(LOG_ERROR, "listen_failed", LOG_STR("listener", s->listeners[i]->name),
-					  LOG_ERR("error", r), LOG_END);
-		}
 	for (unsigned k = 0; k < s->front_count; k++)
 		loop_post(s->fronts[k].loop, open_front, &s->fronts[k]);
 }

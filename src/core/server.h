@@ -45,8 +45,9 @@ struct listener_options {
 
 /* Starts the front threads. 0 or -errno. m may be NULL (tests). */
 int server_new(unsigned threads, const struct server_limits *limits, struct metrics *m, struct server **ret);
-/* Binds (so that port 0 is settled) and begins to accept when server_open() was called. 0; or a negative code with a
- * sentence for the operator in err (address in use and by what key, certificate unreadable, ...). */
+/* Binds and listens (so that port 0 is settled, and nobody else has the address); who connects waits for server_open(),
+ * after which no listener can be added. 0; or a negative code with a sentence for the operator in err (-EADDRINUSE;
+ * -EINVAL: certificate unreadable, ...). */
 int server_listen(struct server *s, const struct listener_options *o, struct buf *err);
 size_t server_listener_count(const struct server *s);
 /* "127.0.0.1:8080" as bound */

@@ -273,6 +273,69 @@ static void a_lack_of_descriptors_is_survived(void **state)
 	assert_true(stop());
 }
 
+static void what_the_front_refuses_is_a_problem_where_asked_for(void **state)
+{
+	struct answer a;
+	int fd;
+
+	site_problem_json = true;
+	start();
+	site_problem_json = false;
+	fd = dial();
+	say(fd, "GET / HTTP/1.1\r\n\r\n");
+	assert_int_equal(hear(fd, &a, true), 400);
+	assert_non_null(field(&a, "Content-Type: application/problem+json\r\n"));
+	assert_non_null(strstr(a.body.data, "\"status\": 400"));
+	forget(&a);
+	close(fd);
+	assert_true(stop());
+}
+
+static void when_no_worker_takes_it_the_answer_is_503(void **state)
+{
+	struct answer a;
+	int fd;
+
+	start();
+	assert_int_equal(pool_drain(site.pool, LIMIT_MS), 0);
+	fd = dial();
+	say(fd, "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	assert_int_equal(hear(fd, &a, true), 503);
+	assert_non_null(field(&a, "Retry-After: 1\r\n"));
+	forget(&a);
+	close(fd);
+	assert_true(metrics_say("weir_http_refusals_total{reason=\"busy\"} 1"));
+	assert_true(stop());
+}
+
+static void limits_can_change_while_it_runs(void **state)
+{
+	struct server_limits l = usual;
+	struct answer a;
+	int fd;
+
+	start();
+	assert_int_equal(server_listener_count(site.server), 1);
+	l.request_body = 2;
+	l.header_bytes = 100;
+	server_set_limits(site.server, &l);
+	fd = dial(); /* the limits are in the mail before this connection is */
+	say(fd, "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab");
+	expect(fd, 200, "ab");
+	say(fd, "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc");
+	assert_int_equal(hear(fd, &a, true), 413);
+	forget(&a);
+	close(fd);
+	fd = dial();
+	say(fd,
+	    "GET / HTTP/1.1\r\nHost: localhost\r\n"
+	    "X: 0123456789012345678901234567890123456789012345678901234567890123456789"
+	    "\r\n\r\n");
+	expect(fd, 431, NULL);
+	close(fd);
+	assert_true(stop());
+}
+
 static void *stop_in_thread(void *arg)
 {
 	*(bool *)arg = server_stop(site.server);
@@ -352,6 +415,9 @@ int main(void)
 		cmocka_unit_test(time_limits),
 		cmocka_unit_test(too_many_connections_are_told_so),
 		cmocka_unit_test(what_is_answered_and_refused_is_counted),
+		cmocka_unit_test(what_the_front_refuses_is_a_problem_where_asked_for),
+		cmocka_unit_test(when_no_worker_takes_it_the_answer_is_503),
+		cmocka_unit_test(limits_can_change_while_it_runs),
 		cmocka_unit_test(a_lack_of_descriptors_is_survived),
 		cmocka_unit_test(a_graceful_stop_finishes_what_is_under_way),
 		cmocka_unit_test(after_the_grace_connections_are_cut),

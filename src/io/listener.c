@@ -14,14 +14,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/str.h"
+
 #define BACKLOG 4096
 
 static int split_address(const char *address, char *host, size_t room, const char **ret_port)
 {
 	struct slice s = slice_str(address), h;
 	const char *colon = strrchr(address, ':');
+	uint64_t port;
 
-	if (!colon)
+	/* getaddrinfo() would take a port above 65535 modulo 65536 */
+	if (!colon || str_parse_u64(slice_str(colon + 1), &port) < 0 || port > 65535)
 		return -EINVAL;
 	h = (struct slice){ s.p, (size_t)(colon - address) };
 	if (h.n >= 2 && h.p[0] == '[' && h.p[h.n - 1] == ']')

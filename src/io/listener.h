@@ -12,7 +12,7 @@
  * May block on name resolution. */
 int listener_bind(const char *address, unsigned count, int *ret_fds, char ret_bound[LISTENER_ADDRESS_ROOM],
 		  bool *ret_loopback, struct buf *err);
-int listener_open(int fd); /* listen(2); 0 or -errno */
+int listener_open(int fd); /* listen(2); 0 or -errno. Only from then on no other program can share the address. */
 /* A connection, non-blocking, close-on-exec, without Nagle's delay. The descriptor, or -errno (-EAGAIN: none waits). */
 int listener_accept(int fd, char ret_peer[LISTENER_ADDRESS_ROOM]); /* ret_peer: "127.0.0.1:4242" */
 
