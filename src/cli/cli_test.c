@@ -56,6 +56,20 @@ static const struct canned {
 	  "{\"title\": \"No such repository\", \"status\": 404, \"detail\": \"it is not cached\"}" },
 };
 
+/* A repository that takes a while: after it is asked for, so many looks at the list find it under way. */
+static const struct canned slow_warm = { "POST", "/api/v1/repos/warm", "git.test/slow\"", 202, "{}" };
+static const struct canned slow_list = {
+	"GET", "/api/v1/repos", NULL, 200,
+	"{\"items\": [{\"host\": \"git.test\", \"path\": \"slow\", \"state\": \"syncing\","
+	" \"progress\": {\"stage\": \"receiving\", \"bytes\": 77}}], \"next\": null}",
+};
+static const struct canned slow_done = {
+	"GET", "/api/v1/repos", NULL, 200,
+	"{\"items\": [{\"host\": \"git.test\", \"path\": \"slow\", \"state\": \"ready\","
+	" \"bytes\": 99, \"refs\": 4}], \"next\": null}",
+};
+static atomic_int slow_looks = -1; /* left; -1: nobody asked */
+
 static bool fits(const struct canned *c, struct exchange *ex, struct slice body)
 {
 	struct slice target = exchange_target(ex);
@@ -66,11 +80,23 @@ static bool fits(const struct canned *c, struct exchange *ex, struct slice body)
 	       (!c->body || memmem(body.p, body.n, c->body, strlen(c->body)));
 }
 
+static const struct canned *slow_answer(struct exchange *ex, struct slice body)
+{
+	if (fits(&slow_warm, ex, body)) {
+		atomic_store(&slow_looks, 8); /* more than lie between two looks of the onlooker */
+		return &slow_warm;
+	}
+	if (atomic_load(&slow_looks) < 0 || !fits(&slow_list, ex, body))
+		return NULL;
+	return atomic_load(&slow_looks) && atomic_fetch_sub(&slow_looks, 1) > 0 ? &slow_list : &slow_done;
+}
+
 static void handle(struct exchange *ex)
 {
 	const struct header_line headers[] = { { "Content-Type", "application/json" } };
 	struct slice body = { "", 0 };
 	const char *wanted = exchange_service_arg(ex);
+	const struct canned *slow;
 
 	if (exchange_body_peek(ex, &body) < 0) {
 		exchange_reply(ex, 400, NULL, 0, NULL);
@@ -78,6 +104,11 @@ static void handle(struct exchange *ex)
 	}
 	if (wanted && !slice_eq_str(exchange_header(ex, "authorization"), wanted)) {
 		exchange_reply(ex, 401, NULL, 0, NULL);
+		return;
+	}
+	slow = slow_answer(ex, body);
+	if (slow) {
+		exchange_reply(ex, slow->status, headers, 1, blob_new_copy(slow->answer, strlen(slow->answer)));
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(canned); i++) {
@@ -485,6 +516,16 @@ static void test_commands_steer_and_tell_which_failed(void **state)
 	assert_int_equal(unsetenv("WEIR_ADMIN"), 0);
 }
 
+static void test_warm_tells_how_far_it_is(void **state)
+{
+	pid_t pid = daemon_start();
+
+	assert_int_equal(weir(ARGS("repo", "warm", "git.test/slow")), 0);
+	assert_true(slice_starts(buf_slice(&out), "git.test/slow: receiving\ngit.test/slow: ready, 99 B, 4 refs, "));
+	daemon_stop(pid, SIGTERM);
+	assert_int_equal(unsetenv("WEIR_ADMIN"), 0);
+}
+
 static void test_the_token_goes_only_where_it_belongs(void **state)
 {
 	pid_t pid;
@@ -531,6 +572,7 @@ int main(void)
 		cmocka_unit_test(test_an_address_in_use_is_said_and_is_1),
 		cmocka_unit_test(test_commands_show_what_the_daemon_says),
 		cmocka_unit_test(test_commands_steer_and_tell_which_failed),
+		cmocka_unit_test(test_warm_tells_how_far_it_is),
 		cmocka_unit_test(test_the_token_goes_only_where_it_belongs),
 	};
 
