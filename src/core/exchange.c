@@ -142,8 +142,12 @@ void exchange_discard(struct exchange *ex)
 static void log_request(const struct exchange *ex, uint64_t bytes_sent, bool whole)
 {
 	struct slice rest = ex->head.target, path;
+	ssize_t at;
 
 	(void)slice_cut(&rest, '?', &path); /* a query may hold anything, so it is not for logs */
+	at = slice_find(path, '@');
+	if (at >= 0) /* what stands before it may be a name and a password (RFC 3986 3.2.1) */
+		path = slice_from(path, (size_t)at);
 	log_event(LOG_DEBUG, "request", LOG_STR("id", ex->id), LOG_STR("listener", ex->listener->name),
 		  LOG_STR("peer", ex->conn->peer), LOG_SLICE("method", ex->head.method), LOG_SLICE("path", path),
 		  LOG_INT("status", ex->status), LOG_INT("bytes", bytes_sent),

@@ -74,7 +74,10 @@ static int init(struct credential *c, struct upstream *up, const char *repo_key,
 	/* weir's own credential is one for all its clients, whatever the token's present value is. */
 	grants_key(g->grants, slice_str(up->match), slice_str(repo_key), c->own ? SLICE_LIT("weir's own") : buf_slice(&c->value),
 		   &c->key);
-	grants_key(g->grants, slice_str(up->match), slice_str(repo_key), (struct slice){ NULL, 0 }, &c->public_key);
+	if (c->own || c->value.len)
+		grants_key(g->grants, slice_str(up->match), slice_str(repo_key), (struct slice){ NULL, 0 }, &c->public_key);
+	else
+		c->public_key = c->key;
 	return 0;
 }
 
