@@ -44,7 +44,8 @@ struct service {
 	/* Opens data, registers metrics, binds listeners (server_listen). 0; or a negative code with a sentence for the operator in err.
 	 * Not on a front thread; may block. */
 	int (*start)(const struct core *core, const void *section, void **ret_state, struct buf *err);
-	/* SIGHUP: takes over what can change live; may be NULL. */
+	/* SIGHUP: takes over what can change live; may be NULL. Every section given, at start or later, stays good until
+	 * after stop(), so that it may be read without a lock. On the main thread. */
 	void (*reload)(void *state, const void *section);
 	/* No exchange is left; stops background work, flushes, frees. */
 	void (*stop)(void *state);
