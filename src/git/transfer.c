@@ -8,18 +8,13 @@
 
 #include "base/err.h"
 #include "base/obj.h"
-#include "base/str.h"
-#include "proto/pktline.h"
-
-enum section { BEFORE_PACK, IN_PACK, PACK_ENDED };
+#include "proto/packstream.h"
 
 struct receiver {
 	const struct ask *a;
 	const struct transfer *t;
 	struct ask_result *ret;
-	struct pkt_reader pkts;
-	enum section section;
-	struct buf err; /* upstream's words: ERR packet or band 3 */
+	struct packstream pack;
 	int code;
 };
 
@@ -60,106 +55,41 @@ static void make_request(const struct transfer *t, struct buf *out)
 		pkt_add_flush(out);
 }
 
-static void note_error(struct receiver *rc, struct slice text)
+static int on_pack(void *arg, const char *p, size_t n)
 {
-	buf_reset(&rc->err);
-	str_add_escaped(&rc->err, slice_trim(text), 900);
-	rc->code = WEIR_E_PROTOCOL;
-}
+	struct receiver *rc = arg;
+	int r = intake_write(rc->t->intake, p, n);
 
-#define AS_BAND 1 /* this packet belongs to the pack already */
-
-/* One line before the pack. */
-static int take_line(struct receiver *rc, const struct pkt *p)
-{
-	struct slice text = pkt_text(p);
-	bool v2 = rc->t->upstream_version == 2;
-
-	if (p->type != PKT_DATA)
-		return 0; /* sections of v2 end so */
-	if (slice_starts(text, "ERR ")) {
-		note_error(rc, slice_from(text, 4));
-		return rc->code;
+	if (r == 0) {
+		pthread_mutex_lock(&rc->a->repo->lock);
+		rc->a->repo->progress.bytes = intake_bytes(rc->t->intake);
+		pthread_mutex_unlock(&rc->a->repo->lock);
 	}
-	if (v2 && slice_eq_str(text, "packfile")) {
-		rc->section = IN_PACK;
-		return 0;
-	}
-	if (!v2 && (slice_eq_str(text, "NAK") || slice_starts(text, "ACK ")))
-		return 0;
-	if (!v2 && p->data.n && (p->data.p[0] == 1 || p->data.p[0] == 2 || p->data.p[0] == 3)) {
-		rc->section = IN_PACK;
-		return AS_BAND;
-	}
-	return v2 ? 0 : WEIR_E_PROTOCOL;
-}
-
-static int take_band(struct receiver *rc, const struct pkt *p)
-{
-	struct slice data = p->data;
-	int r;
-
-	if (p->type == PKT_FLUSH) {
-		rc->section = PACK_ENDED;
-		return 0;
-	}
-	if (p->type != PKT_DATA || !data.n)
-		return 0;
-	switch (data.p[0]) {
-	case 1:
-		r = intake_write(rc->t->intake, data.p + 1, data.n - 1);
-		if (r == 0) {
-			pthread_mutex_lock(&rc->a->repo->lock);
-			rc->a->repo->progress.bytes = intake_bytes(rc->t->intake);
-			pthread_mutex_unlock(&rc->a->repo->lock);
-		}
-		return r;
-	case 2:
-		return 0;
-	case 3:
-		note_error(rc, slice_from(data, 1));
-		return rc->code;
-	default:
-		return WEIR_E_PROTOCOL;
-	}
+	return r;
 }
 
 static int on_data(void *arg, const char *p, size_t n)
 {
 	struct receiver *rc = arg;
-	struct slice in = { p, n };
-	struct pkt pkt;
-	int more, r = 0;
 
 	if (rc->ret->status != 200)
 		return 0; /* an error's body */
-	while ((more = pkt_reader_next(&rc->pkts, &in, &pkt)) > 0) {
-		r = rc->section == BEFORE_PACK ? take_line(rc, &pkt) : AS_BAND;
-		if (r == AS_BAND)
-			r = rc->section == IN_PACK ? take_band(rc, &pkt) : 0;
-		if (r < 0)
-			break;
-	}
-	if (more < 0)
-		r = WEIR_E_PROTOCOL;
-	if (r < 0)
-		rc->code = r;
-	return r;
+	return rc->code = packstream_feed(&rc->pack, (struct slice){ p, n });
 }
 
 /* What the call's end means, the pack considered. */
 static void judge(struct receiver *rc, struct ask_result *ret)
 {
-	if (rc->err.len) {
+	if (rc->pack.err.len) {
 		ret->outcome = ASK_REFUSED;
 		ret->err = WEIR_E_PROTOCOL;
 		ret->status = 0;
 		buf_reset(&ret->text);
-		buf_add_slice(&ret->text, buf_slice(&rc->err));
+		buf_add_slice(&ret->text, buf_slice(&rc->pack.err));
 	} else if (rc->code) {
 		ret->outcome = ASK_FAILED;
 		ret->err = rc->code;
-	} else if (ret->outcome == ASK_OK && rc->section != PACK_ENDED) {
+	} else if (ret->outcome == ASK_OK && rc->pack.state != PACKSTREAM_ENDED) {
 		ret->outcome = ASK_UNAVAILABLE; /* an HTTP answer may end properly and the pack in it not */
 		ret->err = WEIR_E_CUT;
 	}
@@ -172,7 +102,7 @@ void transfer_run(const struct ask *a, const struct transfer *t, struct ask_resu
 		SLICE_LIT("Accept: application/x-git-upload-pack-result"),
 		SLICE_LIT("Git-Protocol: version=2"),
 	};
-	struct receiver rc = { .a = a, .t = t, .ret = ret, .err = BUF_LIMIT(1024) };
+	struct receiver rc = { .a = a, .t = t, .ret = ret };
 	struct ask_stream stream = { .method = "POST", .suffix = "/git-upload-pack", .headers = headers,
 				     .header_count = t->upstream_version == 2 ? 3 : 2, .sink = { NULL, on_data, &rc } };
 	struct client_result call;
@@ -180,10 +110,9 @@ void transfer_run(const struct ask *a, const struct transfer *t, struct ask_resu
 
 	make_request(t, &body);
 	stream.body = buf_slice(&body);
-	pkt_reader_init(&rc.pkts);
+	packstream_init(&rc.pack, t->upstream_version == 2 ? 2 : 0, on_pack, &rc);
 	ask_stream(a, &stream, ret, &call);
 	judge(&rc, ret);
-	pkt_reader_fini(&rc.pkts);
-	buf_fini(&rc.err);
+	packstream_fini(&rc.pack);
 	buf_fini(&body);
 }
