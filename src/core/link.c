@@ -292,8 +292,10 @@ void link_probe_now(struct link *l)
 {
 	OBJ_CHECK(l, LINK_MAGIC);
 	pthread_mutex_lock(&l->lock);
-	l->probe_soon = true;
-	wake_probe(l);
+	if (link_state(l) != LINK_DISABLED) { /* else a wish from before would make a second probe when it is enabled */
+		l->probe_soon = true;
+		wake_probe(l);
+	}
 	pthread_mutex_unlock(&l->lock);
 }
 
