@@ -4,16 +4,17 @@
  *          repository, after a sync that brings what it wants, or by passing it on to upstream.
  * RULES    1. The grant comes first (invariant 6): a credential without one is shown to upstream before anything is served,
  *             joined or local; also for a bare POST that no listing preceded.
- *          2. What is here whole is served from here; what is not is fetched, then served. Shallow and filtered commands pass
- *             through when the policy is on_demand, and everything does while a damaged repository is fetched anew.
- *          3. A waiting request holds no worker.
+ *          2. What is here whole is served from here. What is not passes through to upstream, byte by byte as it comes; a plain
+ *             pack is taken in afterwards (sync.c), for shallow and filtered ones a sync follows if the policy says so.
+ *          3. One stream or sync at a time for each repository: who wants something else meanwhile waits for its end.
+ *          4. A waiting request holds no worker.
  *
  *	command -> grant? -> ask upstream -> no: passed on
  *	           |yes
  *	           v
- *	        join? -> wants here? -> upload-pack (answers.c shares it)
- *	                 |no: away -> error that says so
- *	                 |no: up   -> sync, look again (3 times) | pass through
+ *	        join, kept? -> wants here? -> upload-pack (answers.c shares it)
+ *	                       |no: away -> error that says so
+ *	                       |no: up   -> pass through | a sync is under way: wait, look again
  * THREADS  Front threads until something may block; then workers. */
 #include <openssl/sha.h>
 
@@ -77,7 +78,7 @@ static void reply_away(struct git_request *q)
 
 /* --- making an answer, once for all who want it --- */
 
-static void make_answer(struct git_request *q, enum fetch_source source);
+static void make_answer(struct git_request *q, enum fetch_source source, struct flight *sync);
 
 static void on_answer(struct exchange *ex, int code, void *result)
 {
@@ -92,21 +93,32 @@ static void on_answer(struct exchange *ex, int code, void *result)
 		fetch_continue(q); /* the repository was moved aside or dropped between looking and serving */
 	} else if (code == WEIR_E_CHILD && !is_away(q) && q->tries++ < MOST_TRIES) {
 		q->cache = GIT_CACHE_MISS; /* the copy here failed before anybody saw a byte of it: upstream can do it */
-		make_answer(q, FETCH_UPSTREAM);
+		make_answer(q, FETCH_UPSTREAM, NULL);
+	} else if (code == -ENOSPC) {
+		request_reply_err_packet(q, "no space left in %s; free some or lower git.disk.max", q->g->dir);
 	} else if (r->ask) {
 		request_reply_ask(q, r->ask);
 	} else if (code == WEIR_E_CHILD) {
 		request_reply_err_packet(q, "the cached copy of %s could not be read and is being verified (git: %.300s); upstream %s is %s, "
 					 "try again when it is back", q->repo->key, r->words ? r->words : "no word", q->repo->up->match,
 					 link_state_text(link_state(q->repo->up->link)));
-	} else if (code == -ENOSPC) {
-		request_reply_err_packet(q, "no space left in %s; free some or lower git.disk.max", q->g->dir);
 	} else {
 		request_reply_err_packet(q, "serving %s from the cache failed (%s); try again", q->repo->key, err_text(code));
 	}
 }
 
-static void make_answer(struct git_request *q, enum fetch_source source)
+/* Under which those who want this answer wait for its first byte. key: of the answer; empty: shared with nobody. */
+static void flight_name(const struct git_request *q, struct slice key, struct buf *out)
+{
+	buf_addf(out, "%s answer ", q->repo->key);
+	if (key.n)
+		buf_add_slice(out, key);
+	else
+		buf_addf(out, "of %p", (const void *)q);
+}
+
+/* sync: the flight of sync_try_lead() when the pack is to be taken in afterwards (taken); NULL: it is not. */
+static void make_answer(struct git_request *q, enum fetch_source source, struct flight *sync)
 {
 	struct buf key = BUF_EMPTY, flight_key = BUF_EMPTY;
 	struct fetch_job *job;
@@ -118,15 +130,15 @@ static void make_answer(struct git_request *q, enum fetch_source source)
 	if (a) {
 		metric_add(q->g->metrics.collapsed, 1);
 		buf_fini(&key);
+		if (sync)
+			sync_give_up(q->repo, sync, NULL);
 		reply_answer(q, a);
 		return;
 	}
-	buf_addf(&flight_key, "%s answer ", q->repo->key);
-	if (key.len)
-		buf_add_slice(&flight_key, buf_slice(&key));
-	else
-		buf_addf(&flight_key, "of %p", (void *)q); /* shared with nobody */
+	flight_name(q, buf_slice(&key), &flight_key);
 	job = fetch_job_new(q, source, buf_slice(&key));
+	if (sync)
+		fetch_job_set_sync(job, sync);
 	flight_join(q->g->flights, buf_slice(&flight_key), q->ex, on_answer, &led);
 	buf_fini(&key);
 	buf_fini(&flight_key);
@@ -230,7 +242,7 @@ static void after_sync(struct exchange *ex, int code, void *result)
 	(void)code;
 	if (exchange_gone(ex))
 		exchange_reply_dropped(ex);
-	else if (r->outcome != ASK_OK)
+	else if (r->outcome != ASK_OK && !(r->outcome == ASK_UNAVAILABLE && q->tries < MOST_TRIES && is_away(q)))
 		request_reply_ask(q, r);
 	else if (r->text.len && q->tries >= 2) /* upstream does not have what is wanted */
 		request_reply_err_packet(q, "upstream %s: %s", q->repo->up->match, r->text.data);
@@ -252,26 +264,52 @@ static void serve_local(struct git_request *q)
 		q->cache = GIT_CACHE_HIT;
 	if (is_away(q))
 		note_offline(q);
-	make_answer(q, !is_away(q) && is_suspect(q->repo) ? FETCH_UPSTREAM : FETCH_LOCAL);
+	make_answer(q, !is_away(q) && is_suspect(q->repo) ? FETCH_UPSTREAM : FETCH_LOCAL, NULL);
+}
+
+/* Whether upstream can be given the client's command as it is, and its answer taken apart afterwards. */
+static bool can_stream(const struct git_request *q)
+{
+	struct refs *refs = repo_refs(q->repo, NULL);
+	bool v2 = refs && refs_upstream_version(refs) == 2;
+
+	refs_unref(&refs);
+	if (q->cmd.kind != GITCMD_FETCH || gitcmd_fetch_names_refs(&q->cmd) || q->cmd.flags & GITCMD_SIDEBAND_ALL)
+		return false;
+	return q->version == 2 ? v2 : (q->cmd.flags & (GITCMD_SIDE_BAND | GITCMD_SIDE_BAND_64K)) != 0;
+}
+
+/* Upstream answers the client, and what it says is taken in afterwards; or somebody is at it already, and his end is waited for. */
+static void stream_or_wait(struct git_request *q, const struct oid_list *absent)
+{
+	struct flight *sync = can_stream(q) && q->tries == 0 ? sync_try_lead(q->repo) : NULL;
+
+	if (sync)
+		make_answer(q, FETCH_UPSTREAM, sync);
+	else if (q->tries++ >= MOST_TRIES)
+		request_reply_err_packet(q, "%s does not have all that was asked for; fetch again", q->repo->up->match);
+	else
+		sync_wait(q->repo, &q->cred, q->target.sent_path, absent, q->ex, after_sync);
 }
 
 static void bring_it(struct git_request *q, const struct oid_list *absent)
 {
-	bool pass = (git_config(q->g)->sync == GIT_SYNC_ON_DEMAND && !gitcmd_fetch_is_plain(&q->cmd)) ||
-		    q->cmd.kind != GITCMD_FETCH;
+	bool plain = q->cmd.kind == GITCMD_FETCH && gitcmd_fetch_is_plain(&q->cmd);
 
 	q->cache = GIT_CACHE_MISS;
-	if (is_away(q)) {
+	if (is_away(q) && sync_is_under_way(q->repo) && q->tries++ < MOST_TRIES) {
+		/* Its upstream left just now; what it brought before may be being taken in. */
+		sync_wait_for_end(q->repo, &q->cred, q->target.sent_path, q->ex, after_sync);
+	} else if (is_away(q)) {
 		reply_away(q);
-	} else if (is_quarantined(q->repo)) {
-		sync_start(q->repo, &q->cred, q->target.sent_path);
-		make_answer(q, FETCH_UPSTREAM);
-	} else if (pass) {
-		make_answer(q, FETCH_UPSTREAM);
-	} else if (q->tries++ >= MOST_TRIES) {
-		request_reply_err_packet(q, "%s does not have all that was asked for; fetch again", q->repo->up->match);
+	} else if (plain && !is_quarantined(q->repo)) {
+		stream_or_wait(q, absent);
 	} else {
-		sync_wait(q->repo, &q->cred, q->target.sent_path, absent, q->ex, after_sync);
+		if (is_quarantined(q->repo))
+			sync_start(q->repo, &q->cred, q->target.sent_path);
+		else
+			sync_consider(q->repo, &q->cred, q->target.sent_path);
+		make_answer(q, FETCH_UPSTREAM, NULL);
 	}
 }
 
@@ -295,17 +333,21 @@ static void check_on_worker(struct exchange *ex)
 /* An answer for the very same command, under way or kept. True: the exchange is on its way. */
 static bool serve_again(struct git_request *q)
 {
-	struct buf key = BUF_EMPTY;
+	struct buf key = BUF_EMPTY, name = BUF_EMPTY;
 	struct answer *a = NULL;
-	bool unverified = false;
+	bool unverified = false, coming = false;
 
 	answer_key(q, &key);
-	if (key.len)
+	if (key.len) {
+		flight_name(q, buf_slice(&key), &name);
 		a = answer_find(q->g->answers, buf_slice(&key));
-	if (!a && key.len)
-		a = kept_find(q->g->kept, buf_slice(&key), &unverified);
+		coming = !a && flights_waiting(q->g->flights, buf_slice(&name));
+		if (!a && !coming)
+			a = kept_find(q->g->kept, buf_slice(&key), &unverified);
+	}
 	buf_fini(&key);
-	if (!a && !unverified)
+	buf_fini(&name);
+	if (!a && !unverified && !coming)
 		return false;
 	if (q->tries == 0)
 		q->cache = GIT_CACHE_HIT;
@@ -313,8 +355,8 @@ static bool serve_again(struct git_request *q)
 		note_offline(q);
 	if (a)
 		reply_answer(q, a);
-	else
-		make_answer(q, FETCH_KEPT);
+	else /* should the one that is coming have come and gone meanwhile, upstream can make it again */
+		make_answer(q, coming ? FETCH_UPSTREAM : FETCH_KEPT, NULL);
 	return true;
 }
 

@@ -14,6 +14,12 @@
 #include "git/kept.h"
 #include "git/maint.h"
 #include "git/packer.h"
+#include "git/sync.h"
+#include "git/take_in.h"
+#include "io/file.h"
+#include "proto/pktline.h"
+
+#define ROOM_BYTES (256u << 10) /* free space below which nothing more is spooled */
 
 struct fetch_job {
 	struct repo *repo;
@@ -28,6 +34,11 @@ struct fetch_job {
 	/* FETCH_UPSTREAM */
 	struct ask_result asked;
 	int err;
+	struct buf held;            /* the beginning of a packet that is not whole yet */
+	bool in_pack;
+	struct flight *sync;        /* not NULL: the pack is taken in afterwards */
+	struct oid_list wants;
+	bool had_haves;
 };
 
 struct fetch_job *fetch_job_new(const struct git_request *q, enum fetch_source source, struct slice key)
@@ -37,11 +48,15 @@ struct fetch_job *fetch_job_new(const struct git_request *q, enum fetch_source s
 	j->repo = repo_ref(q->repo);
 	credential_copy(&j->cred, &q->cred);
 	j->sent_path = xstrdup(q->target.sent_path);
-	j->body = j->key = (struct buf)BUF_EMPTY;
+	j->body = j->key = j->held = (struct buf)BUF_EMPTY;
 	buf_add_slice(&j->body, buf_slice(&q->body));
 	buf_add_slice(&j->key, key);
 	j->version = q->version;
 	j->source = source;
+	for (size_t i = 0; source == FETCH_UPSTREAM && i < q->cmd.wants.count; i++)
+		oid_list_add(&j->wants, &q->cmd.wants.items[i]);
+	oid_list_sort_unique(&j->wants);
+	j->had_haves = q->cmd.haves.count > 0;
 	j->asked = (struct ask_result)ASK_RESULT_EMPTY;
 	return j;
 }
@@ -53,9 +68,18 @@ static void job_free(struct fetch_job *j)
 	free(j->sent_path);
 	buf_fini(&j->body);
 	buf_fini(&j->key);
+	if (j->sync) /* not passed on: who waits for it looks again */
+		sync_give_up(j->repo, j->sync, NULL);
+	oid_list_fini(&j->wants);
+	buf_fini(&j->held);
 	ask_result_fini(&j->asked);
 	repo_unref(&j->repo);
 	free(j);
+}
+
+void fetch_job_set_sync(struct fetch_job *j, struct flight *sync)
+{
+	j->sync = sync;
 }
 
 void fetch_job_drop_joined(struct fetch_job *j)
@@ -165,19 +189,87 @@ static int relay_head(void *arg, int status, const struct slice *headers, size_t
 	return 0;
 }
 
+/* Gives whole packets on, so that the stream can be ended with an error packet wherever upstream leaves us. 0 or the spool's trouble. */
+static int pass_packets(struct fetch_job *j, const char *p, size_t n)
+{
+	struct slice rest;
+	struct pkt pkt;
+	int more, r = 0;
+
+	buf_add(&j->held, p, n);
+	rest = buf_slice(&j->held);
+	while ((more = pkt_next(&rest, &pkt)) > 0)
+		j->in_pack |= pkt.type == PKT_DATA && pkt.data.n &&
+			      (slice_eq_str(pkt_text(&pkt), "packfile") || pkt.data.p[0] == 1 || pkt.data.p[0] == 2);
+	if (more < 0) /* v0 without side-band: a bare pack */
+		rest = slice_from(rest, rest.n);
+	n = j->held.len - rest.n;
+	if (n)
+		r = spool_append(j->spool, j->held.data, n);
+	buf_consume(&j->held, n);
+	return r;
+}
+
+/* Stops while there is still room to say why. */
+static bool has_room(const struct fetch_job *j)
+{
+	uint64_t left;
+
+	return disk_free_bytes(j->repo->g->spool_dir, &left) < 0 || left >= ROOM_BYTES;
+}
+
 static int relay_data(void *arg, const char *p, size_t n)
 {
 	struct fetch_job *j = arg;
-	int r;
+	uint64_t bytes;
 
 	if (j->asked.status != 200)
 		return 0;
-	r = spool_append(j->spool, p, n);
-	if (r < 0)
-		return j->err = r;
-	if (j->flight)
+	j->err = has_room(j) ? pass_packets(j, p, n) : -ENOSPC;
+	(void)spool_peek(j->spool, &bytes, NULL);
+	if (j->flight && bytes && !j->err)
 		hand_over(j);
-	return 0;
+	return j->err;
+}
+
+/* Ends an answer that upstream did not: in the protocol's words where that can be, else by cutting the connections. */
+static void end_cut(struct fetch_job *j)
+{
+	struct buf packet = BUF_EMPTY, text = BUF_EMPTY;
+
+	if (j->err == -ENOSPC)
+		buf_addf(&text, "weir: no space left in %s; free some or lower git.disk.max\n", j->repo->g->dir);
+	else
+		buf_addf(&text, "weir: upstream %s left in the middle of its answer (%s); nothing of it was kept, try again\n",
+			 j->repo->up->match, err_text(j->asked.err));
+	if (j->in_pack)
+		pkt_add_band(&packet, 3, buf_slice(&text));
+	else
+		pkt_add_err(&packet, buf_slice(&text));
+	/* Without bands a client cannot be told; v0 without side-band has held nothing back and is cut. */
+	if ((j->err && j->err != -ENOSPC) || (j->version != 2 && !j->in_pack) || spool_append(j->spool, packet.data, packet.len) < 0)
+		spool_fail(j->spool, j->asked.err);
+	else
+		spool_complete(j->spool);
+	log_event(LOG_WARN, "relay_cut", LOG_STR("repository", j->repo->key), LOG_ERR("why", j->asked.err),
+		  LOG_STR("effect", "the client is told"), LOG_END);
+	buf_fini(&packet);
+	buf_fini(&text);
+}
+
+/* The whole answer is in the spool: for the repository, and for the next who asks the same. Until its pack was found right nobody new reads it. */
+static void use_answer(struct fetch_job *j)
+{
+	struct flight *sync = j->sync;
+	struct take_in *passed = take_in_new(j->repo, j->spool, j->version == 2 ? 2 : 0, &j->wants, j->had_haves, buf_slice(&j->key));
+
+	j->sync = NULL;
+	if (sync) {
+		sync_take_in(j->repo, &j->cred, j->sent_path, sync, passed);
+	} else {
+		take_in_look(passed);
+		take_in_free(&passed);
+	}
 }
 
 static void run_upstream(struct fetch_job *j)
@@ -194,20 +286,33 @@ static void run_upstream(struct fetch_job *j)
 	struct client_result call;
 
 	ask_stream(&a, &stream, &j->asked, &call);
-	if (j->asked.outcome == ASK_OK) {
+	if (j->asked.outcome == ASK_OK && !j->held.len) {
+		answer_unlist(j->answer);
 		spool_complete(j->spool);
 		if (j->flight) /* an empty answer */
 			hand_over(j);
-		keep(j, KEPT_COSTLY_MS); /* what came over the line is dear */
+		use_answer(j);
 		return;
 	}
-	spool_fail(j->spool, j->asked.err ? j->asked.err : WEIR_E_STATUS);
+	if (j->asked.outcome == ASK_OK) { /* its HTTP ended properly, its last packet did not */
+		j->asked.outcome = ASK_UNAVAILABLE;
+		j->asked.err = WEIR_E_CUT;
+	}
 	answer_unlist(j->answer);
-	if (j->flight)
+	if (j->flight) {
+		spool_fail(j->spool, j->asked.err ? j->asked.err : WEIR_E_STATUS);
 		land_failure(j, j->asked.err, &j->asked, NULL);
-	else
-		log_event(LOG_WARN, "relay_cut", LOG_STR("repository", j->repo->key), LOG_ERR("why", j->asked.err),
-			  LOG_STR("effect", "the client's connection is cut"), LOG_END);
+	} else {
+		end_cut(j);
+	}
+	if (j->sync) {
+		struct flight *sync = j->sync;
+
+		j->sync = NULL;
+		sync_give_up(j->repo, sync, j->asked.err == WEIR_E_CANCELLED ? NULL : &j->asked);
+		if (j->asked.err == WEIR_E_CANCELLED) /* its readers left; the policy may want it all the same */
+			sync_consider(j->repo, &j->cred, j->sent_path);
+	}
 }
 
 /* An answer kept by an earlier daemon, to be trusted only after a look. */
@@ -245,7 +350,7 @@ static void run_job(void *arg)
 
 void fetch_job_start(struct fetch_job *j, struct flight *flight)
 {
-	struct lane *lane = j->source == FETCH_UPSTREAM ? j->repo->ask_lane : j->repo->pack_lane;
+	struct lane *lane = j->source == FETCH_UPSTREAM ? j->repo->relay_lane : j->repo->pack_lane;
 	int r;
 
 	j->flight = flight;

@@ -5,7 +5,11 @@
 #include "git/answers.h"
 #include "git/request.h"
 
-enum fetch_source { FETCH_LOCAL, FETCH_UPSTREAM, FETCH_KEPT };
+enum fetch_source {
+	FETCH_LOCAL,    /* git upload-pack on the repository here */
+	FETCH_UPSTREAM, /* upstream's bytes as they come */
+	FETCH_KEPT,     /* a kept answer that is to be verified first */
+};
 
 /* What the waiters get. */
 struct fetch_result {
@@ -17,6 +21,8 @@ struct fetch_result {
 struct fetch_job;
 /* Copies what it needs of q. key: of the answer; empty: not shared. */
 struct fetch_job *fetch_job_new(const struct git_request *q, enum fetch_source source, struct slice key);
+/* FETCH_UPSTREAM: the pack is taken in afterwards; sync is the flight of sync_try_lead(), landed by the job. Before it is started. */
+void fetch_job_set_sync(struct fetch_job *j, struct flight *sync);
 /* Starts it for a flight that it lands with a struct fetch_result: code 0, -EAGAIN (the repository is not on disk any more: look again), or others. */
 void fetch_job_start(struct fetch_job *j, struct flight *flight);
 void fetch_job_drop_joined(struct fetch_job *j); /* another has led */

@@ -17,6 +17,7 @@
 #include "git/sync.h"
 #include "proto/url.h"
 
+#define EVICT_PATIENCE_MS 5000
 #define LIST_LIMIT 1000 /* items in one answer, unless the client asks for fewer */
 
 static struct git_service *service_of(struct exchange *ex)
@@ -238,7 +239,10 @@ static void verify(struct exchange *ex)
 static void evict(struct exchange *ex)
 {
 	struct repo *r = exchange_data(ex);
-	int err = repo_evict(r);
+	int err;
+
+	(void)repo_wait_idle(r, EVICT_PATIENCE_MS); /* what goes on mostly ends soon; repo_evict() tells */
+	err = repo_evict(r);
 
 	if (err == 0)
 		reply_json(ex, 200, json_pack("{s:s}", "repo", r->key));

@@ -59,6 +59,7 @@ struct git_service {
 	struct advert local_v2, local_v0;    /* what the installed git upload-pack offers */
 	struct lane *pack_lane;  /* all upload-pack children */
 	struct lane *sync_lane;  /* all syncs and other long background work */
+	struct lane *relay_lane; /* all fetches that pass through to an upstream */
 	atomic_int children;     /* upload-pack children running */
 	atomic_bool stopping;
 	struct cancel *stop;     /* fires when the service stops: ends background work */
@@ -109,6 +110,7 @@ struct repo {
 	struct lane *ask_lane;   /* short upstream questions, below the upstream's lane */
 	struct lane *pack_lane;  /* local children, below the service's */
 	struct lane *sync_lane;  /* one at a time: sync, maintenance, verification */
+	struct lane *relay_lane; /* fetches passing through, below the service's: long ones leave the questions their places */
 	struct git_item item;
 
 	pthread_mutex_t save_lock; /* one writer of this repository's small files at a time; workers only, held across I/O */
@@ -176,6 +178,8 @@ void repo_used(struct repo *r);
 void repo_measure(struct repo *r); /* disk usage into the budget. Workers only. */
 /* Moves a damaged repository aside and forgets what it could serve. Workers only. */
 int repo_quarantine(struct repo *r, const char *why);
+/* Waits until nobody reads or fills it. False after limit_ms. Workers only. */
+bool repo_wait_idle(struct repo *r, int64_t limit_ms);
 /* Drops it from disk; -EBUSY: in use. Workers only. */
 int repo_evict(struct repo *r);
 

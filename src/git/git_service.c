@@ -206,6 +206,7 @@ static struct git_service *service_new(const struct core *core, const struct git
 	g->answers = answers_new();
 	g->pack_lane = lane_new(core->pool, NULL, (unsigned)(cpus > 0 ? cpus : 1) * GIT_CHILDREN_FOR_EACH_CPU);
 	g->sync_lane = lane_new(core->pool, NULL, workers / 4 ? workers / 4 : 1);
+	g->relay_lane = lane_new(core->pool, NULL, workers / 2 ? workers / 2 : 1);
 	g->budget = budget_new(c->disk.max, c->disk.low, evict_item, g);
 	g->kept = kept_new(g);
 	return g;
@@ -224,6 +225,7 @@ static void service_free(struct git_service *g)
 	budget_free(g->budget);
 	lane_unref(&g->pack_lane);
 	lane_unref(&g->sync_lane);
+	lane_unref(&g->relay_lane);
 	cancel_unref(&g->stop);
 	advert_fini(&g->local_v2);
 	advert_fini(&g->local_v0);
@@ -306,14 +308,13 @@ static void stop(void *state)
 
 	atomic_store(&g->stopping, true);
 	cancel_fire(g->stop);
-	keeper_stop(g->keeper);
-	g->keeper = NULL;
-	/* Jobs end soon after the cancel; they hold what service_free() frees. */
+	/* Jobs end soon after the cancel; they hold what is freed below, the keeper too. */
 	if (pool_drain(g->core->pool, 30000) < 0) {
 		log_event(LOG_WARN, "git_work_left", LOG_STR("effect", "background work did not end in time; leaving it to the system"),
 			  LOG_END);
 		return;
 	}
+	keeper_stop(g->keeper);
 	service_free(g);
 }
 

@@ -117,7 +117,8 @@ static int start_index_pack(struct intake *in, int stdin_fd)
 	argv[n++] = "index-pack";
 	argv[n++] = "--stdin";
 	argv[n++] = "--fix-thin";
-	argv[n++] = strict.data;
+	if (!in->o.only_look)
+		argv[n++] = strict.data;
 	if (in->o.background)
 		argv[n++] = "--threads=1";
 	if (in->o.most_bytes) {
@@ -341,8 +342,9 @@ int intake_finish(struct intake *in, const struct oid_list *tips, struct buf *wh
 {
 	int r = finish_index_pack(in, why);
 
-	if (r == 0)
-		r = check_connected(in, tips, why);
+	if (r < 0 || in->o.only_look)
+		return r;
+	r = check_connected(in, tips, why);
 	if (r == 0 && !pack_is_empty(in))
 		r = migrate(in);
 	return r;

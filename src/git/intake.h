@@ -18,6 +18,7 @@ struct intake_options {
 	enum oid_format format;
 	uint64_t most_bytes;   /* a larger pack is refused by index-pack; 0: no limit */
 	bool background;       /* one thread, idle priority */
+	bool only_look;        /* the pack is read and its objects hashed, nothing more: neither strict nor connected nor kept */
 	struct cancel *cancel; /* may be NULL; borrowed until the end */
 };
 

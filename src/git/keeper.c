@@ -23,7 +23,16 @@ struct keeper {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool woken, stop;
-	struct map *due; /* name as configured -> struct due; the thread's own */
+	struct list later; /* of struct later, the earliest first */
+	struct map *due;   /* name as configured -> struct due; the thread's own */
+};
+
+struct later {
+	struct list node;
+	int64_t at_mono_ms;
+	struct repo *repo;
+	struct credential cred;
+	char *sent_path;
 };
 
 struct due {
@@ -157,20 +166,102 @@ static void save_uses(struct git_service *g)
 	free(all);
 }
 
+/* --- syncs a little later --- */
+
+static void later_free(struct later *l)
+{
+	credential_fini(&l->cred);
+	free(l->sent_path);
+	repo_unref(&l->repo);
+	free(l);
+}
+
+void keeper_sync_later(struct keeper *k, struct repo *r, const struct credential *cred, const char *sent_path)
+{
+	struct later *l = xcalloc(1, sizeof(*l));
+	bool known = false;
+
+	l->at_mono_ms = clock_mono_ms() + KEEPER_SYNC_DELAY_MS;
+	l->repo = repo_ref(r);
+	credential_copy(&l->cred, cred);
+	l->sent_path = xstrdup(sent_path);
+	pthread_mutex_lock(&k->lock);
+	LIST_FOREACH(it, &k->later)
+		known |= LIST_ENTRY(it, struct later, node)->repo == r;
+	if (!known) {
+		list_push_back(&k->later, &l->node); /* the delay is one for all, so the list is in order */
+		pthread_cond_signal(&k->wake);
+	}
+	pthread_mutex_unlock(&k->lock);
+	if (known)
+		later_free(l);
+}
+
+/* The first that is due, taken off the list; NULL: none is. Lock held. */
+static struct later *next_due(struct keeper *k)
+{
+	struct later *first;
+
+	if (list_is_empty(&k->later))
+		return NULL;
+	first = LIST_ENTRY(k->later.next, struct later, node);
+	if (first->at_mono_ms > clock_mono_ms() && !k->stop)
+		return NULL;
+	list_remove(&first->node);
+	return first;
+}
+
+static void start_due(struct keeper *k)
+{
+	for (;;) {
+		struct later *l;
+
+		pthread_mutex_lock(&k->lock);
+		l = next_due(k);
+		pthread_mutex_unlock(&k->lock);
+		if (!l)
+			return;
+		if (!atomic_load(&k->g->stopping))
+			sync_if_due(l->repo, &l->cred, l->sent_path);
+		later_free(l);
+	}
+}
+
+/* When the thread has something to do next. Lock held. */
+static int64_t next_ms(const struct keeper *k, int64_t tick_ms)
+{
+	if (list_is_empty(&k->later))
+		return tick_ms;
+	return LIST_ENTRY(k->later.next, struct later, node)->at_mono_ms < tick_ms ? LIST_ENTRY(k->later.next, struct later, node)->at_mono_ms
+										    : tick_ms;
+}
+
+/* Waits for the next tick, or until woken; syncs that are due start meanwhile. False: it is over. */
 static bool wait_a_tick(struct keeper *k, bool *ret_woken)
 {
-	struct timespec t;
-	bool stop;
+	int64_t tick_ms = clock_mono_ms() + TICK_MS, now;
+	bool stop = false;
 
-	(void)clock_gettime(CLOCK_REALTIME, &t);
-	t.tv_sec += TICK_MS / 1000;
-	pthread_mutex_lock(&k->lock);
-	while (!k->woken && !k->stop && pthread_cond_timedwait(&k->wake, &k->lock, &t) == 0)
-		;
-	*ret_woken = k->woken;
-	k->woken = false;
-	stop = k->stop;
-	pthread_mutex_unlock(&k->lock);
+	*ret_woken = false;
+	while (!stop && !*ret_woken && (now = clock_mono_ms()) < tick_ms) {
+		pthread_mutex_lock(&k->lock);
+		if (!k->woken && !k->stop && next_ms(k, tick_ms) > now) {
+			int64_t wait_ms = next_ms(k, tick_ms) - now;
+			struct timespec t;
+
+			(void)clock_gettime(CLOCK_REALTIME, &t);
+			t.tv_sec += wait_ms / 1000;
+			t.tv_nsec += wait_ms % 1000 * 1000000;
+			t.tv_sec += t.tv_nsec / 1000000000;
+			t.tv_nsec %= 1000000000;
+			(void)pthread_cond_timedwait(&k->wake, &k->lock, &t); /* whatever ended it, the loop looks again */
+		}
+		*ret_woken = k->woken;
+		k->woken = false;
+		stop = k->stop;
+		pthread_mutex_unlock(&k->lock);
+		start_due(k);
+	}
 	return !stop;
 }
 
@@ -196,6 +287,7 @@ struct keeper *keeper_start(struct git_service *g)
 
 	k->g = g;
 	k->due = map_new();
+	list_init(&k->later);
 	pthread_mutex_init(&k->lock, NULL);
 	pthread_cond_init(&k->wake, NULL);
 	ENSURE(pthread_create(&k->thread, NULL, run, k) == 0);

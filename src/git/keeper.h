@@ -3,9 +3,12 @@
 #ifndef WEIR_GIT_KEEPER_H
 #define WEIR_GIT_KEEPER_H
 
-#include "git/git_priv.h"
+#include "git/access.h"
 
 struct keeper *keeper_start(struct git_service *g);
+/* Runs sync_if_due() for the repository KEEPER_SYNC_DELAY_MS from now; once, however often it is asked for meanwhile. cred is copied. Any thread. */
+#define KEEPER_SYNC_DELAY_MS 1000
+void keeper_sync_later(struct keeper *k, struct repo *r, const struct credential *cred, const char *sent_path);
 void keeper_wake(struct keeper *k); /* an upstream is back, or settings changed: look now. Any thread; never blocks long. */
 void keeper_stop(struct keeper *k); /* joins; NULL is fine */
 

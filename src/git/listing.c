@@ -383,6 +383,18 @@ static void reply_away(struct git_request *q, enum link_state state)
 	ask_result_fini(&r);
 }
 
+static void decide(struct git_request *q);
+
+static void decide_again(struct exchange *ex, int code, void *result)
+{
+	(void)code;
+	(void)result;
+	if (exchange_gone(ex))
+		exchange_reply_dropped(ex);
+	else
+		decide(request_of(ex));
+}
+
 static void decide(struct git_request *q)
 {
 	enum link_state state = link_state(q->repo->up->link);
@@ -394,6 +406,9 @@ static void decide(struct git_request *q)
 		q->cache = GIT_CACHE_HIT;
 		q->ttl_ms = ttl_left(q, refs);
 		reply_from(q, refs, REFS_SEEN);
+	} else if (open && !cached && request_may_fall_back(q) && sync_is_under_way(q->repo) && q->tries++ == 0) {
+		/* Upstream left while what it gave is being taken in: what can be listed is known in a moment. */
+		sync_wait_for_end(q->repo, &q->cred, q->target.sent_path, q->ex, decide_again);
 	} else if (open && !cached) {
 		reply_away(q, state);
 	} else if (open || (cached && is_silent(q))) {

@@ -43,6 +43,7 @@ static struct repo *repo_new(struct git_service *g, struct upstream *up, const c
 	r->ask_lane = lane_new(g->core->pool, link_lane(up->link), workers / 4 ? workers / 4 : 1);
 	r->pack_lane = lane_new(g->core->pool, g->pack_lane, 2);
 	r->sync_lane = lane_new(g->core->pool, g->sync_lane, 1);
+	r->relay_lane = lane_new(g->core->pool, g->relay_lane, workers / 4 ? workers / 4 : 1);
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_mutex_init(&r->save_lock, NULL);
 	pthread_cond_init(&r->readers_left, NULL);
@@ -74,6 +75,7 @@ static void repo_free(struct repo *r)
 	lane_unref(&r->ask_lane);
 	lane_unref(&r->pack_lane);
 	lane_unref(&r->sync_lane);
+	lane_unref(&r->relay_lane);
 	pthread_mutex_destroy(&r->lock);
 	pthread_mutex_destroy(&r->save_lock);
 	pthread_cond_destroy(&r->readers_left);
@@ -531,6 +533,16 @@ void repo_unpin(struct repo *r, unsigned pin)
 	budget_unpin(r->g->budget, &r->item.budget);
 }
 
+/* On `readers_left`, a second at most, so that a stop is noticed. Lock held. */
+static void wait_a_second(struct repo *r)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_REALTIME, &t);
+	t.tv_sec++;
+	(void)pthread_cond_timedwait(&r->readers_left, &r->lock, &t);
+}
+
 bool repo_wait_for_readers(struct repo *r, unsigned own_pin, int64_t limit_ms)
 {
 	int64_t until = clock_mono_ms() + limit_ms;
@@ -541,16 +553,23 @@ bool repo_wait_for_readers(struct repo *r, unsigned own_pin, int64_t limit_ms)
 	old = r->generation;
 	own = own_pin == old;
 	r->generation = !old;
-	while (!(gone = r->readers[old] <= own) && clock_mono_ms() < until && !cancel_fired(r->g->stop)) {
-		struct timespec t;
-
-		/* A second at most, so that a stop is noticed. */
-		(void)clock_gettime(CLOCK_REALTIME, &t);
-		t.tv_sec++;
-		(void)pthread_cond_timedwait(&r->readers_left, &r->lock, &t);
-	}
+	while (!(gone = r->readers[old] <= own) && clock_mono_ms() < until && !cancel_fired(r->g->stop))
+		wait_a_second(r);
 	pthread_mutex_unlock(&r->lock);
 	return gone;
+}
+
+bool repo_wait_idle(struct repo *r, int64_t limit_ms)
+{
+	int64_t until = clock_mono_ms() + limit_ms;
+	bool idle;
+
+	pthread_mutex_lock(&r->lock);
+	while (!(idle = !r->readers[0] && !r->readers[1] && !r->syncing && !r->maintaining) && clock_mono_ms() < until &&
+	       !cancel_fired(r->g->stop))
+		wait_a_second(r);
+	pthread_mutex_unlock(&r->lock);
+	return idle;
 }
 
 void repo_used(struct repo *r)

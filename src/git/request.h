@@ -25,7 +25,7 @@ struct git_request {
 	bool failed;                /* answered with an error */
 	int64_t ttl_ms;             /* HIT within refs_ttl: what is left of it; 0: does not apply */
 	bool was_known;             /* the repository was, when the request came */
-	int tries;                  /* fetch: syncs waited for */
+	int tries;                  /* syncs waited for */
 };
 
 /* Made on a front thread, in handle(). NULL: the exchange has been answered. */

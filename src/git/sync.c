@@ -14,13 +14,17 @@
  * THREADS  Workers, in the repository's sync lane. */
 #include "git/sync.h"
 
+#include <stdarg.h>
+
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
 #include "git/intake.h"
+#include "git/keeper.h"
 #include "git/maint.h"
+#include "git/take_in.h"
 #include "git/transfer.h"
 
 #define MOST_HAVES 1024
@@ -34,6 +38,7 @@ struct sync_job {
 	char *sent_path;
 	struct flight *flight;
 	bool list_first;
+	struct take_in *passed; /* an answer that passed through, whose pack is taken in first; NULL: none */
 };
 
 /* --- what is missing --- */
@@ -120,10 +125,10 @@ static void set_stage(struct repo *r, const char *stage)
 {
 	pthread_mutex_lock(&r->lock);
 	r->syncing = stage != NULL;
-	(void)snprintf(r->progress.stage, sizeof(r->progress.stage), "%s", stage ? stage : "");
 	if (!r->progress.started_mono_ms || !stage)
 		r->progress = (struct repo_progress){ .started_mono_ms = stage ? clock_mono_ms() : 0 };
 	(void)snprintf(r->progress.stage, sizeof(r->progress.stage), "%s", stage ? stage : "");
+	pthread_cond_broadcast(&r->readers_left);
 	pthread_mutex_unlock(&r->lock);
 }
 
@@ -333,6 +338,7 @@ void sync_run(struct repo *r, const struct credential *cred, const char *sent_pa
 
 static void job_free(struct sync_job *j)
 {
+	take_in_free(&j->passed);
 	credential_fini(&j->cred);
 	free(j->sent_path);
 	repo_unref(&j->repo);
@@ -346,6 +352,12 @@ static void run_job(void *arg)
 	struct ask_result result = ASK_RESULT_EMPTY;
 	bool full = git_config(g)->sync == GIT_SYNC_FULL;
 
+	if (j->passed) {
+		set_stage(j->repo, "checking");
+		take_in_run(j->passed);
+		take_in_free(&j->passed); /* its space is free from here on */
+		set_stage(j->repo, NULL);
+	}
 	sync_run(j->repo, &j->cred, j->sent_path, j->list_first, false, full ? g->stop : flight_cancel(j->flight), &result);
 	flight_land(j->flight, 0, &result);
 	ask_result_fini(&result);
@@ -416,6 +428,53 @@ static void nobody_waits(struct exchange *ex, int code, void *result)
 	(void)result;
 }
 
+struct flight *sync_try_lead(struct repo *r)
+{
+	struct flight *led = NULL;
+	struct buf key = BUF_EMPTY;
+
+	flight_name(r, &key);
+	if (!flights_waiting(r->g->flights, buf_slice(&key)))
+		flight_join_background(r->g->flights, buf_slice(&key), nobody_waits, &led);
+	buf_fini(&key);
+	return led;
+}
+
+void sync_give_up(struct repo *r, struct flight *flight, const struct ask_result *why)
+{
+	struct ask_result none = ASK_RESULT_EMPTY;
+
+	(void)r;
+	flight_land(flight, 0, (void *)(uintptr_t)(why ? why : &none)); /* only read by those who wait */
+	ask_result_fini(&none);
+}
+
+void sync_take_in(struct repo *r, const struct credential *cred, const char *sent_path, struct flight *flight, struct take_in *passed)
+{
+	struct sync_job *j = job_new(r, cred, sent_path, false);
+
+	j->passed = passed;
+	lead(j, flight);
+}
+
+bool sync_is_under_way(struct repo *r)
+{
+	struct buf key = BUF_EMPTY;
+	bool is;
+
+	flight_name(r, &key);
+	is = flights_waiting(r->g->flights, buf_slice(&key)) > 0;
+	buf_fini(&key);
+	return is;
+}
+
+void sync_wait_for_end(struct repo *r, const struct credential *cred, const char *sent_path, struct exchange *ex, flight_resume_fn *fn)
+{
+	static const struct oid_list none;
+
+	sync_wait(r, cred, sent_path, &none, ex, fn);
+}
+
 static void start_background(struct repo *r, const struct credential *cred, const char *sent_path, bool list_first)
 {
 	struct sync_job *j = job_new(r, cred, sent_path, list_first);
@@ -450,7 +509,14 @@ void sync_consider(struct repo *r, const struct credential *cred, const char *se
 	/* A first contact that only fetched capabilities is not a reason: whoever wanted those lists next. */
 	due = refs && refs_contact_wall_ms(refs) && c->sync == GIT_SYNC_FULL &&
 	      (!known || !refs_covers_whole(refs) || refs_behind_count(refs, prefixes) > 0);
+	/* A little later: whoever listed refs mostly fetches next, and his pack can be kept instead of being fetched twice. */
 	if (due && !atomic_load(&r->g->stopping))
-		start_background(r, cred, sent_path, false);
+		keeper_sync_later(r->g->keeper, r, cred, sent_path);
 	refs_unref(&refs);
+}
+
+void sync_if_due(struct repo *r, const struct credential *cred, const char *sent_path)
+{
+	if (!sync_is_under_way(r))
+		start_background(r, cred, sent_path, false);
 }
