@@ -74,8 +74,7 @@ fuzz:  ## libFuzzer, SECS=60 seconds for each target, or T=pktline alone
 
 valgrind: build  ## unit tests under memcheck
 	@tools/install-packages dev
-	@meson test -C build --no-rebuild --print-errorlogs --suite unit -t 20 --wrap \
-		'valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite'
+	@meson test -C build --no-rebuild --print-errorlogs --suite unit -t 20 --wrap '$(CURDIR)/tools/memcheck'
 
 tidy: build  ## clang-tidy over src/ (without the tests, which pass wrong things on purpose)
 	@tools/install-packages dev
