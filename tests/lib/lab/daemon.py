@@ -223,10 +223,10 @@ class Weir:
         return None
 
     def wait_filled(self, repo, host=None, limit=30):
-        """Wait until a repository is here to be served, and no sync is under way."""
+        """Wait until all of sync_refs, as upstream last showed it, is here to be served, and no sync is under way."""
         def filled():
             r = self.repo(repo, host)
-            return r and r["state"] == "ready" and r["servable_at"] and r
+            return r and r["state"] == "ready" and r["servable_at"] and r["servable_at"] >= r["seen_at"] and r
         return wait_until(filled, limit, "%s is filled" % repo)
 
     def invalidate(self, repo):
