@@ -227,20 +227,26 @@ static void show_progress(struct onlooker *o, const json_t *item)
 {
 	const json_t *progress = json_object_get(item, "progress");
 	const char *stage = text_of(progress, "stage");
+	long long objects = (long long)json_integer_value(json_object_get(progress, "objects"));
+	double seconds = json_number_value(json_object_get(progress, "seconds"));
 	struct buf took = BUF_EMPTY;
-	char *bytes;
+	char *bytes, *rate;
 
 	if (!stage || (!o->terminal && !strcmp(stage, o->stage)))
 		return;
 	(void)snprintf(o->stage, sizeof(o->stage), "%s", stage); /* cut: only compared and shown */
 	str_format_duration((clock_mono_ms() - o->began_ms) / 1000 * 1000, &took);
 	bytes = table_bytes(json_number_value(json_object_get(progress, "bytes")));
-	if (o->terminal)
+	rate = table_bytes(json_number_value(json_object_get(progress, "bytes")) / (seconds > 0.1 ? seconds : 0.1));
+	if (o->terminal && objects > 0)
+		printf("\r\033[K%s: %s, %s of %lld objects, %s/s, %s", o->repo, stage, bytes, objects, rate, took.data);
+	else if (o->terminal)
 		printf("\r\033[K%s: %s, %s, %s", o->repo, stage, bytes, took.data);
 	else
 		printf("%s: %s\n", o->repo, stage);
 	(void)fflush(stdout); /* finish() of cli.c looks for errors */
 	free(bytes);
+	free(rate);
 	buf_fini(&took);
 }
 

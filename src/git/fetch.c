@@ -16,8 +16,6 @@
  *	                       |no: away -> error that says so
  *	                       |no: up   -> pass through | a sync is under way: wait, look again
  * THREADS  Front threads until something may block; then workers. */
-#include <openssl/sha.h>
-
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -27,6 +25,7 @@
 #include "git/fetch_jobs.h"
 #include "git/kept.h"
 #include "git/maint.h"
+#include "git/prepare.h"
 #include "git/request.h"
 #include "git/sync.h"
 #include "io/child.h"
@@ -40,16 +39,7 @@ static void fetch_continue(struct git_request *q);
 
 static void answer_key(const struct git_request *q, struct buf *key)
 {
-	struct buf form = BUF_EMPTY;
-	unsigned char sha[SHA256_DIGEST_LENGTH];
-
-	if (gitcmd_fetch_names_refs(&q->cmd) || q->cmd.kind != GITCMD_FETCH)
-		return; /* its answer depends on more than the command */
-	buf_addf(&form, "%s\n%d\n", q->repo->key, q->version);
-	gitcmd_fetch_key(&q->cmd, &form);
-	SHA256((const unsigned char *)form.data, form.len, sha);
-	buf_add(key, sha, sizeof(sha));
-	buf_fini(&form);
+	fetch_answer_key(q->repo->key, q->version, &q->cmd, key);
 }
 
 /* --- replies --- */

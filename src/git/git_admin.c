@@ -53,7 +53,8 @@ static void set_time(json_t *o, const char *name, int64_t wall_ms)
 
 static json_t *progress_json(const struct repo_progress *p)
 {
-	return json_pack("{s:s, s:I, s:f}", "stage", p->stage, "bytes", (json_int_t)p->bytes, "seconds",
+	return json_pack("{s:s, s:I, s:I, s:f}", "stage", p->stage, "bytes", (json_int_t)p->bytes, "objects",
+			 (json_int_t)p->objects, "seconds",
 			 p->started_mono_ms ? (double)(clock_mono_ms() - p->started_mono_ms) / 1000 : 0.0);
 }
 

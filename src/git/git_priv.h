@@ -96,7 +96,7 @@ struct scope {
 struct repo_progress { /* of the sync under way */
 	uint64_t bytes, objects;
 	int64_t started_mono_ms;
-	char stage[24]; /* "listing", "receiving", "checking" */
+	char stage[40]; /* "waiting", "listing", "receiving", "checking", ... */
 };
 
 struct repo {

@@ -11,6 +11,7 @@
 #include "base/obj.h"
 #include "git/access.h"
 #include "git/maint.h"
+#include "git/prepare.h"
 #include "git/repo_disk.h"
 #include "git/sync.h"
 
@@ -46,11 +47,12 @@ struct warm_job {
 	struct credential cred;
 };
 
-static void set_syncing(struct repo *r, bool on)
+static void set_stage(struct repo *r, bool on, const char *stage)
 {
 	pthread_mutex_lock(&r->lock);
 	r->syncing = on;
-	(void)snprintf(r->progress.stage, sizeof(r->progress.stage), "%s", on ? "waiting" : "");
+	(void)snprintf(r->progress.stage, sizeof(r->progress.stage), "%s", stage);
+	pthread_cond_broadcast(&r->readers_left);
 	pthread_mutex_unlock(&r->lock);
 }
 
@@ -67,6 +69,11 @@ static void run_warm(void *arg)
 	struct ask_result result = ASK_RESULT_EMPTY;
 
 	sync_run(j->repo, &j->cred, NULL, true, true, j->repo->g->stop, &result);
+	if (result.outcome == ASK_OK) {
+		set_stage(j->repo, true, "preparing the answer to git clone");
+		prepare_clone(j->repo);
+		set_stage(j->repo, false, "");
+	}
 	ask_result_fini(&result);
 	maint_consider(j->repo);
 	warm_free(j);
@@ -97,10 +104,10 @@ int warm_start(struct git_service *g, struct slice name, struct buf *err)
 	/* Warming needs no client's token: it is weir's own work. */
 	r = credential_init_own(&j->cred, up, j->repo->key);
 	if (r == 0) {
-		set_syncing(j->repo, true);
+		set_stage(j->repo, true, "waiting");
 		r = pool_submit(j->repo->sync_lane, run_warm, j);
 		if (r < 0)
-			set_syncing(j->repo, false);
+			set_stage(j->repo, false, "");
 	}
 	if (r < 0) {
 		buf_addf(err, "cannot start: %s", err_text(r));

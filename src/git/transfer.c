@@ -15,6 +15,8 @@ struct receiver {
 	const struct transfer *t;
 	struct ask_result *ret;
 	struct packstream pack;
+	unsigned char head[12]; /* of the pack */
+	size_t head_bytes;
 	int code;
 };
 
@@ -60,9 +62,14 @@ static int on_pack(void *arg, const char *p, size_t n)
 	struct receiver *rc = arg;
 	int r = intake_write(rc->t->intake, p, n);
 
+	for (size_t i = 0; rc->head_bytes < sizeof(rc->head) && i < n; i++)
+		rc->head[rc->head_bytes++] = (unsigned char)p[i];
 	if (r == 0) {
 		pthread_mutex_lock(&rc->a->repo->lock);
 		rc->a->repo->progress.bytes = intake_bytes(rc->t->intake);
+		if (rc->head_bytes == sizeof(rc->head)) /* gitformat-pack: "PACK", version, number of objects */
+			rc->a->repo->progress.objects = (uint64_t)rc->head[8] << 24 | (uint64_t)rc->head[9] << 16 |
+							(uint64_t)rc->head[10] << 8 | rc->head[11];
 		pthread_mutex_unlock(&rc->a->repo->lock);
 	}
 	return r;
