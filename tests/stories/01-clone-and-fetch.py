@@ -59,6 +59,7 @@ def test_ls_remote_says_the_same(world, object_format, route, protocol):
         ours = world.git.ls_remote(url, *args, protocol=protocol, **options)
         direct = world.git.ls_remote(world.upstream.url(name), *args, protocol=protocol)
         assert ours.lines == direct.lines, args
+        assert bool(ours.lines) == (args != ["no-such-ref"]), args
 
 
 @in_every_way

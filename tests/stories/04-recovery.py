@@ -35,8 +35,9 @@ def scene(site):
 
 def assert_right(site, old_clone, protocol):
     weir, direct_url = site.weir, site.upstream.url("org/project")
-    assert (site.git.ls_remote(weir.url("org/project"), "--symref", protocol=protocol).lines
-            == site.git.ls_remote(direct_url, "--symref", protocol=protocol).lines)
+    theirs = site.git.ls_remote(direct_url, "--symref", protocol=protocol).lines
+    ours = site.git.ls_remote(weir.url("org/project"), "--symref", protocol=protocol).lines
+    assert ours == theirs and len(ours) > 5
     direct = site.git.clone(direct_url, "--mirror")
     assert_same_as_direct(site.git.clone(weir.url("org/project"), "--mirror", protocol=protocol), direct)
     old_clone.fetch("-q", "--prune")

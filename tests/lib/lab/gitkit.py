@@ -141,7 +141,9 @@ class Git:
 
     def ls_remote(self, url, *args, protocol=2, proxy=None, config=(), check=True):
         """The Result of ls-remote; .refs is {name: id} and .lines its whole output (--symref adds the HEAD line)."""
-        result = self.run(*self.options(protocol, proxy, config), "ls-remote", url, *args, check=check)
+        options = [a for a in args if a.startswith("-")]        # git takes what follows the URL for patterns
+        patterns = [a for a in args if not a.startswith("-")]
+        result = self.run(*self.options(protocol, proxy, config), "ls-remote", *options, url, *patterns, check=check)
         result.lines = result.out.splitlines()
         result.refs = {}
         for line in result.lines:
@@ -162,14 +164,19 @@ def assert_same_as_direct(clone, direct):
     for one in (clone, direct):
         check = one.run("fsck", "--full", check=False)
         assert check.ok, "fsck of %s: %r" % (one.path, check)
-    assert clone.refs() == direct.refs()
-    assert clone.head() == direct.head()
-    for path in ("shallow", ):
-        assert read_git_file(clone, path) == read_git_file(direct, path), path
+    assert_equal("refs", clone.refs().splitlines(), direct.refs().splitlines())
+    assert_equal("HEAD", clone.head().splitlines(), direct.head().splitlines())
+    assert_equal("shallow", read_git_file(clone, "shallow"), read_git_file(direct, "shallow"))
     bare = clone.run("rev-parse", "--is-bare-repository").out.strip() == "true"
     if not bare:
-        assert clone.run("ls-files", "-s").out == direct.run("ls-files", "-s").out
+        assert_equal("files", clone.run("ls-files", "-s").out.splitlines(), direct.run("ls-files", "-s").out.splitlines())
         assert clone.run("status", "--porcelain").out == ""
+
+
+def assert_equal(what, ours, theirs):
+    ours, theirs = ours or [], theirs or []
+    assert ours == theirs, "%s differ; only through weir: %r; only directly: %r" % (
+        what, [x for x in ours if x not in theirs], [x for x in theirs if x not in ours])
 
 
 def read_git_file(clone, name):
