@@ -115,7 +115,7 @@ static int make_spool(struct fetch_job *j)
 {
 	struct spool *spool = NULL;
 	struct cancel *cancel = flight_cancel(j->flight);
-	int r = cancel ? spool_new(j->repo->g->spool_dir, 0, &spool) : -EMFILE;
+	int r = cancel ? spool_new(j->repo->g->spool_dir, git_config(j->repo->g)->disk.max, &spool) : -EMFILE;
 
 	if (r < 0)
 		return r;
@@ -279,7 +279,8 @@ static void run_upstream(struct fetch_job *j)
 		SLICE_LIT("Accept: application/x-git-upload-pack-result"),
 		SLICE_LIT("Git-Protocol: version=2"),
 	};
-	struct ask a = { .repo = j->repo, .cred = &j->cred, .sent_path = j->sent_path, .cancel = answer_cancel(j->answer) };
+	struct ask a = { .repo = j->repo, .cred = &j->cred, .sent_path = j->sent_path, .cancel = answer_cancel(j->answer),
+			 .patience_ms = config_links(j->repo->g->core->config)->stall_timeout };
 	struct ask_stream stream = { .method = "POST", .suffix = "/git-upload-pack", .headers = headers,
 				     .header_count = j->version == 2 ? 3 : 2, .body = buf_slice(&j->body),
 				     .sink = { relay_head, relay_data, j } };

@@ -100,6 +100,7 @@ static void add_header(struct git_request *q, const char *name, const char *show
 }
 
 #define MOST_HEADERS 5
+#define PUSH_PATIENCE_MS 600000 /* hooks of the upstream may think for long, but not for ever */
 
 static void relay(struct git_request *q, const char *method, const char *suffix, bool with_body)
 {
@@ -130,7 +131,7 @@ static void relay(struct git_request *q, const char *method, const char *suffix,
 		request_reply_error(q, 507, "cannot make a file in %s: %s", q->g->spool_dir, err_text(r));
 	} else {
 		struct ask a = { .repo = repo, .cred = &cred, .sent_path = sent_path, .cancel = gone,
-				 .total_ms = with_body ? 0 : git_config(q->g)->upstream_timeout };
+				 .patience_ms = PUSH_PATIENCE_MS, .total_ms = with_body ? 0 : git_config(q->g)->upstream_timeout };
 
 		ask_stream(&a, &stream, &result, &call);
 		if (result.err == 0 || result.err == WEIR_E_STATUS)

@@ -145,12 +145,15 @@ void request_reply_blob(struct git_request *q, const char *content_type, struct 
 
 void request_reply_spool(struct git_request *q, const char *content_type, struct spool *s)
 {
+	uint64_t bytes;
 	char room[64];
 	struct header_line headers[] = {
 		{ "Content-Type", content_type }, { "Cache-Control", NO_CACHE }, { "Cache-Status", cache_status(q, room) },
 	};
 
-	exchange_reply_spool(q->ex, 200, headers, ARRAY_LEN(headers), s, -1);
+	/* A complete one goes with its length: no chunks, and the connection lives on for HTTP/1.0 too. */
+	exchange_reply_spool(q->ex, 200, headers, ARRAY_LEN(headers), s,
+			     spool_peek(s, &bytes, NULL) == SPOOL_COMPLETE ? (int64_t)bytes : -1);
 }
 
 static void reply_text(struct git_request *q, int status, const struct ask_result *r, struct buf *text)

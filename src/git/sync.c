@@ -245,7 +245,7 @@ static void list_refs(struct sync *s)
 	set_stage(s->repo, "listing");
 	s->ask.total_ms = git_config(s->repo->g)->upstream_timeout;
 	ask_ls_refs(&s->ask, prefixes, s->ret);
-	s->ask.total_ms = 0; /* a transfer has the link's stall time-out instead */
+	s->ask.total_ms = 0; /* a transfer has no bound but that it must not stand still, before its first byte neither */
 }
 
 /* What clients wanted was tried: what came is servable, what did not is theirs to ask for again. */
@@ -318,7 +318,8 @@ void sync_run(struct repo *r, const struct credential *cred, const char *sent_pa
 	      struct cancel *cancel, struct ask_result *ret)
 {
 	struct sync s = { .repo = r, .background = background, .ret = ret,
-			  .ask = { .repo = r, .cred = cred, .sent_path = sent_path, .cancel = cancel } };
+			  .ask = { .repo = r, .cred = cred, .sent_path = sent_path, .cancel = cancel,
+				   .patience_ms = config_links(r->g->core->config)->stall_timeout } };
 	int64_t started_ms = clock_mono_ms();
 	uint64_t bytes;
 
