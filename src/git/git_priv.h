@@ -61,6 +61,7 @@ struct git_service {
 	struct lane *sync_lane;  /* all syncs and other long background work */
 	struct lane *relay_lane; /* all fetches that pass through to an upstream */
 	atomic_int children;     /* upload-pack children running */
+	atomic_uint recoveries;  /* times that some upstream came back */
 	atomic_bool stopping;
 	struct cancel *stop;     /* fires when the service stops: ends background work */
 
@@ -120,6 +121,7 @@ struct repo {
 	struct scope main;       /* refs_scope: repository; and what is on disk in any case */
 	struct map *scopes;      /* refs_scope: credential: hex of the grant key -> struct scope; else NULL */
 	bool silent;             /* upstream was silent about this one: memory speaks until it answers a question in the background */
+	unsigned silent_epoch;   /* service.recoveries when it was marked: a recovery ends the mark */
 	int64_t silent_asked_ms; /* monotonic: when that was last asked */
 	struct oid_list wanted;  /* ids that clients want beyond what sync_refs covers */
 	bool syncing, maintaining;

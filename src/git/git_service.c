@@ -174,7 +174,10 @@ static void on_link_change(void *arg, bool up)
 {
 	struct git_service *g = arg;
 
-	if (up && g->keeper)
+	if (!up)
+		return;
+	atomic_fetch_add(&g->recoveries, 1);
+	if (g->keeper)
 		keeper_wake(g->keeper);
 }
 

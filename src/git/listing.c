@@ -194,6 +194,7 @@ static void mark_silent(struct repo *r)
 {
 	pthread_mutex_lock(&r->lock);
 	r->silent = true;
+	r->silent_epoch = atomic_load(&r->g->recoveries);
 	r->silent_asked_ms = clock_mono_ms();
 	pthread_mutex_unlock(&r->lock);
 }
@@ -345,7 +346,7 @@ static bool is_silent(struct git_request *q)
 	bool silent, due;
 
 	pthread_mutex_lock(&r->lock);
-	silent = r->silent;
+	silent = r->silent && r->silent_epoch == atomic_load(&q->g->recoveries);
 	due = silent && now - r->silent_asked_ms >= config_links(q->g->core->config)->probe_max;
 	if (due)
 		r->silent_asked_ms = now;
