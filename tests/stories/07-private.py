@@ -195,6 +195,30 @@ def test_a_stranger_does_not_join_an_answer_under_way(scene):
     assert b"PACK" in answers["ann"].body
 
 
+def test_an_answer_kept_for_one_is_given_to_nobody_else(scene):
+    """Asked often enough, the answer to this very request lies ready as a file."""
+    scene.repository.bulk(300)
+    scene.start_weir(git={"grant_ttl": "1s"})
+    weir, tip = scene.weir, scene.repository.rev()
+    warm(scene)
+
+    def kept():
+        assert b"PACK" in weir.ask_fetch(REPO, [tip], auth=ANN).body
+        return weir.metric("weir_git_kept_answers_total", outcome="hit") > 0
+    wait_until(kept, what="the answer comes from a file")
+    for offline in (False, True):
+        if offline:
+            scene.go_offline()
+        for who, auth in STRANGERS.items():
+            assert b"PACK" not in weir.ask_fetch(REPO, [tip], auth=auth).body, who
+        assert b"PACK" in weir.ask_fetch(REPO, [tip], auth=ANN).body
+    scene.come_back()
+    scene.upstream.passwords({"ann": "changed"})
+    wait_until(lambda: weir.ask_fetch(REPO, [tip], auth=ANN).status == 401, what="the old password is refused")
+    weir.restart()
+    assert_shut(scene, ANN, statuses=(401,))
+
+
 def test_a_stranger_does_not_join_a_listing_under_way(scene):
     warm(scene)
     scene.proxy.hold(0, match=ANN)
