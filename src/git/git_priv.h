@@ -185,6 +185,9 @@ bool repo_wait_idle(struct repo *r, int64_t limit_ms);
 /* Drops it from disk; -EBUSY: in use. Workers only. */
 int repo_evict(struct repo *r);
 
+/* --- git_service.c --- */
+void git_on_link_change(void *arg, bool up); /* link_change_fn; arg: the service */
+
 /* --- upstream.c --- */
 int upstream_load(struct git_service *g, const struct git_config *c, struct buf *err); /* start and reload */
 void upstream_free_all(struct git_service *g);

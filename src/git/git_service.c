@@ -170,7 +170,7 @@ static void init_metrics(struct git_service *g)
 	metrics_set_fn(m, &git_children_family, none, child_count, g);
 }
 
-static void on_link_change(void *arg, bool up)
+void git_on_link_change(void *arg, bool up)
 {
 	struct git_service *g = arg;
 
@@ -278,8 +278,6 @@ static int start(const struct core *core, const void *section, void **ret_state,
 
 	if (r == 0) {
 		init_metrics(g);
-		for (size_t i = 0; i < g->upstream_count; i++)
-			link_set_change_hook(g->upstreams[i]->link, on_link_change, g);
 		r = server_listen(core->server, &o, err);
 	}
 	if (r < 0) {

@@ -59,6 +59,7 @@ static int add_upstream(struct git_service *g, const struct git_config *c, const
 		free(u);
 		return r;
 	}
+	link_set_change_hook(u->link, git_on_link_change, g);
 	u->g = g;
 	u->match = xstrdup(match);
 	u->base_path = base_path_of(uc->url);
