@@ -53,7 +53,7 @@ struct git_service {
 	struct flights *flights;
 	struct answers *answers; /* fetch answers under way */
 	struct kept *kept;       /* and those kept as files */
-	struct keeper *keeper;   /* background thread: warm, maintenance, use times */
+	struct keeper *_Atomic keeper; /* background thread: warm, maintenance, use times */
 	char *dir, *repos_dir, *spool_dir, *damaged_dir, *answers_dir;
 	char *webhook_secret, *client_token; /* NULL: not configured */
 	struct advert local_v2, local_v0;    /* what the installed git upload-pack offers */
