@@ -4,7 +4,8 @@
  * WHY      git fetch could do it, but it would need the credential, its own knowledge of proxies and certificates, and a process for
  *          each question; and the bytes of an answer under way could not be shared.
  * RULES    1. An answer cut short changes nothing.
- *          2. 401, 403, 404 and 410 are answers: they end the credential's grant. 429 and 5xx are none.
+ *          2. 401, 403, 404 and 410 are answers: they end the credential's grant, but when a push was asked for: git asks for that
+ *             without a credential first, and every upstream says 401. 429 and 5xx are none.
  *          3. We always ask for peeled values, symbolic refs and the unborn HEAD, whatever the client wants to know.
  * THREADS  The calling worker only. */
 #include "git/ask.h"
@@ -101,7 +102,7 @@ static void judge(const struct ask *a, int r, struct exchange_state *x)
 		ret->outcome = ASK_REFUSED;
 	else
 		ret->outcome = ASK_FAILED;
-	if (ret->outcome == ASK_REFUSED && (ret->status == 401 || ret->status == 403 || ret->status == 404 || ret->status == 410))
+	if (ret->outcome == ASK_REFUSED && !a->is_push && (ret->status == 401 || ret->status == 403 || ret->status == 404 || ret->status == 410))
 		access_revoke(a->repo->g, a->cred);
 	buf_reset(&ret->text);
 	if (ret->outcome != ASK_OK && x->is_text)

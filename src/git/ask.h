@@ -38,6 +38,7 @@ struct ask {
 	int64_t patience_ms;        /* silence allowed before the first byte and between any two; 0: the link's stall time-out */
 	int64_t total_ms;           /* 0: no bound */
 	struct cancel *cancel;      /* may be NULL */
+	bool is_push;               /* upstream's no to a push ends no grant: who may not write may read all the same */
 	void (*on_head)(void *arg); /* may be NULL: runs when the answer began */
 	void *arg;
 };

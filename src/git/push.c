@@ -130,7 +130,7 @@ static void relay(struct git_request *q, const char *method, const char *suffix,
 	if (r < 0) {
 		request_reply_error(q, 507, "cannot make a file in %s: %s", q->g->spool_dir, err_text(r));
 	} else {
-		struct ask a = { .repo = repo, .cred = &cred, .sent_path = sent_path, .cancel = gone,
+		struct ask a = { .repo = repo, .cred = &cred, .sent_path = sent_path, .cancel = gone, .is_push = true,
 				 .patience_ms = PUSH_PATIENCE_MS, .total_ms = with_body ? 0 : git_config(q->g)->upstream_timeout };
 
 		ask_stream(&a, &stream, &result, &call);
