@@ -1,4 +1,4 @@
-"""actors -- the programs that are compared: weir, nginx, lighttpd, fcgiwrap, git; each on
+"""actors -- the programs that are compared: weir, nginx, lighttpd, fcgiwrap, git, a long line; each on
 loopback, in a folder of its own.
 
 Every child ends with this program, even when that is killed outright, and none inherits the reader's settings.
@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -169,6 +170,7 @@ error_log {folder}/log;
 pid {folder}/pid;
 events {{ worker_connections 8192; }}
 http {{
+    map $content_length $stored {{ default fetch; "~^[0-9]{{1,3}}$" refs; }}
     access_log off;
     sendfile on;
     tcp_nopush on;
@@ -185,6 +187,12 @@ http {{
         listen 127.0.0.1:{port} backlog=4096 reuseport;
         location = /livez {{ default_type text/plain; return 200 "ok\\n"; }}
         location /static/ {{ root {folder}; default_type application/x-git-upload-pack-result; }}
+        location = /stored.git/info/refs {{
+            alias {folder}/static/stored-advert;
+            types {{ }}
+            default_type application/x-git-upload-pack-advertisement;
+        }}
+        location = /stored.git/git-upload-pack {{ error_page 405 =200 /static/stored-$stored; return 405; }}
         location / {{
             fastcgi_pass unix:{folder}/fcgi.socket;
             fastcgi_keep_conn off;
@@ -204,7 +212,8 @@ http {{
 
 
 class Nginx(Server):
-    """nginx: static files below `static`, /livez by `return 200`, and git-http-backend through fcgiwrap."""
+    """nginx: static files below `static`, /livez by `return 200`, and git-http-backend through fcgiwrap. store() makes
+    /stored.git of three answers, for git clients: what they POST gets the listing when it is short, else the pack."""
 
     name = "nginx"
 
@@ -230,6 +239,10 @@ class Nginx(Server):
                 self.fcgiwraps = [start([program("fcgiwrap")], stdin=listener, stdout=log, stderr=log)
                                   for _ in range(16)]
         return super().start()
+
+    def store(self, advert, refs, fetch):
+        for name, answer in (("advert", advert), ("refs", refs), ("fetch", fetch)):
+            (self.static / f"stored-{name}").write_bytes(answer)
 
     def is_ready(self):
         """When the workers run: the kernel takes connections before, but nobody answers them."""
@@ -272,6 +285,20 @@ class Lighttpd(Server):
 
     def command(self):
         return [program("lighttpd"), "-D", "-f", self.folder / "lighttpd.conf"]
+
+
+class Line(Server):
+    """A proxy before a server, with so much of a round trip: delay.py."""
+
+    name = "delaying proxy"
+
+    def __init__(self, folder, server, round_trip_ms):
+        super().__init__(folder)
+        self.server, self.round_trip_ms = server, round_trip_ms
+
+    def command(self):
+        return [sys.executable, pathlib.Path(__file__).with_name("delay.py"), self.port, self.server.port,
+                self.round_trip_ms]
 
 
 @functools.cache

@@ -146,6 +146,54 @@ def drain_one(port, path, body, begin, seconds):
         return f"{path}: {e}"
 
 
+def burst(port, path, body, clients, each):
+    """So many clients at once, each a process that sends this command `each` times; returns the wall time of all, from
+    when every one has connected, and the bytes of one answer. All must be of one size, but for some packets' heads: git
+    cuts a pack into packets as it comes out of a pipe."""
+    begin_read, begin_write = os.pipe2(os.O_CLOEXEC)
+    pipes = {}
+    for _ in range(clients):
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.close(begin_write)
+                with open(write_end, "w", encoding="ascii") as out:
+                    json.dump(burst_one(port, path, body, each, begin_read, out), out)
+            finally:
+                os._exit(0)  # nothing of ours may run twice
+        os.close(write_end)
+        pipes[pid] = open(read_end, encoding="ascii")
+    os.close(begin_read)
+    for ready in pipes.values():
+        ready.readline()
+    begin = time.perf_counter()
+    os.close(begin_write)
+    got = []
+    for pid, answer in pipes.items():
+        with answer:
+            got.append(json.loads(answer.read() or '"a client died"'))
+        os.waitpid(pid, 0)
+    wall_s = time.perf_counter() - begin
+    for one in got:
+        if isinstance(one, str):
+            raise Trouble(one)
+    if max(got) - min(got) > max(got) * 0.01:
+        raise Trouble(f"{path}: answers of different sizes: {sorted(set(got))}")
+    return {"wall_s": wall_s, "bytes": got[0], "rate": clients * each / wall_s}
+
+
+def burst_one(port, path, body, each, begin_read, out):
+    try:
+        client = Client(port)
+        out.write("\n")
+        out.flush()
+        os.read(begin_read, 1)  # its end: all have connected
+        return [client.command(path, body) for _ in range(each)][-1]
+    except (Trouble, OSError, ValueError) as e:
+        return f"{path}: {e}"
+
+
 class IdleConnections:
     """Kept-alive connections that have each had one answer, and now wait."""
 

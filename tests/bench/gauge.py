@@ -117,6 +117,14 @@ def cpu_s(pid):
     return sum(map(int, fields[11:15])) * TICK_S
 
 
+def peak_bytes(pid, forget=False):
+    """The most resident memory a process ever had (VmHWM); with forget, since now."""
+    if forget:
+        pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^VmHWM:\s+(\d+) kB", text, re.M)[1]) * 1024
+
+
 def rss_bytes(pid):
     return memory(pid, "Rss")
 
