@@ -137,8 +137,9 @@ def mirror(source, target):
         for name in names:
             if folder == source and name == "lock":
                 continue
-            try:
-                shutil.copy2(os.path.join(folder, name), os.path.join(here, name))
+            try:                        # packs are read-only, so a new file takes the old one's place, as rsync's do
+                shutil.copy2(os.path.join(folder, name), os.path.join(target, ".new"))
+                os.replace(os.path.join(target, ".new"), os.path.join(here, name))
                 kept.add(os.path.normpath(os.path.join(here, name)))
             except FileNotFoundError:
                 pass                    # moved meanwhile
