@@ -38,6 +38,49 @@ void ask_result_reason(const struct ask_result *r, struct buf *out)
 		buf_addf(out, ": %s", r->text.data);
 }
 
+/* --- silence --- */
+
+/* Lock held. */
+static bool is_silent(const struct repo *r)
+{
+	return r->silent && r->silent_epoch == atomic_load(&r->g->recoveries);
+}
+
+bool ask_was_silence(const struct ask_result *r)
+{
+	return r->outcome == ASK_UNAVAILABLE && (r->err == WEIR_E_SILENT || r->err == WEIR_E_STALLED);
+}
+
+bool ask_note_silence(struct repo *r)
+{
+	bool was;
+
+	pthread_mutex_lock(&r->lock);
+	was = is_silent(r);
+	r->silent = true;
+	r->silent_epoch = atomic_load(&r->g->recoveries);
+	if (!was)
+		r->silent_asked_ms = clock_mono_ms();
+	pthread_mutex_unlock(&r->lock);
+	return !was;
+}
+
+bool ask_is_silent(struct repo *r, bool *ret_due)
+{
+	int64_t now = clock_mono_ms();
+	bool silent, due;
+
+	pthread_mutex_lock(&r->lock);
+	silent = is_silent(r);
+	due = ret_due && silent && now - r->silent_asked_ms >= config_links(r->g->core->config)->probe_max;
+	if (due)
+		r->silent_asked_ms = now;
+	pthread_mutex_unlock(&r->lock);
+	if (ret_due)
+		*ret_due = due;
+	return silent;
+}
+
 /* --- one exchange --- */
 
 struct exchange_state {

@@ -48,6 +48,14 @@ void ask_info_refs(const struct ask *a, struct ask_result *ret);
 /* The refs under the prefixes (none: all), merged. Asks for the capabilities first when they are not known. */
 void ask_ls_refs(const struct ask *a, struct slices prefixes, struct ask_result *ret);
 
+/* Whether patience was exceeded. */
+bool ask_was_silence(const struct ask_result *r);
+/* Upstream was silent about this repository for as long as patience goes. True: it was not known to be. */
+bool ask_note_silence(struct repo *r);
+/* Whether it is silent, as far as is known: then the cache speaks. *ret_due (may be NULL): it is time to ask again, which the caller does;
+ * told to one caller in each links.probe_max. Front threads too. */
+bool ask_is_silent(struct repo *r, bool *ret_due);
+
 /* Any request below the repository: `suffix` as "/git-receive-pack". headers: further lines. Redirects of info/refs within the same
  * upstream are followed by ask_info_refs only. What comes back goes to sink; *ret tells how it ended (head and data were
  * given to the sink whatever the status). */

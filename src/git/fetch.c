@@ -390,6 +390,14 @@ static void after_grant(struct exchange *ex, int code, void *result)
 		request_reply_ask(q, r);
 }
 
+/* A silent upstream has cost somebody his patience already: the grant is what it was. Now and then it is asked again. */
+static bool is_silent(struct git_request *q)
+{
+	bool due;
+
+	return request_may_fall_back(q) && ask_is_silent(q->repo, &due) && !due;
+}
+
 static void fetch_begin(struct git_request *q)
 {
 	bool away = is_away(q);
@@ -398,7 +406,7 @@ static void fetch_begin(struct git_request *q)
 	q->cache = GIT_CACHE_MISS;
 	if (away && !request_may_fall_back(q))
 		reply_away(q);
-	else if (away || access_is_granted(q->g, &q->cred, false))
+	else if (away || access_is_granted(q->g, &q->cred, false) || is_silent(q))
 		fetch_continue(q);
 	else
 		grant_wait(q, after_grant);

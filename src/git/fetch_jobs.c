@@ -36,9 +36,11 @@ struct fetch_job {
 	int err;
 	struct buf held;            /* the beginning of a packet that is not whole yet */
 	bool in_pack;
+	bool at_flush;              /* the last packet was a flush: how a pack, and every answer of v2, ends */
+	bool said_err;
 	struct flight *sync;        /* not NULL: the pack is taken in afterwards */
 	struct oid_list wants;
-	bool had_haves;
+	bool had_haves, filtered;
 };
 
 struct fetch_job *fetch_job_new(const struct git_request *q, enum fetch_source source, struct slice key)
@@ -57,6 +59,7 @@ struct fetch_job *fetch_job_new(const struct git_request *q, enum fetch_source s
 		oid_list_add(&j->wants, &q->cmd.wants.items[i]);
 	oid_list_sort_unique(&j->wants);
 	j->had_haves = q->cmd.haves.count > 0;
+	j->filtered = q->cmd.filter.n > 0; /* whether such a pack is whole cannot be told: its answer is not kept */
 	j->asked = (struct ask_result)ASK_RESULT_EMPTY;
 	return j;
 }
@@ -198,9 +201,12 @@ static int pass_packets(struct fetch_job *j, const char *p, size_t n)
 
 	buf_add(&j->held, p, n);
 	rest = buf_slice(&j->held);
-	while ((more = pkt_next(&rest, &pkt)) > 0)
+	while ((more = pkt_next(&rest, &pkt)) > 0) {
+		j->at_flush = pkt.type == PKT_FLUSH;
+		j->said_err |= pkt.type == PKT_DATA && (slice_starts(pkt.data, "ERR ") || (j->in_pack && pkt.data.n && pkt.data.p[0] == 3));
 		j->in_pack |= pkt.type == PKT_DATA && pkt.data.n &&
 			      (slice_eq_str(pkt_text(&pkt), "packfile") || pkt.data.p[0] == 1 || pkt.data.p[0] == 2);
+	}
 	if (more < 0) /* v0 without side-band: a bare pack */
 		rest = slice_from(rest, rest.n);
 	n = j->held.len - rest.n;
@@ -261,8 +267,12 @@ static void end_cut(struct fetch_job *j)
 static void use_answer(struct fetch_job *j)
 {
 	struct flight *sync = j->sync;
-	struct take_in *passed = take_in_new(j->repo, j->spool, j->version == 2 ? 2 : 0, &j->wants, j->had_haves, buf_slice(&j->key));
+	struct take_in *passed;
 
+	if (j->said_err)
+		return;
+	passed = take_in_new(j->repo, j->spool, j->version == 2 ? 2 : 0, &j->wants, j->had_haves,
+			     j->filtered ? (struct slice){ NULL, 0 } : buf_slice(&j->key));
 	j->sync = NULL;
 	if (sync) {
 		sync_take_in(j->repo, &j->cred, j->sent_path, sync, passed);
@@ -270,6 +280,14 @@ static void use_answer(struct fetch_job *j)
 		take_in_look(passed);
 		take_in_free(&passed);
 	}
+}
+
+/* HTTP may end properly where the answer in it does not. An ERR packet is an end, too. */
+static bool is_whole(const struct fetch_job *j)
+{
+	if (j->held.len)
+		return false;
+	return j->at_flush || j->said_err || (j->version != 2 && !j->in_pack);
 }
 
 static void run_upstream(struct fetch_job *j)
@@ -287,7 +305,7 @@ static void run_upstream(struct fetch_job *j)
 	struct client_result call;
 
 	ask_stream(&a, &stream, &j->asked, &call);
-	if (j->asked.outcome == ASK_OK && !j->held.len) {
+	if (j->asked.outcome == ASK_OK && is_whole(j)) {
 		answer_unlist(j->answer);
 		spool_complete(j->spool);
 		if (j->flight) /* an empty answer */
@@ -369,6 +387,7 @@ struct grant_job {
 	struct credential cred;
 	char *sent_path;
 	struct flight *flight;
+	bool was_silent; /* known to be, when this was made: asked all the same, as it is time to */
 };
 
 static void grant_free(struct grant_job *j)
@@ -388,7 +407,14 @@ static void run_grant(void *arg)
 			 .patience_ms = access_is_granted(j->repo->g, &j->cred, true) ? c->upstream_patience : 0,
 			 .cancel = flight_cancel(j->flight) };
 
-	ask_info_refs(&a, &result);
+	if (a.patience_ms && !j->was_silent && ask_is_silent(j->repo, NULL)) { /* found out while this one stood in line */
+		result.outcome = ASK_UNAVAILABLE;
+		result.err = WEIR_E_SILENT;
+	} else {
+		ask_info_refs(&a, &result);
+	}
+	if (a.patience_ms && ask_was_silence(&result))
+		(void)ask_note_silence(j->repo);
 	flight_land(j->flight, 0, &result);
 	ask_result_fini(&result);
 	grant_free(j);
@@ -404,6 +430,7 @@ void grant_wait(struct git_request *q, flight_resume_fn *fn)
 	j->repo = repo_ref(q->repo);
 	credential_copy(&j->cred, &q->cred);
 	j->sent_path = xstrdup(q->target.sent_path);
+	j->was_silent = ask_is_silent(q->repo, NULL);
 	buf_addf(&key, "%s grant ", q->repo->key);
 	buf_add(&key, q->cred.key.bytes, sizeof(q->cred.key.bytes));
 	flight_join(q->g->flights, buf_slice(&key), q->ex, fn, &led);

@@ -190,15 +190,6 @@ static void ask_once(struct listing_job *j, int64_t patience_ms, struct cancel *
 		ask_ls_refs(&a, (struct slices){ j->prefixes, j->prefix_count }, ret);
 }
 
-static void mark_silent(struct repo *r)
-{
-	pthread_mutex_lock(&r->lock);
-	r->silent = true;
-	r->silent_epoch = atomic_load(&r->g->recoveries);
-	r->silent_asked_ms = clock_mono_ms();
-	pthread_mutex_unlock(&r->lock);
-}
-
 /* What upstream has confirmed stays known, whatever of it is ever fetched. */
 static void remember(struct listing_job *j)
 {
@@ -219,15 +210,19 @@ static void run_job(void *arg)
 	struct listing_job *j = arg;
 	struct git_service *g = j->repo->g;
 	struct ask_result result = ASK_RESULT_EMPTY;
-	bool silent;
+	bool first = false;
 
-	ask_once(j, j->have_cached ? git_config(g)->upstream_patience : 0, flight_cancel(j->flight), &result);
-	silent = result.outcome == ASK_UNAVAILABLE && (result.err == WEIR_E_SILENT || result.err == WEIR_E_STALLED) && j->have_cached;
-	if (silent)
-		mark_silent(j->repo); /* before the waiters go, so that nobody waits again */
+	if (j->have_cached && ask_is_silent(j->repo, NULL)) { /* found out while this one stood in line */
+		result.outcome = ASK_UNAVAILABLE;
+		result.err = WEIR_E_SILENT;
+	} else {
+		ask_once(j, j->have_cached ? git_config(g)->upstream_patience : 0, flight_cancel(j->flight), &result);
+		/* Before the waiters go, so that nobody waits again. */
+		first = j->have_cached && ask_was_silence(&result) && ask_note_silence(j->repo);
+	}
 	flight_land(j->flight, 0, &result);
 	j->flight = NULL;
-	if (silent && !atomic_load(&g->stopping)) {
+	if (first && !atomic_load(&g->stopping)) {
 		/* Nobody waits any more; its answer, should it come, ends the mark and makes memory current. */
 		ask_result_fini(&result);
 		result = (struct ask_result)ASK_RESULT_EMPTY;
@@ -341,16 +336,8 @@ static void ask_in_background(struct git_request *q)
 /* Whether upstream keeps silent about this repository; now and then it is asked again. */
 static bool is_silent(struct git_request *q)
 {
-	struct repo *r = q->repo;
-	int64_t now = clock_mono_ms();
-	bool silent, due;
+	bool due, silent = ask_is_silent(q->repo, &due);
 
-	pthread_mutex_lock(&r->lock);
-	silent = r->silent && r->silent_epoch == atomic_load(&q->g->recoveries);
-	due = silent && now - r->silent_asked_ms >= config_links(q->g->core->config)->probe_max;
-	if (due)
-		r->silent_asked_ms = now;
-	pthread_mutex_unlock(&r->lock);
 	if (due)
 		ask_in_background(q);
 	return silent;

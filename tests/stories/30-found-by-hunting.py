@@ -1,5 +1,25 @@
 """Faults that a hunt through the daemon found; each story failed before its fault was mended."""
 
+import threading
+import time
+
+
+def all_at_once(jobs):
+    """Runs each job in a thread of its own; returns how many seconds each took."""
+    took = [1000] * len(jobs)
+
+    def run(i):
+        started = time.monotonic()
+        jobs[i]()
+        took[i] = time.monotonic() - started
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(jobs))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return took
+
 
 def test_being_asked_who_one_is_before_a_push_does_not_end_reading(site):
     """git asks without a password first; GitHub answers that with 401, whoever may read the repository."""
@@ -10,3 +30,22 @@ def test_being_asked_who_one_is_before_a_push_does_not_end_reading(site):
     assert answer.status == 401
     site.go_offline()
     assert site.git.ls_remote(site.weir.url("org/project")).refs
+
+
+def test_a_repository_about_which_upstream_is_silent_costs_patience_once_for_all(site):
+    """However many different questions come at once: those that wait in line do not wait for each other's patience."""
+    site.upstream.ordinary_repo("org/project")
+    weir = site.start_weir(limits={"workers": 8})
+    site.warm("org/project")
+    site.proxy.black_hole(match="org/project")
+    took = all_at_once([lambda i=i: weir.ask_ls_refs("org/project", ["refs/heads/%d" % i]) for i in range(24)])
+    assert max(took) < 4, took
+
+
+def test_a_silent_repository_costs_a_fetch_patience_only_once(site):
+    repo = site.upstream.ordinary_repo("org/project")
+    weir = site.start_weir(git={"grant_ttl": "0s"})
+    site.warm("org/project")
+    site.proxy.black_hole(match="org/project")
+    took = [all_at_once([lambda: weir.ask_fetch("org/project", [repo.rev()])])[0] for _ in range(4)]
+    assert sum(took) < 3, took
