@@ -152,6 +152,16 @@ void budget_remove(struct budget *b, struct budget_item *it)
 	pthread_mutex_unlock(&b->lock);
 }
 
+uint64_t budget_item_bytes(struct budget *b, const struct budget_item *it)
+{
+	uint64_t bytes;
+
+	pthread_mutex_lock(&b->lock);
+	bytes = it->bytes;
+	pthread_mutex_unlock(&b->lock);
+	return bytes;
+}
+
 uint64_t budget_bytes(struct budget *b)
 {
 	uint64_t n;

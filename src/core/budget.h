@@ -35,6 +35,7 @@ void budget_pin(struct budget *b, struct budget_item *it);   /* in use: not evic
 void budget_unpin(struct budget *b, struct budget_item *it);
 /* When evict is under way for this very item on another thread, waits for its end: so hold no lock that evict takes. */
 void budget_remove(struct budget *b, struct budget_item *it);
+uint64_t budget_item_bytes(struct budget *b, const struct budget_item *it);
 uint64_t budget_bytes(struct budget *b);
 uint64_t budget_evictions(struct budget *b);
 bool budget_is_over(struct budget *b);

@@ -71,7 +71,7 @@ static json_t *repo_json(struct repo *r)
 	json_object_set_new(o, "state", json_string(r->syncing				? "syncing"
 						    : r->state == REPO_QUARANTINED ? "quarantined"
 										   : "ready"));
-	json_object_set_new(o, "bytes", json_integer((json_int_t)r->item.budget.bytes));
+	json_object_set_new(o, "bytes", json_integer((json_int_t)budget_item_bytes(r->g->budget, &r->item.budget)));
 	set_time(o, "seen_at", r->seen_at_ms);
 	set_time(o, "servable_at", r->servable_at_ms);
 	set_time(o, "used_at", r->used_wall_ms);

@@ -66,11 +66,12 @@ static const struct {
 struct intake {
 	struct intake_options o;
 	char *git_dir, *quarantine;
-	char *env_objects, *env_alternates;
+	char *env_objects, *env_alternates, *env_shallow; /* the last may be NULL */
 	struct child *index_pack;
 	int pipe_fd;           /* our end of its standard input; -1 when closed */
 	int out_fd, err_fd;    /* its words, in memory files: it never blocks on us */
 	uint64_t bytes;
+	bool refused_more;     /* index-pack took no more while we still had some */
 };
 
 #define INCOMING "incoming-"
@@ -107,7 +108,7 @@ static void set_environment(struct intake *in)
 static int start_index_pack(struct intake *in, int stdin_fd)
 {
 	struct buf strict = BUF_EMPTY, limit = BUF_EMPTY;
-	const char *env[] = { "GIT_DIR=.", in->env_objects, in->env_alternates, NULL };
+	const char *env[] = { "GIT_DIR=.", in->env_objects, in->env_alternates, in->env_shallow, NULL };
 	const char *argv[12];
 	size_t n = 0;
 	int r;
@@ -117,8 +118,7 @@ static int start_index_pack(struct intake *in, int stdin_fd)
 	argv[n++] = "index-pack";
 	argv[n++] = "--stdin";
 	argv[n++] = "--fix-thin";
-	if (!in->o.only_look)
-		argv[n++] = strict.data;
+	argv[n++] = strict.data;
 	if (in->o.background)
 		argv[n++] = "--threads=1";
 	if (in->o.most_bytes) {
@@ -140,6 +140,19 @@ static int memory_file(int *ret_fd)
 	return *ret_fd < 0 ? -errno : 0;
 }
 
+/* Where the history in the pack ends: git must not look for parents below. */
+static int write_shallow(struct intake *in)
+{
+	char *path = xstrf("%s/shallow", in->quarantine);
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), r;
+
+	r = fd < 0 ? -errno : fd_write_all(fd, in->o.shallow.p, in->o.shallow.n);
+	fd_close(&fd);
+	in->env_shallow = xstrf("GIT_SHALLOW_FILE=%s", path);
+	free(path);
+	return r;
+}
+
 int intake_begin(const struct intake_options *o, struct intake **ret)
 {
 	struct intake *in = xcalloc(1, sizeof(*in));
@@ -155,6 +168,10 @@ int intake_begin(const struct intake_options *o, struct intake **ret)
 	pack_dir = xstrf("%s/pack", in->quarantine);
 	r = dir_make_all(pack_dir, 0700);
 	free(pack_dir);
+	if (r < 0)
+		goto out;
+	if (o->shallow.n)
+		r = write_shallow(in);
 	if (r < 0)
 		goto out;
 	if (pipe2(fds, O_CLOEXEC) < 0) {
@@ -197,8 +214,10 @@ int intake_write(struct intake *in, const char *p, size_t n)
 			in->bytes += (uint64_t)done;
 			continue;
 		}
-		if (done < 0 && errno == EPIPE)
+		if (done < 0 && errno == EPIPE) {
+			in->refused_more = true;
 			return WEIR_E_CHILD;
+		}
 		if (done < 0 && errno != EAGAIN && errno != EINTR)
 			return -errno;
 		if (poll(waits, 2, -1) < 0 && errno != EINTR)
@@ -233,6 +252,12 @@ static int judge_failure(const struct buf *words)
 	return WEIR_E_DAMAGED;
 }
 
+/* index-pack says "pack", a tab, the hash; then it gives back what stood behind the pack, and finds nothing wrong with that. */
+static bool has_no_tail(const struct intake *in)
+{
+	return lseek(in->out_fd, 0, SEEK_END) == (off_t)(strlen("pack\t") + oid_hex_chars(in->o.format) + 1);
+}
+
 static int finish_index_pack(struct intake *in, struct buf *why)
 {
 	int status, r;
@@ -242,16 +267,21 @@ static int finish_index_pack(struct intake *in, struct buf *why)
 	if (r < 0)
 		return r;
 	child_free(&in->index_pack);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+		read_words(in->err_fd, why);
+		return judge_failure(why);
+	}
+	if (!in->refused_more && has_no_tail(in))
 		return 0;
-	read_words(in->err_fd, why);
-	return judge_failure(why);
+	if (why)
+		buf_add_str(why, "bytes behind the end of the pack");
+	return WEIR_E_DAMAGED;
 }
 
 /* Every tip is there, and everything below it that the repository did not have whole before. */
 static int check_connected(struct intake *in, const struct oid_list *tips, struct buf *why)
 {
-	const char *env[] = { "GIT_DIR=.", in->env_objects, in->env_alternates, NULL };
+	const char *env[] = { "GIT_DIR=.", in->env_objects, in->env_alternates, in->env_shallow, NULL };
 	const char *argv[] = { "git", "rev-list", "--objects", "--quiet", "--stdin", "--not", "--all", NULL };
 	struct buf input = BUF_EMPTY, out = BUF_LIMIT(4096), words = BUF_EMPTY;
 	int r;
@@ -342,10 +372,9 @@ int intake_finish(struct intake *in, const struct oid_list *tips, struct buf *wh
 {
 	int r = finish_index_pack(in, why);
 
-	if (r < 0 || in->o.only_look)
-		return r;
-	r = check_connected(in, tips, why);
-	if (r == 0 && !pack_is_empty(in))
+	if (r == 0)
+		r = check_connected(in, tips, why);
+	if (r == 0 && !in->o.only_look && !pack_is_empty(in))
 		r = migrate(in);
 	return r;
 }
@@ -372,6 +401,7 @@ void intake_free(struct intake **inp)
 	free(in->quarantine);
 	free(in->env_objects);
 	free(in->env_alternates);
+	free(in->env_shallow);
 	free(in);
 }
 

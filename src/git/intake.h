@@ -18,7 +18,8 @@ struct intake_options {
 	enum oid_format format;
 	uint64_t most_bytes;   /* a larger pack is refused by index-pack; 0: no limit */
 	bool background;       /* one thread, idle priority */
-	bool only_look;        /* the pack is read and its objects hashed, nothing more: neither strict nor connected nor kept */
+	bool only_look;        /* checked like any other, and then not kept */
+	struct slice shallow;  /* ids, one a line, at which the pack's history is cut (only_look); borrowed while intake_begin() runs */
 	struct cancel *cancel; /* may be NULL; borrowed until the end */
 };
 

@@ -185,6 +185,9 @@ static bool fetch_once(struct sync *s, const struct refs *refs, struct oid_list 
 			explain_intake(s, r, &why);
 		else if (s->ret->outcome != ASK_OK)
 			fail(s, WEIR_E_CHILD, "git index-pack ended before the pack did");
+	} else if (s->ret->err == WEIR_E_PROTOCOL && s->ret->outcome == ASK_FAILED) {
+		buf_add_str(&why, "its framing is broken");
+		explain_intake(s, WEIR_E_DAMAGED, &why);
 	} else if (s->ret->outcome == ASK_REFUSED && s->ret->status == 0) {
 		again = leave_out_refused(buf_slice(&s->ret->text), t.format, wants);
 	}

@@ -89,16 +89,53 @@ static int pour(const struct take_in *t, struct intake *in)
 	return r;
 }
 
+static int stop_at_pack(void *arg, const char *p, size_t n)
+{
+	(void)arg;
+	(void)p;
+	(void)n;
+	return WEIR_E_CANCELLED; /* what stands before was seen */
+}
+
+/* The ids at which the answer's history is cut: they stand before the pack. */
+static int read_shallow(const struct take_in *t, struct buf *out)
+{
+	struct packstream ps;
+	char *piece = xmalloc(PIECE_BYTES);
+	uint64_t bytes, at = 0;
+	int r = 0;
+
+	packstream_init(&ps, t->version, stop_at_pack, NULL);
+	(void)spool_peek(t->answer, &bytes, NULL);
+	while (r == 0 && at < bytes) {
+		ssize_t n = pread(spool_fd(t->answer), piece, bytes - at < PIECE_BYTES ? (size_t)(bytes - at) : PIECE_BYTES, (off_t)at);
+
+		if (n <= 0)
+			break;
+		r = packstream_feed(&ps, (struct slice){ piece, (size_t)n });
+		at += (uint64_t)n;
+	}
+	buf_add_slice(out, buf_slice(&ps.shallow));
+	packstream_fini(&ps);
+	free(piece);
+	return r == 0 || r == WEIR_E_CANCELLED ? 0 : r;
+}
+
 /* Pours and has it judged. */
 static int judge(const struct take_in *t, bool only_look, struct buf *why)
 {
 	struct refs *refs = repo_refs(t->repo, NULL);
 	struct intake_options o = { .git_dir = t->repo->git_dir, .format = refs ? refs_format(refs) : OID_SHA1, .background = true,
 				    .only_look = only_look, .most_bytes = git_config(t->repo->g)->disk.max, .cancel = t->repo->g->stop };
+	struct buf shallow = BUF_EMPTY;
 	struct intake *in = NULL;
-	int r = intake_begin(&o, &in);
+	int r = only_look ? read_shallow(t, &shallow) : 0;
 
 	refs_unref(&refs);
+	o.shallow = buf_slice(&shallow);
+	if (r == 0)
+		r = intake_begin(&o, &in);
+	buf_fini(&shallow);
 	if (r == 0)
 		r = pour(t, in);
 	if (r == 0 || r == WEIR_E_CHILD)
@@ -110,9 +147,9 @@ static int judge(const struct take_in *t, bool only_look, struct buf *why)
 /* Rule 2. */
 static void explain_refusal(const struct take_in *t, int r, const struct buf *why)
 {
-	if (r == WEIR_E_DAMAGED && !t->had_haves) {
+	if ((r == WEIR_E_DAMAGED || r == WEIR_E_PROTOCOL) && !t->had_haves) {
 		metric_add(t->repo->g->metrics.syncs[2], 1);
-		log_event(LOG_ERROR, "pack_refused", LOG_STR("repository", t->repo->key), LOG_STR("why", why->data),
+		log_event(LOG_ERROR, "pack_refused", LOG_STR("repository", t->repo->key), LOG_STR("why", why->len ? why->data : err_text(r)),
 			  LOG_STR("effect", "nothing of it was taken in"), LOG_END);
 	} else if (r != WEIR_E_CANCELLED && r != -ENODATA) {
 		log_event(LOG_INFO, "pack_not_taken_in", LOG_STR("repository", t->repo->key), LOG_ERR("code", r),
@@ -165,7 +202,7 @@ void take_in_look(struct take_in *t)
 {
 	struct buf why = BUF_EMPTY;
 	unsigned pin;
-	int r = on_disk(t->repo);
+	int r = t->key.len ? on_disk(t->repo) : -ENODATA;
 
 	if (r == 0 && repo_pin(t->repo, &pin)) {
 		r = judge(t, true, &why);
@@ -173,8 +210,7 @@ void take_in_look(struct take_in *t)
 		if (r == 0)
 			keep(t);
 		else
-			log_event(LOG_DEBUG, "answer_not_kept", LOG_STR("repository", t->repo->key), LOG_ERR("code", r),
-				  LOG_STR("why", why.data), LOG_END);
+			explain_refusal(t, r, &why);
 	}
 	buf_fini(&why);
 }

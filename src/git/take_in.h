@@ -15,8 +15,8 @@ void take_in_free(struct take_in **t); /* *t may be NULL */
 /* Verifies the pack (invariant 11), takes it in, makes its refs servable, keeps the answer. Failures are logged and counted. In the
  * repository's sync lane only. Blocks. */
 void take_in_run(struct take_in *t);
-/* For an answer whose pack is no whole one (shallow, filtered): its objects are read and hashed, and the answer is kept when they are what
- * they say. Blocks: any worker. */
+/* For an answer whose pack is cut (shallow): checked like any other, down to where it is cut, and the answer kept when it is right. The
+ * repository gets nothing of it. Without a key nothing is done. Blocks: any worker. */
 void take_in_look(struct take_in *t);
 
 #endif

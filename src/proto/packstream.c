@@ -2,6 +2,7 @@
  *
  * v2:   sections of lines, each ended by a delimiter; "packfile", then packets with a band in their first byte, flush.
  * v0:   "NAK" and "ACK ..." lines, then packets with a band, flush.
+ * shallow ID lines say where the history is cut.
  * Bands: 1 pack, 2 progress (dropped), 3 the sender gives up. */
 #include "proto/packstream.h"
 
@@ -12,7 +13,7 @@
 
 void packstream_init(struct packstream *ps, int version, packstream_fn *fn, void *arg)
 {
-	*ps = (struct packstream){ .version = version, .err = BUF_LIMIT(1024), .fn = fn, .arg = arg };
+	*ps = (struct packstream){ .version = version, .err = BUF_LIMIT(1024), .shallow = BUF_LIMIT(PACKSTREAM_MOST_SHALLOW), .fn = fn, .arg = arg };
 	pkt_reader_init(&ps->pkts);
 }
 
@@ -20,6 +21,7 @@ void packstream_fini(struct packstream *ps)
 {
 	pkt_reader_fini(&ps->pkts);
 	buf_fini(&ps->err);
+	buf_fini(&ps->shallow);
 }
 
 static int note_error(struct packstream *ps, struct slice text)
@@ -45,13 +47,17 @@ static int take_line(struct packstream *ps, const struct pkt *p)
 		return 0; /* sections of v2 end so; an answer without a pack, too */
 	if (slice_starts(text, "ERR "))
 		return note_error(ps, slice_from(text, 4));
+	if (slice_starts(text, "shallow ")) {
+		buf_add_slice(&ps->shallow, slice_from(text, strlen("shallow ")));
+		buf_add_char(&ps->shallow, '\n');
+		return buf_error(&ps->shallow);
+	}
 	if (ps->version == 2) {
 		if (slice_eq_str(text, "packfile"))
 			ps->state = PACKSTREAM_PACK;
 		return 0;
 	}
-	if (slice_eq_str(text, "NAK") || slice_starts(text, "ACK ") || slice_starts(text, "shallow ") ||
-	    slice_starts(text, "unshallow "))
+	if (slice_eq_str(text, "NAK") || slice_starts(text, "ACK ") || slice_starts(text, "unshallow "))
 		return 0;
 	if (!is_band(p->data))
 		return WEIR_E_PROTOCOL;
@@ -83,7 +89,7 @@ int packstream_feed(struct packstream *ps, struct slice bytes)
 		int r = ps->state == PACKSTREAM_BEFORE ? take_line(ps, &p) : AS_BAND;
 
 		if (r == AS_BAND)
-			r = ps->state == PACKSTREAM_PACK ? take_band(ps, &p) : 0;
+			r = ps->state == PACKSTREAM_PACK ? take_band(ps, &p) : WEIR_E_PROTOCOL; /* nothing comes behind the end */
 		ps->error = r;
 	}
 	if (more < 0)

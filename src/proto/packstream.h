@@ -8,6 +8,8 @@
 /* Gets bytes of the pack, in order. 0, or a negative code that ends the reading. */
 typedef int packstream_fn(void *arg, const char *p, size_t n);
 
+#define PACKSTREAM_MOST_SHALLOW (4u << 20) /* bytes of shallow lines: WEIR_E_TOO_LARGE */
+
 enum packstream_state {
 	PACKSTREAM_BEFORE, /* acknowledgments, shallow-info and their kin; an answer without a pack ends here */
 	PACKSTREAM_PACK,
@@ -18,6 +20,7 @@ struct packstream {
 	int version;            /* 2, or 0 for v0 and v1 with side-band or side-band-64k */
 	enum packstream_state state;
 	struct buf err;         /* ERR packet or band 3, escaped; at most 1,000 bytes; empty: none */
+	struct buf shallow;     /* ids of "shallow" lines, one a line */
 	/* private */
 	struct pkt_reader pkts;
 	packstream_fn *fn;

@@ -41,6 +41,36 @@ static void check(int version, const struct buf *answer, int want, enum packstre
 	}
 }
 
+/* Only what the last byte brings. */
+static void check_at_end(int version, const struct buf *answer, int want)
+{
+	struct buf pack = BUF_EMPTY;
+	struct packstream ps;
+
+	assert_int_equal(read_all(version, buf_slice(answer), 1, &ps, &pack), want);
+	packstream_fini(&ps);
+	buf_fini(&pack);
+}
+
+static void where_history_is_cut_is_remembered(void **state)
+{
+	struct buf b = BUF_EMPTY, pack = BUF_EMPTY;
+	struct packstream ps;
+
+	(void)state;
+	pkt_add_str(&b, "shallow-info\n");
+	pkt_add_str(&b, "shallow 0123\n");
+	pkt_add_str(&b, "shallow 4567");
+	pkt_add_delim(&b);
+	pkt_add_str(&b, "packfile\n");
+	pkt_add_flush(&b);
+	assert_int_equal(read_all(2, buf_slice(&b), 3, &ps, &pack), 0);
+	assert_string_equal(ps.shallow.data, "0123\n4567\n");
+	packstream_fini(&ps);
+	buf_fini(&b);
+	buf_fini(&pack);
+}
+
 static void the_pack_of_a_v2_answer_is_found_behind_its_sections(void **state)
 {
 	struct buf b = BUF_EMPTY;
@@ -56,6 +86,8 @@ static void the_pack_of_a_v2_answer_is_found_behind_its_sections(void **state)
 	check(2, &b, 0, PACKSTREAM_PACK, "PACKabpackfile\n", "");
 	pkt_add_flush(&b);
 	check(2, &b, 0, PACKSTREAM_ENDED, "PACKabpackfile\n", "");
+	pkt_add_str(&b, "more");
+	check_at_end(2, &b, WEIR_E_PROTOCOL);
 	buf_fini(&b);
 }
 
@@ -129,6 +161,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_pack_of_a_v2_answer_is_found_behind_its_sections),
+		cmocka_unit_test(where_history_is_cut_is_remembered),
 		cmocka_unit_test(a_round_without_a_pack_has_none),
 		cmocka_unit_test(v0_has_its_pack_behind_nak),
 		cmocka_unit_test(what_the_sender_says_of_its_failure_is_kept),
