@@ -138,6 +138,7 @@ static void fail(struct sync *s, int err, const char *fmt, ...)
 	va_list ap;
 
 	s->ret->outcome = ASK_FAILED;
+	s->ret->status = 0; /* the answer's status was not what went wrong */
 	s->ret->err = err;
 	buf_reset(&s->ret->text);
 	va_start(ap, fmt);

@@ -219,7 +219,7 @@ def shallow_without(site, missing):
 def test_a_shallow_clone_gets_no_lie_that_was_told_before(scene, lie):
     SHALLOW[lie](scene)
     scene.git.try_clone(scene.weir.url(NAME), "--depth=1")
-    wait_until(lambda: kept_files(scene.weir) or scene.weir.log_has("answer_not_kept"), what="it was judged")
+    wait_until(lambda: kept_files(scene.weir) or scene.weir.log_has("pack_refused"), what="it was judged")
     scene.hostile.be_honest()
     result = scene.git.try_clone(scene.weir.url(NAME), "--depth=1")
     assert result.ok, result
