@@ -41,6 +41,7 @@ struct fetch_job {
 	struct flight *sync;        /* not NULL: the pack is taken in afterwards */
 	struct oid_list wants;
 	bool had_haves, filtered;
+	bool is_plain, names_refs;  /* what the command may have failed over beside damage */
 };
 
 struct fetch_job *fetch_job_new(const struct git_request *q, enum fetch_source source, struct slice key)
@@ -60,6 +61,8 @@ struct fetch_job *fetch_job_new(const struct git_request *q, enum fetch_source s
 	oid_list_sort_unique(&j->wants);
 	j->had_haves = q->cmd.haves.count > 0;
 	j->filtered = q->cmd.filter.n > 0; /* whether such a pack is whole cannot be told: its answer is not kept */
+	j->names_refs = gitcmd_fetch_names_refs(&q->cmd);
+	j->is_plain = q->cmd.kind == GITCMD_FETCH && gitcmd_fetch_is_plain(&q->cmd);
 	j->asked = (struct ask_result)ASK_RESULT_EMPTY;
 	return j;
 }
@@ -135,9 +138,10 @@ static void note_child_failure(struct fetch_job *j, int r, const struct buf *wor
 		return;
 	log_event(LOG_WARN, "upload_pack_failed", LOG_STR("repository", j->repo->key), LOG_ERR("why", r),
 		  LOG_STR("git", words->data), LOG_END);
-	/* Every want had been found here before: whatever git says now, the repository may be damaged. */
-	if (r == WEIR_E_CHILD)
-		maint_suspect(j->repo, words->data);
+	/* Every want had been found here before: whatever git says now, the repository may be damaged. But a request that names refs may
+	 * name what is not there. */
+	if (r == WEIR_E_CHILD && !j->names_refs)
+		maint_suspect(j->repo, j->is_plain, words->data);
 }
 
 /* For the next who asks the same. */

@@ -134,6 +134,7 @@ struct repo {
 	int64_t used_wall_ms, used_saved_ms;
 	int64_t seen_at_ms, servable_at_ms; /* wall: last contact, last time that all of sync_refs was servable */
 	bool suspect;            /* a child failed over it: to be verified */
+	int64_t found_whole_ms;  /* monotonic: when a verification last found nothing; 0: none has */
 	int64_t fallback_logged_ms; /* monotonic; one line a second for each repository, with the number left out */
 	uint64_t fallbacks_unlogged;
 };

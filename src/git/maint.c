@@ -15,6 +15,7 @@
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -29,6 +30,7 @@
 
 #define PACKS_BEFORE_REPACK 8     /* taken in since the last one */
 #define MOST_PACKS 4096
+#define WHOLE_FOR_MS 3600000
 #define READERS_LIMIT_MS 600000   /* old packs stay for the next time when readers take longer */
 
 struct pack {
@@ -216,7 +218,7 @@ static void run_maintenance(void *arg)
 		log_event(LOG_WARN, "repack_failed", LOG_STR("repository", r->key), LOG_ERR("why", err), LOG_STR("git", words.data),
 			  LOG_STR("effect", "packs stay as they are; tried again later"), LOG_END);
 	if (err == WEIR_E_CHILD)
-		maint_suspect(r, words.data);
+		maint_suspect(r, false, words.data); /* or a full disk */
 	buf_fini(&words);
 	repo_unref(&r);
 }
@@ -248,6 +250,17 @@ void maint_consider(struct repo *r)
 
 /* --- verification --- */
 
+/* Whether fsck ended because of what it read: rule 4. */
+static bool is_verdict(int status, const struct buf *words)
+{
+	static const char *const other_reasons[] = { "Too many open files", "Cannot allocate memory", "out of memory", "unable to create thread" };
+
+	for (size_t i = 0; i < ARRAY_LEN(other_reasons); i++)
+		if (words->len && strstr(words->data, other_reasons[i]))
+			return false;
+	return WIFEXITED(status);
+}
+
 int maint_verify(struct repo *r, struct cancel *cancel, struct buf *why)
 {
 	/* --connectivity-only would miss a flipped byte; the whole check reads everything. */
@@ -263,7 +276,8 @@ int maint_verify(struct repo *r, struct cancel *cancel, struct buf *why)
 			&out, &words, -1, cancel, &status);
 	repo_unpin(r, pin);
 	if (err == WEIR_E_CHILD || err == WEIR_E_TOO_LARGE) {
-		err = WEIR_E_DAMAGED;
+		if (err == WEIR_E_TOO_LARGE || is_verdict(status, &words))
+			err = WEIR_E_DAMAGED;
 		buf_addf(why, "%.300s", words.len ? words.data : out.data);
 	}
 	buf_fini(&out);
@@ -294,6 +308,8 @@ static void run_verification(void *arg)
 
 	pthread_mutex_lock(&r->lock);
 	r->suspect = false;
+	if (err == 0)
+		r->found_whole_ms = clock_mono_ms();
 	pthread_mutex_unlock(&r->lock);
 	if (err == WEIR_E_DAMAGED) {
 		if (repo_quarantine(r, why.data) == 0)
@@ -301,6 +317,9 @@ static void run_verification(void *arg)
 	} else if (err == 0) {
 		log_event(LOG_INFO, "repo_verified", LOG_STR("repository", r->key), LOG_STR("suspicion", s->why),
 			  LOG_STR("verdict", "whole"), LOG_END);
+	} else if (err != WEIR_E_CANCELLED && err != -ENOENT) {
+		log_event(LOG_WARN, "repo_not_verified", LOG_STR("repository", r->key), LOG_STR("suspicion", s->why), LOG_ERR("why", err),
+			  LOG_STR("git", why.data), LOG_STR("effect", "tried again at the next suspicion"), LOG_END);
 	}
 	buf_fini(&why);
 	free(s->why);
@@ -308,12 +327,15 @@ static void run_verification(void *arg)
 	repo_unref(&r);
 }
 
-void maint_suspect(struct repo *r, const char *why)
+void maint_suspect(struct repo *r, bool is_likely, const char *why)
 {
 	struct suspicion *s = NULL;
+	int64_t now = clock_mono_ms();
+	bool lately;
 
 	pthread_mutex_lock(&r->lock);
-	if (r->state == REPO_READY && !r->suspect && !atomic_load(&r->g->stopping)) {
+	lately = r->found_whole_ms && now - r->found_whole_ms < WHOLE_FOR_MS;
+	if (r->state == REPO_READY && !r->suspect && (is_likely || !lately) && !atomic_load(&r->g->stopping)) {
 		r->suspect = true;
 		s = xcalloc(1, sizeof(*s));
 		s->repo = repo_ref(r);

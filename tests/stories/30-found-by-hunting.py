@@ -1,7 +1,26 @@
 """Faults that a hunt through the daemon found; each story failed before its fault was mended."""
 
+import glob
+import os
+import signal
 import threading
 import time
+
+
+def children(weir, word):
+    """Ids of weir's child processes whose command line contains `word`."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as f:
+                parent = int(f.read().rsplit(")", 1)[1].split()[1])
+            with open(os.path.join(os.path.dirname(path), "cmdline"), "rb") as f:
+                line = f.read()
+        except (OSError, ValueError, IndexError):
+            continue
+        if parent == weir.process.pid and word.encode() in line:
+            found.append(int(path.split("/")[2]))
+    return found
 
 
 def all_at_once(jobs):
@@ -49,3 +68,34 @@ def test_a_silent_repository_costs_a_fetch_patience_only_once(site):
     site.proxy.black_hole(match="org/project")
     took = [all_at_once([lambda: weir.ask_fetch("org/project", [repo.rev()])])[0] for _ in range(4)]
     assert sum(took) < 3, took
+
+
+def test_a_killed_check_is_no_verdict(site):
+    site.upstream.ordinary_repo("org/project").bulk(60000)
+    site.warm("org/project")
+    answers, killed = [], []
+
+    def check():
+        answers.append(site.weir.admin("POST", "/api/v1/repos/verify", {"repo": "git.test/org/project"}))
+
+    while not killed:                   # the check may be over before it is met
+        asked = threading.Thread(target=check)
+        asked.start()
+        while asked.is_alive() and not killed:
+            killed = children(site.weir, "fsck")
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        asked.join()
+    assert not site.weir.log_has("repo_quarantined"), answers
+    assert answers[-1].status == 500, answers
+
+
+def test_a_request_that_git_refuses_puts_no_suspicion_on_the_repository(site):
+    site.upstream.ordinary_repo("org/project")
+    site.warm("org/project")
+    url = site.weir.url("org/project")
+    for option in ("--shallow-exclude=no-such-ref", "--filter=sparse:oid=v1.0"):
+        assert not site.git.run("clone", "-q", "--bare", option, url, site.git.new_path(), check=False).ok
+    answer = site.weir.ask_fetch("org/project", [site.git.ls_remote(url).refs["refs/heads/main"]])
+    assert b"PACK" in answer.body
+    assert not site.weir.log_has("repo_verified")
