@@ -9,8 +9,8 @@ from lab.gitkit import assert_same_as_direct
 from lab.wait import wait_until
 from lab.wire import POST_V2, fetch
 
-PATIENCE_S = 3.0
-CACHE_SPEED_S = 2.5                 # less than the patience: nobody waited for the upstream
+PATIENCE_S = 6.0                    # long, so that also a busy machine's clone from the cache is much quicker
+CACHE_SPEED_S = 5.0                 # less than the patience: nobody waited for the upstream
 
 OUTAGES = {
     "killed": lambda site: (site.proxy.refuse(), site.upstream.stop()),
@@ -29,7 +29,7 @@ SEEN_BY_THE_PROBE = [o for o in OUTAGES if o not in ("silent after its headers",
 
 
 def patient(site, **git):
-    return site.start_weir(git={"upstream_patience": "3s", **git})
+    return site.start_weir(git={"upstream_patience": "%ds" % PATIENCE_S, **git}, links={"stall_timeout": "20s"})
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
