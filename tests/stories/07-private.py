@@ -91,6 +91,15 @@ def test_a_stranger_reads_nothing_offline(scene, who):
     assert scene.git.try_clone(url(scene)).ok      # while Ann still may
 
 
+def test_a_black_hole_costs_a_private_clone_no_more_than_patience(scene):
+    """git shows its password only after a 401, so its first request is a stranger's; that must not wait for long either."""
+    scene.start_weir(git={"upstream_timeout": "40s"})
+    warm(scene)
+    scene.proxy.black_hole()
+    first = scene.git.try_clone(url(scene))
+    assert first.ok and first.seconds < 15, first       # 1 s of patience, and a busy machine
+
+
 def test_offline_a_stranger_is_told_why(scene):
     warm(scene)
     scene.go_offline()
