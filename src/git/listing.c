@@ -82,12 +82,25 @@ static void format_answer(struct git_request *q, const struct refs *refs, enum r
 	buf_fini(&caps);
 }
 
+/* git reads ids as long as it was told that they are; the repository may have been made anew since. */
+static bool has_other_ids(const struct git_request *q, const struct refs *refs)
+{
+	enum oid_format asked = q->has_cmd && q->cmd.format != OID_UNKNOWN ? q->cmd.format : OID_SHA1;
+
+	return q->has_cmd && refs_format(refs) != OID_UNKNOWN && refs_format(refs) != asked;
+}
+
 static void reply_from(struct git_request *q, const struct refs *refs, enum refs_view view)
 {
 	bool advertisement = q->target.kind == TARGET_INFO_REFS;
 	struct buf key = BUF_EMPTY, text = BUF_EMPTY;
 	struct blob *answer;
 
+	if (has_other_ids(q, refs)) {
+		request_reply_err_packet(q, "%s has ids of the kind %s, not what was asked for; try again", q->repo->key,
+					 oid_format_text(refs_format(refs)));
+		return;
+	}
 	answer_key(q, view, &key);
 	answer = repo_made_answer(q->repo, &q->cred.key, refs, buf_slice(&key));
 	if (!answer) {
@@ -361,12 +374,12 @@ static int64_t ttl_left(const struct git_request *q, const struct refs *refs)
 	return since ? since + git_config(q->g)->refs_ttl - clock_wall_ms() : 0;
 }
 
-static void reply_away(struct git_request *q, enum link_state state)
+static void reply_unavailable(struct git_request *q, int err)
 {
 	struct ask_result r = ASK_RESULT_EMPTY;
 
 	r.outcome = ASK_UNAVAILABLE;
-	r.err = state == LINK_DISABLED ? WEIR_E_DISABLED : WEIR_E_OPEN;
+	r.err = err;
 	request_reply_ask(q, &r);
 	ask_result_fini(&r);
 }
@@ -387,7 +400,9 @@ static void decide(struct git_request *q)
 {
 	enum link_state state = link_state(q->repo->up->link);
 	struct refs *refs = repo_refs(q->repo, &q->cred.key);
-	bool open = link_state_is_open(state), cached = can_answer_offline(q, refs) && request_may_fall_back(q);
+	bool open = link_state_is_open(state);
+	bool here = git_config(q->g)->offline_mode && can_answer_offline(q, refs); /* for somebody, if not for this credential */
+	bool cached = here && request_may_fall_back(q);
 
 	q->cache = GIT_CACHE_MISS;
 	if (!open && is_fresh(q, refs)) {
@@ -398,12 +413,14 @@ static void decide(struct git_request *q)
 		/* Upstream left while what it gave is being taken in: what can be listed is known in a moment. */
 		sync_wait_for_end(q->repo, &q->cred, q->target.sent_path, q->ex, decide_again);
 	} else if (open && !cached) {
-		reply_away(q, state);
+		reply_unavailable(q, state == LINK_DISABLED ? WEIR_E_DISABLED : WEIR_E_OPEN);
 	} else if (open || (cached && is_silent(q))) {
 		request_note_fallback(q, refs, open ? link_state_text(state) : "silent");
 		reply_from(q, refs, REFS_SERVABLE);
+	} else if (here && !q->cred.value.len && is_silent(q)) {
+		reply_unavailable(q, WEIR_E_SILENT); /* which asks who it is: git's first request never says */
 	} else {
-		ask_upstream(q, cached);
+		ask_upstream(q, here);
 	}
 	refs_unref(&refs);
 }
