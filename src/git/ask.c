@@ -387,6 +387,26 @@ static void ask_v2(const struct ask *a, struct slices prefixes, const struct ref
 	buf_fini(&body);
 }
 
+/* A repository that was made anew with ids of another kind has no answer to who asks for the old: *known is replaced. */
+static bool has_become_another(const struct ask *a, struct refs **known)
+{
+	struct ask_result result = ASK_RESULT_EMPTY;
+	struct refs *now = NULL;
+	bool other;
+
+	ask_info_refs(a, &result);
+	if (result.outcome == ASK_OK)
+		now = repo_refs(a->repo, &a->cred->key);
+	ask_result_fini(&result);
+	other = now && refs_upstream_version(now) == 2 && refs_format(now) != refs_format(*known);
+	if (other) {
+		refs_unref(known);
+		*known = refs_ref(now);
+	}
+	refs_unref(&now);
+	return other;
+}
+
 void ask_ls_refs(const struct ask *a, struct slices prefixes, struct ask_result *ret)
 {
 	struct refs *known = repo_refs(a->repo, &a->cred->key);
@@ -403,5 +423,10 @@ void ask_ls_refs(const struct ask *a, struct slices prefixes, struct ask_result 
 		buf_reset(&ret->authenticate);
 	}
 	ask_v2(a, prefixes, known, ret);
+	if (ret->outcome != ASK_OK && ret->status == 200 && has_become_another(a, &known)) {
+		ask_result_fini(ret);
+		*ret = (struct ask_result)ASK_RESULT_EMPTY;
+		ask_v2(a, prefixes, known, ret);
+	}
 	refs_unref(&known);
 }

@@ -121,7 +121,13 @@ static bool drop(struct kept_answer *a)
 
 static bool evict(struct git_item *it)
 {
-	return drop(CONTAINER_OF(it, struct kept_answer, item));
+	struct kept_answer *a = CONTAINER_OF(it, struct kept_answer, item);
+	bool in_use;
+
+	pthread_mutex_lock(&a->k->lock);
+	in_use = a->refs > 1;
+	pthread_mutex_unlock(&a->k->lock);
+	return !in_use && drop(a);
 }
 
 /* Puts an answer in the map; takes a. The one that stood there goes. */
@@ -223,7 +229,6 @@ static void released(void *arg)
 {
 	struct kept_answer *a = arg;
 
-	budget_unpin(a->k->g->budget, &a->item.budget);
 	unref(a);
 }
 
@@ -245,7 +250,7 @@ struct answer *kept_find(struct kept *k, struct slice key, bool *ret_unverified)
 	pthread_mutex_unlock(&k->lock);
 	if (!spool)
 		return NULL;
-	budget_pin(k->g->budget, &a->item.budget);
+	budget_touch(k->g->budget, &a->item.budget);
 	made = answer_new_take(k->g->answers, key, spool, NULL);
 	answer_on_release(made, released, a);
 	metric_add(k->g->metrics.kept[GIT_KEPT_HIT], 1);

@@ -265,6 +265,7 @@ static struct refs *scope_refs(struct repo *r, struct scope *s)
 	return refs;
 }
 
+/* save_lock held: save_scopes() walks the map under that alone. */
 static struct scope *scope_for(struct repo *r, const struct grant_key *cred)
 {
 	struct scope *s;
@@ -324,11 +325,12 @@ static void save_listing(struct repo *r)
 bool repo_merge(struct repo *r, const struct grant_key *cred, const struct refs_listing *listing, struct slices prefixes,
 		int64_t asked_mono_ms)
 {
-	struct scope *s = scope_for(r, cred);
 	bool moved = false, differs = false;
 	int64_t wall = clock_wall_ms();
+	struct scope *s;
 
 	pthread_mutex_lock(&r->save_lock); /* merges of one repository follow each other */
+	s = scope_for(r, cred);
 	merge_into(r, s, listing, prefixes, asked_mono_ms, &moved, &differs);
 	if (s != &r->main) /* what anybody was shown may be fetched for him: the main scope knows all names */
 		merge_into(r, &r->main, listing, prefixes, asked_mono_ms, &moved, &differs);
@@ -362,15 +364,29 @@ static void set_scope_caps(struct repo *r, struct scope *s, const struct advert 
 	pthread_mutex_unlock(&r->lock);
 }
 
+static bool has_other_format(struct repo *r, const struct advert *a)
+{
+	struct refs *refs = scope_refs(r, &r->main);
+	bool other = refs && refs_format(refs) != a->format;
+
+	refs_unref(&refs);
+	return other;
+}
+
 void repo_set_upstream_caps(struct repo *r, const struct grant_key *cred, const struct advert *a, struct slice ask_path)
 {
-	struct scope *s = scope_for(r, cred);
+	struct scope *s;
+	bool other;
 
 	pthread_mutex_lock(&r->save_lock);
+	s = scope_for(r, cred);
+	other = has_other_format(r, a);
 	set_scope_caps(r, s, a);
 	if (s != &r->main)
 		set_scope_caps(r, &r->main, a);
 	pthread_mutex_unlock(&r->save_lock);
+	if (other) /* -ENOENT: nothing of it is on disk */
+		(void)repo_quarantine(r, "upstream made it anew with another object format");
 	pthread_mutex_lock(&r->lock);
 	r->silent = false;
 	if (!r->ask_path || !slice_eq_str(ask_path, r->ask_path)) {
@@ -518,8 +534,8 @@ bool repo_pin(struct repo *r, unsigned *ret_pin)
 	if (ok)
 		r->readers[*ret_pin = r->generation]++;
 	pthread_mutex_unlock(&r->lock);
-	if (ok)
-		budget_pin(r->g->budget, &r->item.budget);
+	if (ok) /* not budget_pin(): a reader of what was moved aside counts for nothing that is made anew; take_away() asks who reads */
+		budget_touch(r->g->budget, &r->item.budget);
 	return ok;
 }
 
@@ -530,7 +546,6 @@ void repo_unpin(struct repo *r, unsigned pin)
 	r->readers[pin]--;
 	pthread_cond_broadcast(&r->readers_left);
 	pthread_mutex_unlock(&r->lock);
-	budget_unpin(r->g->budget, &r->item.budget);
 }
 
 /* On `readers_left`, a second at most, so that a stop is noticed. Lock held. */
@@ -574,12 +589,11 @@ bool repo_wait_idle(struct repo *r, int64_t limit_ms)
 
 void repo_used(struct repo *r)
 {
-	int64_t now = clock_wall_ms();
 	bool known;
 
 	pthread_mutex_lock(&r->lock);
 	known = r->state == REPO_READY;
-	r->used_wall_ms = now;
+	r->used_wall_ms = clock_wall_ms();
 	pthread_mutex_unlock(&r->lock);
 	if (known)
 		budget_touch(r->g->budget, &r->item.budget);

@@ -105,7 +105,7 @@ static void save_scopes(struct repo *r)
 	struct slice key;
 	void *scope;
 
-	while (map_next(r->scopes, &pos, &key, &scope)) { /* only added to, and only under save_lock's callers */
+	while (map_next(r->scopes, &pos, &key, &scope)) { /* only added to, under save_lock */
 		bool on_disk;
 		struct refs *refs = peek_refs(r, scope, &on_disk);
 		struct buf name = BUF_EMPTY;
@@ -403,13 +403,11 @@ static int older_first(const struct dirent **a, const struct dirent **b)
 	return strcmp(x ? x : "", y ? y : "");
 }
 
-/* Takes the repository out of its place by rename. Lock and save_lock held by the caller's order: save_lock. */
-static int take_away(struct repo *r, const char *to, enum repo_state next, bool even_in_use)
+/* Whether it may go now; then it is `next` from here on. */
+static int leave_ready(struct repo *r, enum repo_state next, bool even_in_use)
 {
-	struct refs *empty = NULL;
 	int err = 0;
 
-	pthread_mutex_lock(&r->save_lock);
 	pthread_mutex_lock(&r->lock);
 	if (r->state != REPO_READY)
 		err = -ENOENT;
@@ -417,8 +415,17 @@ static int take_away(struct repo *r, const char *to, enum repo_state next, bool 
 		err = -EBUSY;
 	else
 		r->state = next;
-	if (err == 0 && r->main.refs)
-		empty = refs_set_servable(r->main.refs, NULL, 0, true);
+	pthread_mutex_unlock(&r->lock);
+	return err;
+}
+
+/* Nothing of it can be served any more. */
+static void forget_servable(struct repo *r)
+{
+	struct refs *empty;
+
+	pthread_mutex_lock(&r->lock);
+	empty = r->main.refs ? refs_set_servable(r->main.refs, NULL, 0, true) : NULL;
 	if (empty) {
 		refs_unref(&r->main.refs);
 		r->main.refs = empty;
@@ -428,13 +435,32 @@ static int take_away(struct repo *r, const char *to, enum repo_state next, bool 
 		}
 	}
 	pthread_mutex_unlock(&r->lock);
-	if (err == 0 && rename(r->dir, to) < 0)
+}
+
+/* Takes the repository out of its place by rename. What is to be evicted is not waited for: budget_remove() waits for an eviction under way, so
+ * with save_lock held it may only be called when none can be waiting for that lock. */
+static int take_away(struct repo *r, const char *to, enum repo_state next, bool even_in_use)
+{
+	int err;
+
+	if (even_in_use)
+		pthread_mutex_lock(&r->save_lock);
+	else if (pthread_mutex_trylock(&r->save_lock) != 0)
+		return -EBUSY;
+	err = leave_ready(r, next, even_in_use);
+	if (err == 0 && rename(r->dir, to) < 0) {
 		err = -errno;
-	pthread_mutex_unlock(&r->save_lock);
-	if (err == 0) {
-		budget_remove(r->g->budget, &r->item.budget);
-		kept_drop_repo(r->g->kept, repo_disk_name(r));
+		pthread_mutex_lock(&r->lock);
+		r->state = REPO_READY;
+		pthread_mutex_unlock(&r->lock);
 	}
+	if (err == 0) {
+		forget_servable(r);
+		budget_remove(r->g->budget, &r->item.budget); /* before it can be made anew and added again */
+	}
+	pthread_mutex_unlock(&r->save_lock);
+	if (err == 0)
+		kept_drop_repo(r->g->kept, repo_disk_name(r));
 	return err;
 }
 

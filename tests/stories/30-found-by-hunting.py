@@ -2,9 +2,12 @@
 
 import glob
 import os
+import shutil
 import signal
 import threading
 import time
+
+from lab.gitkit import assert_same_as_direct
 
 
 def children(weir, word):
@@ -70,6 +73,19 @@ def test_a_silent_repository_costs_a_fetch_patience_only_once(site):
     assert sum(took) < 3, took
 
 
+def test_an_upstream_repository_made_anew_with_another_hash(site):
+    repo = site.upstream.ordinary_repo("org/project")
+    site.warm("org/project")
+    shutil.rmtree(repo.path)
+    site.upstream.ordinary_repo("org/project", object_format="sha256")
+    first = site.git.run("ls-remote", site.weir.url("org/project"), check=False)
+    assert first.ok or "try again" in first.err, first
+    site.warm("org/project")
+    direct = site.git.clone(site.upstream.url("org/project"), "--mirror")
+    site.go_offline()
+    assert_same_as_direct(site.git.clone(site.weir.url("org/project"), "--mirror"), direct)
+
+
 def test_a_killed_check_is_no_verdict(site):
     site.upstream.ordinary_repo("org/project").bulk(60000)
     site.warm("org/project")
@@ -99,3 +115,39 @@ def test_a_request_that_git_refuses_puts_no_suspicion_on_the_repository(site):
     answer = site.weir.ask_fetch("org/project", [site.git.ls_remote(url).refs["refs/heads/main"]])
     assert b"PACK" in answer.body
     assert not site.weir.log_has("repo_verified")
+
+
+def test_a_reader_of_a_copy_that_was_moved_aside_and_made_anew(site):
+    """It holds on to what it began with; when it ends, nothing counts it as a reader of the new one."""
+    repo = site.upstream.ordinary_repo("org/project")
+    repo.bulk(30000)
+    site.warm("org/project")
+    weir = site.weir
+    shutil.rmtree(os.path.join(weir.data_dir, "git", "answers"), ignore_errors=True)
+    weir.restart()
+    stop, readings = threading.Event(), []
+
+    def freeze():
+        while not stop.is_set() and not (readings and not readings[0].running()):
+            for pid in children(weir, "upload-pack"):
+                os.kill(pid, signal.SIGSTOP)
+                stop.set()
+
+    freezer = threading.Thread(target=freeze)
+    freezer.start()
+    readings.append(site.git.start_clone(weir.url("org/project")))
+    freezer.join()
+    assert stop.is_set(), "the reader was met"
+    for pack in glob.glob(os.path.join(weir.data_dir, "git", "repos", "*", "git", "objects", "pack", "*.pack")):
+        os.chmod(pack, 0o600)
+        with open(pack, "r+b") as f:
+            f.seek(3000)
+            f.write(b"\0" * 64)
+    assert weir.admin("POST", "/api/v1/repos/verify", {"repo": "git.test/org/project"}).json["state"] == "quarantined"
+    weir.wait_filled("org/project")
+    for pid in children(weir, "upload-pack"):
+        os.kill(pid, signal.SIGCONT)
+    readings[0].wait()
+    assert_same_as_direct(site.git.clone(weir.url("org/project"), "--mirror"),
+                          site.git.clone(site.upstream.url("org/project"), "--mirror"))
+    assert weir.alive()
