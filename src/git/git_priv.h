@@ -62,6 +62,7 @@ struct git_service {
 	struct lane *relay_lane; /* all fetches that pass through to an upstream */
 	atomic_int children;     /* upload-pack children running */
 	atomic_uint recoveries;  /* times that some upstream came back */
+	atomic_bool scrubbing;   /* a repository's packs are being read: one at a time */
 	atomic_bool stopping;
 	struct cancel *stop;     /* fires when the service stops: ends background work */
 
@@ -131,6 +132,8 @@ struct repo {
 	unsigned generation;     /* 0 or 1: of those who begin now; a repack flips it and waits for the others */
 	pthread_cond_t readers_left;
 	unsigned packs_since_repack;
+	bool scrubbed;           /* since the start; when: */
+	int64_t scrubbed_mono_ms;
 	int64_t used_wall_ms, used_saved_ms;
 	int64_t seen_at_ms, servable_at_ms; /* wall: last contact, last time that all of sync_refs was servable */
 	bool suspect;            /* a child failed over it: to be verified */

@@ -13,6 +13,7 @@
 #include "git/maint.h"
 #include "git/prepare.h"
 #include "git/repo_disk.h"
+#include "git/scrub.h"
 #include "git/sync.h"
 
 #define TICK_MS 10000
@@ -283,6 +284,7 @@ static void *run(void *arg)
 		for (char **name = git_config(k->g)->warm.repos; name && *name; name++)
 			warm_one(k, *name, now, woken);
 		save_uses(k->g);
+		scrub_one(k->g);
 	} while (wait_a_tick(k, &woken));
 	save_uses(k->g);
 	return NULL;
