@@ -265,7 +265,8 @@ static void release(void *arg, int status, uint64_t bytes_sent, bool whole)
 	repo_unref(&r);
 }
 
-static void on_worker(struct exchange *ex, exchange_fn *fn)
+/* A verification stands in line with the repository's syncs, as it may move aside what they fill; an eviction asks whether there are any. */
+static void on_worker(struct exchange *ex, exchange_fn *fn, bool in_line)
 {
 	struct repo *r = named_repo(ex);
 
@@ -273,17 +274,17 @@ static void on_worker(struct exchange *ex, exchange_fn *fn)
 		return;
 	exchange_set_data(ex, r);
 	exchange_set_done_hook(ex, release, r);
-	exchange_to_worker(ex, r->g->sync_lane, fn);
+	exchange_to_worker(ex, in_line ? r->sync_lane : r->g->sync_lane, fn);
 }
 
 static void handle_verify(struct exchange *ex)
 {
-	on_worker(ex, verify);
+	on_worker(ex, verify, true);
 }
 
 static void handle_evict(struct exchange *ex)
 {
-	on_worker(ex, evict);
+	on_worker(ex, evict, false);
 }
 
 const struct admin_route git_admin_routes[] = {
