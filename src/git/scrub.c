@@ -140,7 +140,7 @@ void scrub_one(struct git_service *g)
 {
 	struct repo *r;
 
-	if (atomic_load(&g->stopping) || atomic_exchange(&g->scrubbing, true))
+	if (clock_mono_ms() - g->core->started_mono_ms < SCRUB_FIRST_MS || atomic_load(&g->stopping) || atomic_exchange(&g->scrubbing, true))
 		return;
 	r = most_due(g);
 	if (r) {

@@ -8,6 +8,7 @@
 
 #include "git/git_priv.h"
 
+#define SCRUB_FIRST_MS 20000 /* after the start: clients come first */
 #define SCRUB_EVERY_MS (24 * 3600 * 1000)
 
 /* Compares every pack and its index below git_dir with the hash at its end. 0; WEIR_E_DAMAGED with the file's name in why; WEIR_E_CANCELLED;
