@@ -147,6 +147,7 @@ struct repo {
 struct repo *repo_get(struct git_service *g, struct upstream *up, const char *key, const char *path);
 /* Only if it is in memory; NULL otherwise. */
 struct repo *repo_find(struct git_service *g, const char *key);
+void repo_scope_free(struct scope *s);
 struct repo *repo_ref(struct repo *r);
 void repo_unref(struct repo **r);
 /* Reads what is on disk at start. 0 or -errno with a sentence in err. */

@@ -14,6 +14,7 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "git/repo_disk.h"
+#include "git/scopes.h"
 #include "proto/url.h"
 
 struct repo *repo_ref(struct repo *r)
@@ -60,16 +61,20 @@ static void scope_fini(struct scope *s)
 	}
 }
 
+void repo_scope_free(struct scope *s)
+{
+	scope_fini(s);
+	free(s);
+}
+
 static void repo_free(struct repo *r)
 {
 	size_t pos = 0;
 	void *scope;
 
 	scope_fini(&r->main);
-	while (r->scopes && map_next(r->scopes, &pos, NULL, &scope)) {
-		scope_fini(scope);
-		free(scope);
-	}
+	while (r->scopes && map_next(r->scopes, &pos, NULL, &scope))
+		repo_scope_free(scope);
 	map_free(r->scopes);
 	oid_list_fini(&r->wanted);
 	lane_unref(&r->ask_lane);
@@ -197,30 +202,6 @@ static struct scope *scope_of(struct repo *r, const struct grant_key *cred, bool
 	return s;
 }
 
-/* A credential's own listing knows what upstream showed it; what is here whole is known to the main scope. */
-static struct refs *with_servable_of(const struct refs *own, const struct refs *main)
-{
-	struct lsref *items = xcalloc(refs_count(own) + 1, sizeof(*items));
-	struct refs_info *infos = xcalloc(refs_count(own) + 1, sizeof(*infos));
-	struct refs *made;
-	size_t n = 0;
-
-	for (size_t i = 0; i < refs_count(own); i++) {
-		struct refs_info *at = &infos[n];
-
-		refs_at(own, i, at);
-		if (!at->seen || !(refs_has_oid(main, at->seen) & REFS_HAS_SERVABLE))
-			continue;
-		items[n++] = (struct lsref){ .name = at->name, .oid = *at->seen, .symref = at->seen_symref,
-					     .has_peeled = at->seen_peeled != NULL,
-					     .peeled = at->seen_peeled ? *at->seen_peeled : (struct oid){ { 0 } } };
-	}
-	made = refs_set_servable(own, items, n, true);
-	free(items);
-	free(infos);
-	return made;
-}
-
 struct refs *repo_refs(struct repo *r, const struct grant_key *cred)
 {
 	struct refs *own = NULL, *main = NULL;
@@ -234,7 +215,7 @@ struct refs *repo_refs(struct repo *r, const struct grant_key *cred)
 		main = refs_ref(r->main.refs);
 	pthread_mutex_unlock(&r->lock);
 	if (main) {
-		struct refs *both = with_servable_of(own, main);
+		struct refs *both = scopes_servable_of(own, main);
 
 		refs_unref(&own);
 		own = both;
@@ -269,11 +250,17 @@ static struct refs *scope_refs(struct repo *r, struct scope *s)
 static struct scope *scope_for(struct repo *r, const struct grant_key *cred)
 {
 	struct scope *s;
+	bool is_new;
 
+	pthread_mutex_lock(&r->lock);
+	is_new = !scope_of(r, cred, false);
+	pthread_mutex_unlock(&r->lock);
+	if (is_new)
+		scopes_make_room(r);
 	pthread_mutex_lock(&r->lock);
 	s = scope_of(r, cred, true);
 	pthread_mutex_unlock(&r->lock);
-	return s; /* scopes live as long as the repository */
+	return s;
 }
 
 /* Merges into one scope; *ret_moved and *ret_differs are set when they are true. save_lock held. */
@@ -307,7 +294,7 @@ static void note_whole(struct repo *r)
 }
 
 /* What upstream deleted leaves the refs on disk too, so that a repack drops its objects. save_lock held. */
-static void save_listing(struct repo *r)
+static void save_listing(struct repo *r, const struct grant_key *cred)
 {
 	struct refs *refs = scope_refs(r, &r->main);
 	bool on_disk;
@@ -318,7 +305,7 @@ static void save_listing(struct repo *r)
 	if (on_disk && refs && repo_disk_write_refs(r, refs) < 0)
 		log_event(LOG_WARN, "packed_refs_not_written", LOG_STR("repository", r->key),
 			  LOG_STR("effect", "deleted refs keep their objects until the next sync"), LOG_END);
-	repo_disk_save(r);
+	repo_disk_save_view(r, cred);
 	refs_unref(&refs);
 }
 
@@ -332,15 +319,19 @@ bool repo_merge(struct repo *r, const struct grant_key *cred, const struct refs_
 	pthread_mutex_lock(&r->save_lock); /* merges of one repository follow each other */
 	s = scope_for(r, cred);
 	merge_into(r, s, listing, prefixes, asked_mono_ms, &moved, &differs);
-	if (s != &r->main) /* what anybody was shown may be fetched for him: the main scope knows all names */
-		merge_into(r, &r->main, listing, prefixes, asked_mono_ms, &moved, &differs);
+	if (s != &r->main) { /* what anybody was shown may be fetched for him: the main scope knows all names */
+		struct refs_listing *all = scopes_union(r, s, prefixes);
+
+		merge_into(r, &r->main, all, prefixes, asked_mono_ms, &moved, &differs);
+		refs_listing_free(all);
+	}
 	pthread_mutex_lock(&r->lock);
 	r->seen_at_ms = wall;
 	r->silent = false;
 	pthread_mutex_unlock(&r->lock);
 	note_whole(r);
 	if (differs)
-		save_listing(r);
+		save_listing(r, cred);
 	pthread_mutex_unlock(&r->save_lock);
 	metric_set(r->g->metrics.last_update, (double)wall / 1000);
 	return moved;
@@ -451,7 +442,7 @@ int repo_note_servable(struct repo *r, const struct oid_list *got)
 		scope_swap(&r->main, refs_ref(now));
 		pthread_mutex_unlock(&r->lock);
 		note_whole(r);
-		repo_disk_save(r);
+		repo_disk_save_view(r, NULL);
 	}
 	refs_unref(&now);
 	pthread_mutex_unlock(&r->save_lock);

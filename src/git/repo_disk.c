@@ -99,17 +99,31 @@ static void scope_file_name(struct slice key, struct buf *out)
 	str_hex(key.p, key.n, out);
 }
 
-static void save_scopes(struct repo *r)
+void repo_disk_drop_scope(struct repo *r, const struct grant_key *key)
+{
+	struct buf path = BUF_EMPTY;
+
+	buf_addf(&path, "%s/", r->dir);
+	scope_file_name((struct slice){ (const char *)key->bytes, sizeof(key->bytes) }, &path);
+	(void)unlink(path.data); /* one that stays is dropped at another time */
+	buf_fini(&path);
+}
+
+/* only: of all scopes this one; NULL: each. */
+static void save_scopes(struct repo *r, const struct grant_key *only)
 {
 	size_t pos = 0;
 	struct slice key;
 	void *scope;
 
-	while (map_next(r->scopes, &pos, &key, &scope)) { /* only added to, under save_lock */
+	while (map_next(r->scopes, &pos, &key, &scope)) { /* only changed under save_lock */
 		bool on_disk;
-		struct refs *refs = peek_refs(r, scope, &on_disk);
 		struct buf name = BUF_EMPTY;
+		struct refs *refs;
 
+		if (only && memcmp(key.p, only->bytes, sizeof(only->bytes)) != 0)
+			continue;
+		refs = peek_refs(r, scope, &on_disk);
 		scope_file_name(key, &name);
 		if (refs && on_disk)
 			save_refs(r, refs, name.data);
@@ -118,7 +132,7 @@ static void save_scopes(struct repo *r)
 	}
 }
 
-void repo_disk_save(struct repo *r)
+static bool save_main(struct repo *r)
 {
 	bool on_disk;
 	struct refs *refs = peek_refs(r, &r->main, &on_disk);
@@ -126,8 +140,19 @@ void repo_disk_save(struct repo *r)
 	if (refs && on_disk)
 		save_refs(r, refs, REFS_FILE_NAME);
 	refs_unref(&refs);
-	if (on_disk && r->scopes)
-		save_scopes(r);
+	return on_disk;
+}
+
+void repo_disk_save(struct repo *r)
+{
+	if (save_main(r) && r->scopes)
+		save_scopes(r, NULL);
+}
+
+void repo_disk_save_view(struct repo *r, const struct grant_key *cred)
+{
+	if (save_main(r) && r->scopes && cred)
+		save_scopes(r, cred);
 }
 
 int repo_disk_write_refs(struct repo *r, const struct refs *refs)

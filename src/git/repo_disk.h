@@ -16,6 +16,10 @@ bool repo_item_evict(struct git_item *it);
 char *repo_disk_dir(const struct git_service *g, const char *key); /* malloc'ed */
 /* Writes the snapshots of a repository that is on disk; a failure is logged, as the cache goes on from memory. save_lock held. */
 void repo_disk_save(struct repo *r);
+/* The same of the main scope and one credential's only: of the others nothing changed. NULL: the main scope. */
+void repo_disk_save_view(struct repo *r, const struct grant_key *cred);
+/* The file of one credential's view; it may not be there. save_lock held. */
+void repo_disk_drop_scope(struct repo *r, const struct grant_key *key);
 /* packed-refs, then HEAD. 0 or -errno. save_lock held. */
 int repo_disk_write_refs(struct repo *r, const struct refs *refs);
 /* Saves the time of last use as the mtime of `name`, when it changed. */

@@ -48,8 +48,13 @@ static bool is_servable(const struct refs *refs, const struct oid *id)
 	return refs_has_oid(refs, id) & REFS_HAS_SERVABLE;
 }
 
-/* What sync_refs covers and is not here, and what clients want besides. */
-static void find_missing(struct repo *r, const struct refs *refs, struct oid_list *wants)
+static bool may_want(const struct refs *shown, const struct oid *id)
+{
+	return !shown || refs_has_oid(shown, id);
+}
+
+/* What sync_refs covers and is not here, and what clients want besides. shown: what the credential may want; NULL: all. */
+static void find_missing(struct repo *r, const struct refs *refs, const struct refs *shown, struct oid_list *wants)
 {
 	const struct git_config *c = git_config(r->g);
 	struct slice room[SYNC_MOST_PREFIXES];
@@ -58,12 +63,13 @@ static void find_missing(struct repo *r, const struct refs *refs, struct oid_lis
 
 	for (size_t i = 0; c->sync == GIT_SYNC_FULL && i < refs_count(refs); i++) {
 		refs_at(refs, i, &info);
-		if (info.seen && !info.seen_symref.n && lsrefs_match(prefixes, info.name) && !is_servable(refs, info.seen))
+		if (info.seen && !info.seen_symref.n && lsrefs_match(prefixes, info.name) && !is_servable(refs, info.seen) &&
+		    may_want(shown, info.seen))
 			oid_list_add(wants, info.seen);
 	}
 	pthread_mutex_lock(&r->lock);
 	for (size_t i = 0; i < r->wanted.count; i++)
-		if (!is_servable(refs, &r->wanted.items[i]))
+		if (!is_servable(refs, &r->wanted.items[i]) && may_want(shown, &r->wanted.items[i]))
 			oid_list_add(wants, &r->wanted.items[i]);
 	pthread_mutex_unlock(&r->lock);
 	oid_list_sort_unique(wants);
@@ -275,7 +281,10 @@ static void sync_steps(struct sync *s, bool list_first)
 		refs = repo_refs(s->repo, NULL);
 	}
 	if (s->ret->outcome == ASK_OK && refs) {
-		find_missing(s->repo, refs, &got);
+		struct refs *shown = s->repo->scopes ? repo_refs(s->repo, &s->ask.cred->key) : NULL;
+
+		find_missing(s->repo, refs, shown, &got);
+		refs_unref(&shown);
 		r = repo_make_on_disk(s->repo, refs_format(refs));
 		if (r < 0)
 			fail(s, r, "cannot make %s: %s", s->repo->dir, err_text(r));

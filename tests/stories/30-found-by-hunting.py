@@ -8,6 +8,15 @@ import threading
 import time
 
 from lab.gitkit import assert_same_as_direct
+from lab.wire import basic
+
+HIDING = """
+$REQUEST_HEADER["Authorization"] == "{auth}" {{
+    setenv.add-environment = ("GIT_PROJECT_ROOT" => "{root}", "GIT_HTTP_EXPORT_ALL" => "1", "HOME" => "{dir}",
+                              "GIT_CONFIG_NOSYSTEM" => "1", "PATH" => "/usr/bin:/bin", "GIT_CONFIG_COUNT" => "1",
+                              "GIT_CONFIG_KEY_0" => "transfer.hideRefs", "GIT_CONFIG_VALUE_0" => "{hidden}")
+}}
+"""
 
 
 def children(weir, word):
@@ -151,3 +160,48 @@ def test_a_reader_of_a_copy_that_was_moved_aside_and_made_anew(site):
     assert_same_as_direct(site.git.clone(weir.url("org/project"), "--mirror"),
                           site.git.clone(site.upstream.url("org/project"), "--mirror"))
     assert weir.alive()
+
+
+def two_views(site):
+    """Ann sees refs/heads/a/, Bob refs/heads/b/, both the rest. What each sees, by name."""
+    repo = site.upstream.ordinary_repo("org/project")
+    for i in range(12):
+        repo.commit("a/%d" % i, message="for ann")
+        repo.commit("b/%d" % i, message="for bob")
+    site.upstream.tls = "".join(
+        HIDING.format(auth=basic(who, "x"), root=site.upstream.root, dir=site.upstream.dir, hidden=hidden)
+        for who, hidden in (("ann", "refs/heads/b"), ("bob", "refs/heads/a")))
+    site.upstream.restart()
+    return {who: site.git.run("-c", "http.extraHeader=Authorization: " + basic(who, "x"), "ls-remote",
+                              site.upstream.url("org/project")).out for who in ("ann", "bob")}
+
+
+def test_what_each_credential_is_shown_stays_servable_to_it(site):
+    weir = site.start_weir(git={"refs_scope": "credential"})
+    shown = two_views(site)
+    assert "refs/heads/a/1" in shown["ann"] and "refs/heads/b/1" not in shown["ann"], shown
+
+    def ask(who, *command):
+        return site.git.run("-c", "http.extraHeader=Authorization: " + basic(who, "x"), *command, check=False)
+
+    url = weir.url("org/project")
+    for who in ("ann", "bob", "ann", "bob"):
+        assert ask(who, "ls-remote", url).out == shown[who]
+        assert ask(who, "clone", "-q", "--mirror", url, site.git.new_path()).ok
+        weir.wait_filled("org/project")
+    assert "sync_failed" not in weir.whole_log()
+    site.go_offline()
+    for who in ("ann", "bob"):
+        assert ask(who, "ls-remote", url).out == shown[who]
+        assert ask(who, "clone", "-q", "--mirror", url, site.git.new_path()).ok
+
+
+def test_credentials_that_come_and_go_leave_only_so_many_views(site):
+    weir = site.start_weir(git={"refs_scope": "credential"})
+    site.upstream.ordinary_repo("org/project")
+    for i in range(262):
+        assert weir.ask_ls_refs("org/project", ["refs/heads/main"], auth=basic("job", "token-%d" % i)).status == 200
+    views = glob.glob(os.path.join(weir.data_dir, "git", "repos", "*", "refs-*"))
+    assert 200 < len(views) <= 256, len(views)
+    weir.restart()
+    assert weir.ask_ls_refs("org/project", ["refs/heads/main"], auth=basic("job", "another")).status == 200
