@@ -306,10 +306,9 @@ static void ask_info_refs_at(const struct ask *a, const char *path, struct ask_r
 	refs_listing_free(s.listing);
 }
 
-void ask_info_refs(const struct ask *a, struct ask_result *ret)
+/* Asks under `path` (taken), and where that leads to. */
+static void follow(const struct ask *a, char *path, struct ask_result *ret)
 {
-	char *path = path_to_ask(a);
-
 	for (int i = 0; i <= MAX_REDIRECTS; i++) {
 		struct buf location = BUF_EMPTY;
 		char *next = NULL;
@@ -326,6 +325,38 @@ void ask_info_refs(const struct ask *a, struct ask_result *ret)
 		path = next;
 	}
 	free(path);
+}
+
+/* Whether upstream's no may be about a path that was learned, not about the one that the client wrote: after a repository had moved, another
+ * may have taken its place. The learned one is forgotten then. */
+static bool forget_learned_path(const struct ask *a, const struct ask_result *ret)
+{
+	struct repo *r = a->repo;
+	struct buf sent = BUF_EMPTY;
+	bool other;
+
+	if (ret->outcome != ASK_REFUSED || !(ret->status == 404 || ret->status == 410 || (ret->status == 401 && !a->cred->value.len)))
+		return false;
+	make_target(a->sent_path ? a->sent_path : r->path, "", &sent);
+	pthread_mutex_lock(&r->lock);
+	other = r->ask_path && strcmp(r->ask_path, sent.data) != 0;
+	if (other) {
+		free(r->ask_path);
+		r->ask_path = NULL;
+	}
+	pthread_mutex_unlock(&r->lock);
+	buf_fini(&sent);
+	return other;
+}
+
+void ask_info_refs(const struct ask *a, struct ask_result *ret)
+{
+	follow(a, path_to_ask(a), ret);
+	if (!forget_learned_path(a, ret))
+		return;
+	ask_result_fini(ret);
+	*ret = (struct ask_result)ASK_RESULT_EMPTY;
+	follow(a, path_to_ask(a), ret);
 }
 
 /* --- ls-refs --- */

@@ -205,3 +205,16 @@ def test_credentials_that_come_and_go_leave_only_so_many_views(site):
     assert 200 < len(views) <= 256, len(views)
     weir.restart()
     assert weir.ask_ls_refs("org/project", ["refs/heads/main"], auth=basic("job", "another")).status == 200
+
+
+def test_a_repository_that_moved_away_and_another_that_took_its_place(site):
+    """Where a redirect once led is no place to be told 404 by for ever."""
+    repo = site.upstream.ordinary_repo("org/project")
+    weir = site.start_weir(git={"grant_ttl": "0s"})
+    moved = repo.path.replace("project", "new")
+    shutil.copytree(repo.path, moved)
+    site.proxy.answer(301, [("Location", "/org/new.git/info/refs?service=git-upload-pack")], match="GET /org/project")
+    assert site.git.ls_remote(weir.url("org/project")).refs
+    site.proxy.pass_all()
+    shutil.rmtree(moved)
+    assert site.git.ls_remote(weir.url("org/project")).refs
