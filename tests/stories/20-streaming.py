@@ -1,7 +1,6 @@
 """A cold clone passes through: at the speed of the line, once for all who ask, and taken in afterwards."""
 
 import glob
-import hashlib
 import os
 import statistics
 import time
@@ -9,9 +8,9 @@ import time
 import pytest
 
 from lab.gitkit import assert_same_as_direct
-from lab.streaming import SlowReader, assert_fsck, bare_repository, holds, pack_of_answer, wait_no_quarantine
+from lab.streaming import SlowReader, assert_fsck, bare_repository, has_sound_pack, holds, wait_no_quarantine
 from lab.wait import wait_until
-from lab.wire import fetch
+from lab.wire import POST_V2, fetch
 
 NAME = "org/project"
 CLIENTS = 50
@@ -42,11 +41,6 @@ def start_together(site, count):
     clones += [site.git.start_clone(site.weir.url(NAME), "--mirror") for _ in range(count - 1)]
     wait_receiving(clones)
     return clones
-
-
-def has_sound_pack(answer):
-    pack = pack_of_answer(answer)
-    return pack[:4] == b"PACK" and hashlib.sha1(pack[:-20]).digest() == pack[-20:]
 
 
 def direct(site, *args):
@@ -101,8 +95,7 @@ def test_a_slow_reader_slows_nobody(site):
     slow = SlowReader(site.weir, NAME, command)
     wait_until(lambda: len(slow.read) > 1000, what="the slow reader has begun")
     others = [site.git.start_clone(site.weir.url(NAME), "--mirror") for _ in range(3)]
-    same = site.weir.ask("POST", site.weir.repo_target(NAME, "git-upload-pack"),
-                         {"Git-Protocol": "version=2", "Content-Type": "application/x-git-upload-pack-request"}, command)
+    same = site.weir.ask("POST", site.weir.repo_target(NAME, "git-upload-pack"), POST_V2, command)
     assert same.status == 200 and has_sound_pack(same.body)
     assert all(o.wait().ok for o in others)
     site.weir.wait_filled(NAME)
@@ -176,19 +169,23 @@ def same_objects(one, other):
     return sorted(one.run(*listing).out.split("\n")) == sorted(other.run(*listing).out.split("\n"))
 
 
+def is_shallow(clone):
+    return clone.run("rev-parse", "--is-shallow-repository").out.strip() == "true"
+
+
 @pytest.mark.parametrize("kind", PARTIAL)
 def test_a_partial_clone_passes_through_and_a_full_sync_follows(site, kind):
     repo = site.upstream.ordinary_repo(NAME)
     clone = site.git.clone(site.weir.url(NAME), *arguments(kind))
     straight = direct(site, *arguments(kind))
     assert clone.refs() == straight.refs() and same_objects(clone, straight)
-    assert clone.run("rev-parse", "--is-shallow-repository").out == straight.run("rev-parse", "--is-shallow-repository").out
+    assert is_shallow(clone) == is_shallow(straight)
     site.weir.wait_filled(NAME)
     assert holds(site.weir, site.env, repo.rev("refs/heads/main~6")), "only what was asked for came"
     site.go_offline()
     again = site.git.clone(site.weir.url(NAME))
     assert again.rev("HEAD") == repo.rev() and again.run("fsck", "--full").ok
-    assert again.run("rev-parse", "--is-shallow-repository").out.strip() == "false"
+    assert not is_shallow(again)
 
 
 def objects_in(clone):
@@ -199,7 +196,8 @@ def test_on_demand_fetches_what_is_asked_for_and_no_more(site):
     """Another weir that syncs in full shows when the sync that must not come here would have come."""
     repo = site.upstream.ordinary_repo(NAME)
     weir = site.start_weir(git={"sync": "on_demand"})
-    eager = site.start_weir(git={"upstreams": [{"match": "git.test", "url": "http://127.0.0.1:%d" % site.upstream.port}]})
+    beside_the_proxy = "http://127.0.0.1:%d" % site.upstream.port
+    eager = site.start_weir(git={"upstreams": [{"match": "git.test", "url": beside_the_proxy}]})
     shallow = ["--bare", "--depth=1", "--no-tags", "--single-branch"]
     asked = objects_in(direct(site, *shallow))
     site.git.clone(weir.url(NAME), *shallow)

@@ -25,6 +25,12 @@ def pack_of_answer(body):
     return b"".join(p[1:] for p in pkts(body) if p and p[:1] == b"\x01")
 
 
+def has_sound_pack(body):
+    """Does the pack in a fetch answer end with its own checksum?"""
+    pack = pack_of_answer(body)
+    return pack[:4] == b"PACK" and hashlib.sha1(pack[:-20]).digest() == pack[-20:]
+
+
 def post_head(weir, name, size, more=""):
     headers = "".join("%s: %s\r\n" % item for item in POST_V2.items())
     return "POST /%s/%s/git-upload-pack HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n%s%s\r\n" % (
