@@ -351,9 +351,19 @@ static void each_link(void *state, void (*fn)(void *arg, struct link *l), void *
 {
 	struct git_service *g = state;
 
-	for (size_t i = 0; i < g->upstream_count; i++)
-		if (atomic_load(&g->upstreams[i]->listed))
-			fn(arg, g->upstreams[i]->link);
+	struct upstream **all;
+	size_t n;
+
+	pthread_mutex_lock(&g->lock); /* a reload may make the array anew; what it points at stays */
+	n = g->upstream_count;
+	all = xcalloc(n + 1, sizeof(*all));
+	for (size_t i = 0; i < n; i++)
+		all[i] = g->upstreams[i];
+	pthread_mutex_unlock(&g->lock);
+	for (size_t i = 0; i < n; i++)
+		if (atomic_load(&all[i]->listed))
+			fn(arg, all[i]->link);
+	free(all);
 }
 
 /* --- requests --- */

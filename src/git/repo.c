@@ -552,15 +552,17 @@ static void wait_a_second(struct repo *r)
 bool repo_wait_for_readers(struct repo *r, unsigned own_pin, int64_t limit_ms)
 {
 	int64_t until = clock_mono_ms() + limit_ms;
-	unsigned old, own;
-	bool gone;
+	bool gone = true;
 
 	pthread_mutex_lock(&r->lock);
-	old = r->generation;
-	own = own_pin == old;
-	r->generation = !old;
-	while (!(gone = r->readers[old] <= own) && clock_mono_ms() < until && !cancel_fired(r->g->stop))
-		wait_a_second(r);
+	/* Twice: those of the other generation may be left from a time when they were not waited for to the end. */
+	for (int i = 0; gone && i < 2; i++) {
+		unsigned old = r->generation;
+
+		r->generation = !old;
+		while (!(gone = r->readers[old] <= (own_pin == old)) && clock_mono_ms() < until && !cancel_fired(r->g->stop))
+			wait_a_second(r);
+	}
 	pthread_mutex_unlock(&r->lock);
 	return gone;
 }
