@@ -112,7 +112,7 @@ struct repo {
 	struct lane *ask_lane;   /* short upstream questions, below the upstream's lane */
 	struct lane *pack_lane;  /* local children, below the service's */
 	struct lane *sync_lane;  /* one at a time: sync, maintenance, verification */
-	struct lane *relay_lane; /* fetches passing through, below the service's: long ones leave the questions their places */
+	struct lane *relay_lane; /* fetches and pushes passing through, below the service's: long ones leave the questions their places */
 	struct git_item item;
 
 	pthread_mutex_t save_lock; /* one writer of this repository's small files at a time; workers only, held across I/O */

@@ -1,6 +1,6 @@
 /* maint.c -- keeping repositories fit.
  *
- * WHAT     Packs that syncs bring are rolled up geometrically; bitmaps, a multi-pack-index and a commit-graph make answers
+ * WHAT     Packs that syncs bring are rolled up geometrically; bitmaps and a commit-graph make answers
  *          cheap; a repository over which a child failed is verified, and moved aside when git calls it damaged.
  * WHY      Without it every fetch leaves a pack, and looking an object up asks each of them.
  * RULES    1. New packs first, old ones go when no reader that began before is left. So a reader never loses a pack.

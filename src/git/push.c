@@ -2,7 +2,7 @@
  *
  * RULES    1. Nothing of a push is kept or repeated: while upstream is away it is refused with a message that says so.
  *          2. After upstream took a push the listing is not fresh any more and a sync starts.
- * THREADS  A worker for each push, for as long as it lasts. */
+ * THREADS  A worker for each push, for as long as it lasts: of those for streams, so that questions about refs keep their places. */
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -178,5 +178,5 @@ void push_handle_info_refs(struct git_request *q)
 void push_handle_receive_pack(struct git_request *q)
 {
 	if (!refuse(q))
-		exchange_to_worker(q->ex, q->repo->ask_lane, relay_receive_pack);
+		exchange_to_worker(q->ex, q->repo->relay_lane, relay_receive_pack);
 }

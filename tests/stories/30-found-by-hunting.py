@@ -218,3 +218,21 @@ def test_a_repository_that_moved_away_and_another_that_took_its_place(site):
     site.proxy.pass_all()
     shutil.rmtree(moved)
     assert site.git.ls_remote(weir.url("org/project")).refs
+
+
+def test_pushes_that_last_leave_questions_their_places(site):
+    site.upstream.ordinary_repo("org/project")
+    weir = site.start_weir(limits={"workers": 8}, links={"stall_timeout": "60s"})
+    site.warm("org/project")
+    site.proxy.hold(match="/git-receive-pack")
+    pushes = [threading.Thread(target=lambda: weir.ask(
+        "POST", weir.repo_target("org/project", "git-receive-pack"),
+        {"Content-Type": "application/x-git-receive-pack-request"}, b"0000")) for _ in range(4)]
+    for p in pushes:
+        p.start()
+    site.proxy.wait_held(2)
+    took = all_at_once([lambda: weir.ask_ls_refs("org/project", timeout=8)])
+    site.proxy.release()
+    for p in pushes:
+        p.join()
+    assert max(took) < 3, took
