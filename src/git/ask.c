@@ -454,7 +454,9 @@ void ask_ls_refs(const struct ask *a, struct slices prefixes, struct ask_result 
 		buf_reset(&ret->authenticate);
 	}
 	ask_v2(a, prefixes, known, ret);
-	if (ret->outcome != ASK_OK && ret->status == 200 && has_become_another(a, &known)) {
+	/* Such a one ends its answer at once; who stands still in the middle of it is not asked more. */
+	if (ret->outcome != ASK_OK && ret->status == 200 && ret->err != WEIR_E_STALLED && ret->err != WEIR_E_SILENT &&
+	    ret->err != WEIR_E_CANCELLED && has_become_another(a, &known)) {
 		ask_result_fini(ret);
 		*ret = (struct ask_result)ASK_RESULT_EMPTY;
 		ask_v2(a, prefixes, known, ret);

@@ -68,7 +68,7 @@ static void reply_away(struct git_request *q)
 
 /* --- making an answer, once for all who want it --- */
 
-static void make_answer(struct git_request *q, enum fetch_source source, struct flight *sync);
+static void make_answer(struct git_request *q, enum fetch_source source, enum fetch_use use);
 
 static void on_answer(struct exchange *ex, int code, void *result)
 {
@@ -80,10 +80,10 @@ static void on_answer(struct exchange *ex, int code, void *result)
 	} else if (r->answer) {
 		reply_answer(q, answer_join(r->answer));
 	} else if (code == -EAGAIN && q->tries++ < MOST_TRIES) {
-		fetch_continue(q); /* the repository was moved aside or dropped between looking and serving */
+		fetch_continue(q); /* the repository was moved aside or dropped between looking and serving, or somebody else syncs it */
 	} else if (code == WEIR_E_CHILD && !is_away(q) && q->tries++ < MOST_TRIES) {
 		q->cache = GIT_CACHE_MISS; /* the copy here failed before anybody saw a byte of it: upstream can do it */
-		make_answer(q, FETCH_UPSTREAM, NULL);
+		make_answer(q, FETCH_UPSTREAM, FETCH_PASS);
 	} else if (code == -ENOSPC) {
 		request_reply_err_packet(q, "no space left in %s; free some or lower git.disk.max", q->g->dir);
 	} else if (r->ask) {
@@ -107,8 +107,7 @@ static void flight_name(const struct git_request *q, struct slice key, struct bu
 		buf_addf(out, "of %p", (const void *)q);
 }
 
-/* sync: the flight of sync_try_lead() when the pack is to be taken in afterwards (taken); NULL: it is not. */
-static void make_answer(struct git_request *q, enum fetch_source source, struct flight *sync)
+static void make_answer(struct git_request *q, enum fetch_source source, enum fetch_use use)
 {
 	struct buf key = BUF_EMPTY, flight_key = BUF_EMPTY;
 	struct fetch_job *job;
@@ -120,20 +119,16 @@ static void make_answer(struct git_request *q, enum fetch_source source, struct 
 	if (a) {
 		metric_add(q->g->metrics.collapsed, 1);
 		buf_fini(&key);
-		if (sync)
-			sync_give_up(q->repo, sync, NULL);
 		reply_answer(q, a);
 		return;
 	}
 	flight_name(q, buf_slice(&key), &flight_key);
 	job = fetch_job_new(q, source, buf_slice(&key));
-	if (sync)
-		fetch_job_set_sync(job, sync);
 	flight_join(q->g->flights, buf_slice(&flight_key), q->ex, on_answer, &led);
 	buf_fini(&key);
 	buf_fini(&flight_key);
 	if (led)
-		fetch_job_start(job, led);
+		fetch_job_start(job, led, use);
 	else
 		fetch_job_drop_joined(job);
 }
@@ -254,7 +249,7 @@ static void serve_local(struct git_request *q)
 		q->cache = GIT_CACHE_HIT;
 	if (is_away(q))
 		note_offline(q);
-	make_answer(q, !is_away(q) && is_suspect(q->repo) ? FETCH_UPSTREAM : FETCH_LOCAL, NULL);
+	make_answer(q, !is_away(q) && is_suspect(q->repo) ? FETCH_UPSTREAM : FETCH_LOCAL, FETCH_PASS);
 }
 
 /* Whether upstream can be given the client's command as it is, and its answer taken apart afterwards. */
@@ -272,10 +267,8 @@ static bool can_stream(const struct git_request *q)
 /* Upstream answers the client, and what it says is taken in afterwards; or somebody is at it already, and his end is waited for. */
 static void stream_or_wait(struct git_request *q, const struct oid_list *absent)
 {
-	struct flight *sync = can_stream(q) && q->tries == 0 ? sync_try_lead(q->repo) : NULL;
-
-	if (sync)
-		make_answer(q, FETCH_UPSTREAM, sync);
+	if (can_stream(q) && q->tries == 0)
+		make_answer(q, FETCH_UPSTREAM, FETCH_TAKE_IN);
 	else if (q->tries++ >= MOST_TRIES)
 		request_reply_err_packet(q, "%s does not have all that was asked for; fetch again", q->repo->up->match);
 	else
@@ -299,7 +292,7 @@ static void bring_it(struct git_request *q, const struct oid_list *absent)
 			sync_start(q->repo, &q->cred, q->target.sent_path);
 		else
 			sync_consider(q->repo, &q->cred, q->target.sent_path);
-		make_answer(q, FETCH_UPSTREAM, NULL);
+		make_answer(q, FETCH_UPSTREAM, FETCH_PASS);
 	}
 }
 
@@ -346,7 +339,7 @@ static bool serve_again(struct git_request *q)
 	if (a)
 		reply_answer(q, a);
 	else /* should the one that is coming have come and gone meanwhile, upstream can make it again */
-		make_answer(q, coming ? FETCH_UPSTREAM : FETCH_KEPT, NULL);
+		make_answer(q, coming ? FETCH_UPSTREAM : FETCH_KEPT, FETCH_PASS);
 	return true;
 }
 

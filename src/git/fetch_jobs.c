@@ -83,11 +83,6 @@ static void job_free(struct fetch_job *j)
 	free(j);
 }
 
-void fetch_job_set_sync(struct fetch_job *j, struct flight *sync)
-{
-	j->sync = sync;
-}
-
 void fetch_job_drop_joined(struct fetch_job *j)
 {
 	metric_add(j->repo->g->metrics.collapsed, 1);
@@ -371,13 +366,22 @@ static void run_job(void *arg)
 	job_free(j);
 }
 
-void fetch_job_start(struct fetch_job *j, struct flight *flight)
+/* Only who leads the answer tries to lead the sync, so that all who ask the same are here first and share what comes of it. */
+static int lead_sync(struct fetch_job *j)
+{
+	j->sync = sync_try_lead(j->repo);
+	return j->sync ? 0 : -EAGAIN;
+}
+
+void fetch_job_start(struct fetch_job *j, struct flight *flight, enum fetch_use use)
 {
 	struct lane *lane = j->source == FETCH_UPSTREAM ? j->repo->relay_lane : j->repo->pack_lane;
 	int r;
 
 	j->flight = flight;
-	r = pool_submit(lane, run_job, j);
+	r = use == FETCH_TAKE_IN ? lead_sync(j) : 0;
+	if (r == 0)
+		r = pool_submit(lane, run_job, j);
 	if (r < 0) {
 		land_failure(j, r, NULL, NULL);
 		job_free(j);

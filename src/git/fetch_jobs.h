@@ -18,13 +18,17 @@ struct fetch_result {
 	const char *words;            /* FETCH_LOCAL: what git said of its failure; may be NULL */
 };
 
+enum fetch_use {
+	FETCH_PASS,    /* the answer is for those who ask */
+	FETCH_TAKE_IN, /* FETCH_UPSTREAM: and its pack for the repository, whose sync this is (sync_try_lead()) */
+};
+
 struct fetch_job;
 /* Copies what it needs of q. key: of the answer; empty: not shared. */
 struct fetch_job *fetch_job_new(const struct git_request *q, enum fetch_source source, struct slice key);
-/* FETCH_UPSTREAM: the pack is taken in afterwards; sync is the flight of sync_try_lead(), landed by the job. Before it is started. */
-void fetch_job_set_sync(struct fetch_job *j, struct flight *sync);
-/* Starts it for a flight that it lands with a struct fetch_result: code 0, -EAGAIN (the repository is not on disk any more: look again), or others. */
-void fetch_job_start(struct fetch_job *j, struct flight *flight);
+/* Starts it for a flight that it lands with a struct fetch_result: code 0, -EAGAIN (the repository is not on disk any more, or
+ * somebody else brings its objects just now: look again), or others. */
+void fetch_job_start(struct fetch_job *j, struct flight *flight, enum fetch_use use);
 void fetch_job_drop_joined(struct fetch_job *j); /* another has led */
 
 /* Shows the credential of q to upstream's info/refs, together with all who ask the same; fn gets a struct ask_result. */

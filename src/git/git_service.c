@@ -309,7 +309,7 @@ static void stop(void *state)
 
 	atomic_store(&g->stopping, true);
 	cancel_fire(g->stop);
-	/* Jobs end soon after the cancel; they hold what is freed below, the keeper too. */
+	/* Jobs end soon after the cancel; they hold what is freed below. */
 	if (pool_drain(g->core->pool, 30000) < 0) {
 		log_event(LOG_WARN, "git_work_left", LOG_STR("effect", "background work did not end in time; leaving it to the system"),
 			  LOG_END);

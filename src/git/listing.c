@@ -209,7 +209,7 @@ static void remember(struct listing_job *j)
 	struct refs *refs = repo_refs(j->repo, NULL);
 	int r = 0;
 
-	if (refs && refs_contact_wall_ms(refs))
+	if (refs) /* its capabilities alone, too: the next question is then asked at once */
 		r = repo_make_on_disk(j->repo, refs_format(refs));
 	if (r < 0)
 		log_event(LOG_WARN, "repo_not_made", LOG_STR("repository", j->repo->key), LOG_STR("folder", j->repo->dir),

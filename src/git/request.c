@@ -62,7 +62,7 @@ static bool resolve(struct git_request *q, struct upstream *up)
 	target_repo_key(&q->target, &key);
 	q->repo = repo_get(q->g, up, key.data, q->target.path);
 	pthread_mutex_lock(&q->repo->lock);
-	q->was_known = q->repo->state == REPO_READY;
+	q->was_known = q->repo->state == REPO_READY && q->repo->seen_at_ms;
 	pthread_mutex_unlock(&q->repo->lock);
 	r = credential_init(&q->cred, up, key.data, exchange_header(q->ex, "authorization"));
 	buf_fini(&key);
