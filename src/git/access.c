@@ -1,7 +1,7 @@
 /* access.c -- credentials and grants.
  *
- * RULES    1. A grant belongs to one Authorization value and one repository; a public repository is one with a grant for
- *             no value at all.
+ * RULES    1. A grant belongs to one Authorization value and one repository; a public repository is one with a grant
+ *             for no value at all.
  *          2. Upstream's no ends the grant of that value; a no to no credential ends the public one.
  *          3. Values are in memory only while a request or its job lasts, and are wiped. */
 #include "git/access.h"
@@ -24,8 +24,9 @@ static int own_value(struct upstream *up, struct buf *out)
 	while (r == 0 && secret.len && strchr("\r\n \t", secret.data[secret.len - 1]))
 		buf_truncate(&secret, secret.len - 1);
 	if (r < 0 || !secret.len) {
-		log_event(LOG_ERROR, "secret_not_read", LOG_STR("upstream", up->match), LOG_STR("file", up->secret_file),
-			  LOG_STR("why", r < 0 ? err_text(r) : "it is empty"), LOG_END);
+		log_event(LOG_ERROR, "secret_not_read", LOG_STR("upstream", up->match),
+			  LOG_STR("file", up->secret_file), LOG_STR("why", r < 0 ? err_text(r) : "it is empty"),
+			  LOG_END);
 		r = -EIO;
 	} else if (up->auth == GIT_AUTH_BEARER) {
 		buf_add_str(out, "Bearer ");
@@ -72,10 +73,11 @@ static int init(struct credential *c, struct upstream *up, const char *repo_key,
 			return r;
 	}
 	/* weir's own credential is one for all its clients, whatever the token's present value is. */
-	grants_key(g->grants, slice_str(up->match), slice_str(repo_key), c->own ? SLICE_LIT("weir's own") : buf_slice(&c->value),
-		   &c->key);
+	grants_key(g->grants, slice_str(up->match), slice_str(repo_key),
+		   c->own ? SLICE_LIT("weir's own") : buf_slice(&c->value), &c->key);
 	if (c->own || c->value.len)
-		grants_key(g->grants, slice_str(up->match), slice_str(repo_key), (struct slice){ NULL, 0 }, &c->public_key);
+		grants_key(g->grants, slice_str(up->match), slice_str(repo_key), (struct slice){ NULL, 0 },
+			   &c->public_key);
 	else
 		c->public_key = c->key;
 	return 0;

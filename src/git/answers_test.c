@@ -56,7 +56,8 @@ static void whoever_asks_the_same_reads_along(void **state)
 static void the_last_reader_stops_the_maker_and_nobody_finds_it_any_more(void **state)
 {
 	struct cancel *c;
-	struct answer *maker = make(SLICE_LIT("k"), &c), *one = answer_find(as, SLICE_LIT("k")), *two = answer_join(one);
+	struct answer *maker = make(SLICE_LIT("k"), &c), *one = answer_find(as, SLICE_LIT("k")),
+		      *two = answer_join(one);
 
 	(void)state;
 	answer_handed_over(maker);
@@ -91,7 +92,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(whoever_asks_the_same_reads_along, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_last_reader_stops_the_maker_and_nobody_finds_it_any_more, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_last_reader_stops_the_maker_and_nobody_finds_it_any_more, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(an_answer_without_a_key_or_that_failed_is_not_found, setup, teardown),
 	};
 

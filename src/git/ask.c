@@ -1,11 +1,11 @@
 /* ask.c -- what is asked of an upstream, and what its answers mean.
  *
  * WHAT     info/refs and ls-refs by HTTP; answers parsed as they come, merged into the snapshot when whole.
- * WHY      git fetch could do it, but it would need the credential, its own knowledge of proxies and certificates, and a process for
- *          each question; and the bytes of an answer under way could not be shared.
+ * WHY      git fetch could do it, but it would need the credential, its own knowledge of proxies and certificates, and
+ *          a process for each question; and the bytes of an answer under way could not be shared.
  * RULES    1. An answer cut short changes nothing.
- *          2. 401, 403, 404 and 410 are answers: they end the credential's grant, but when a push was asked for: git asks for that
- *             without a credential first, and every upstream says 401. 429 and 5xx are none.
+ *          2. 401, 403, 404 and 410 are answers: they end the credential's grant, but when a push was asked for: git
+ *             asks for that without a credential first, and every upstream says 401. 429 and 5xx are none.
  *          3. We always ask for peeled values, symbolic refs and the unborn HEAD, whatever the client wants to know.
  * THREADS  The calling worker only. */
 #include "git/ask.h"
@@ -145,7 +145,8 @@ static void judge(const struct ask *a, int r, struct exchange_state *x)
 		ret->outcome = ASK_REFUSED;
 	else
 		ret->outcome = ASK_FAILED;
-	if (ret->outcome == ASK_REFUSED && !a->is_push && (ret->status == 401 || ret->status == 403 || ret->status == 404 || ret->status == 410))
+	if (ret->outcome == ASK_REFUSED && !a->is_push &&
+	    (ret->status == 401 || ret->status == 403 || ret->status == 404 || ret->status == 410))
 		access_revoke(a->repo->g, a->cred);
 	buf_reset(&ret->text);
 	if (ret->outcome != ASK_OK && x->is_text)
@@ -157,7 +158,9 @@ static void judge(const struct ask *a, int r, struct exchange_state *x)
 static void call_path(const struct ask *a, const char *path, const struct ask_stream *s, struct ask_result *ret,
 		      struct client_result *ret_call, struct buf *ret_location)
 {
-	struct exchange_state x = { .a = a, .inner = s->sink, .ret = ret, .location = BUF_LIMIT(4096), .words = BUF_LIMIT(TEXT_MOST) };
+	struct exchange_state x = {
+		.a = a, .inner = s->sink, .ret = ret, .location = BUF_LIMIT(4096), .words = BUF_LIMIT(TEXT_MOST)
+	};
 	struct client_sink sink = { on_head, on_data, &x };
 	struct slice headers[MAX_HEADERS];
 	struct buf target = BUF_EMPTY, authorization = BUF_EMPTY;
@@ -173,10 +176,17 @@ static void call_path(const struct ask *a, const char *path, const struct ask_st
 		headers[n++] = buf_slice(&authorization);
 	}
 	make_target(path, s->suffix, &target);
-	rq = (struct client_request){ .method = s->method, .target = buf_slice(&target), .headers = headers, .header_count = n,
-				      .body = s->body, .body_source = s->body_source, .body_arg = s->sink.arg,
+	rq = (struct client_request){ .method = s->method,
+				      .target = buf_slice(&target),
+				      .headers = headers,
+				      .header_count = n,
+				      .body = s->body,
+				      .body_source = s->body_source,
+				      .body_arg = s->sink.arg,
 				      .body_bytes = s->body_source ? s->body_bytes : (int64_t)s->body.n,
-				      .first_byte_ms = a->patience_ms, .stall_ms = a->patience_ms, .total_ms = a->total_ms };
+				      .first_byte_ms = a->patience_ms,
+				      .stall_ms = a->patience_ms,
+				      .total_ms = a->total_ms };
 	ret->status = 0;
 	r = link_call(a->repo->up->link, &rq, &sink, a->cancel, ret_call);
 	judge(a, r, &x);
@@ -222,7 +232,8 @@ static int feed_advert(void *arg, const char *p, size_t n)
 {
 	struct advert_state *s = arg;
 
-	/* The body of an error is not an advertisement; a body that is none is an answer we cannot use, read to its end. */
+	/* The body of an error is not an advertisement; a body that is none is an answer we cannot use, read to its
+	 * end. */
 	if (s->ret->status == 200 && !s->err)
 		s->err = advert_feed(&s->advert, (struct slice){ p, n });
 	return 0;
@@ -284,8 +295,11 @@ static void ask_info_refs_at(const struct ask *a, const char *path, struct ask_r
 {
 	static const struct slice headers[] = { SLICE_LIT("Git-Protocol: version=2") };
 	struct advert_state s = { .ret = ret, .listing = refs_listing_new(OID_UNKNOWN) };
-	struct ask_stream stream = { .method = "GET", .suffix = INFO_REFS "?service=git-upload-pack", .headers = headers,
-				     .header_count = ARRAY_LEN(headers), .sink = { NULL, feed_advert, &s } };
+	struct ask_stream stream = { .method = "GET",
+				     .suffix = INFO_REFS "?service=git-upload-pack",
+				     .headers = headers,
+				     .header_count = ARRAY_LEN(headers),
+				     .sink = { NULL, feed_advert, &s } };
 	struct client_result call;
 	int64_t asked_ms = clock_mono_ms();
 
@@ -327,15 +341,16 @@ static void follow(const struct ask *a, char *path, struct ask_result *ret)
 	free(path);
 }
 
-/* Whether upstream's no may be about a path that was learned, not about the one that the client wrote: after a repository had moved, another
- * may have taken its place. The learned one is forgotten then. */
+/* Whether upstream's no may be about a path that was learned, not about the one that the client wrote: after a
+ * repository had moved, another may have taken its place. The learned one is forgotten then. */
 static bool forget_learned_path(const struct ask *a, const struct ask_result *ret)
 {
 	struct repo *r = a->repo;
 	struct buf sent = BUF_EMPTY;
 	bool other;
 
-	if (ret->outcome != ASK_REFUSED || !(ret->status == 404 || ret->status == 410 || (ret->status == 401 && !a->cred->value.len)))
+	if (ret->outcome != ASK_REFUSED ||
+	    !(ret->status == 404 || ret->status == 410 || (ret->status == 401 && !a->cred->value.len)))
 		return false;
 	make_target(a->sent_path ? a->sent_path : r->path, "", &sent);
 	pthread_mutex_lock(&r->lock);
@@ -418,7 +433,8 @@ static void ask_v2(const struct ask *a, struct slices prefixes, const struct ref
 	buf_fini(&body);
 }
 
-/* A repository that was made anew with ids of another kind has no answer to who asks for the old: *known is replaced. */
+/* A repository that was made anew with ids of another kind has no answer to who asks for the old: *known is
+ * replaced. */
 static bool has_become_another(const struct ask *a, struct refs **known)
 {
 	struct ask_result result = ASK_RESULT_EMPTY;

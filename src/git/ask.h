@@ -35,7 +35,7 @@ struct ask {
 	struct repo *repo;
 	const struct credential *cred;
 	const char *sent_path;      /* "org/repo.git" as the client wrote it */
-	int64_t patience_ms;        /* silence allowed before the first byte and between any two; 0: the link's stall time-out */
+	int64_t patience_ms; /* silence allowed before the first byte and between any two; 0: the link's stall time-out */
 	int64_t total_ms;           /* 0: no bound */
 	struct cancel *cancel;      /* may be NULL */
 	bool is_push;               /* upstream's no to a push ends no grant: who may not write may read all the same */
@@ -52,13 +52,13 @@ void ask_ls_refs(const struct ask *a, struct slices prefixes, struct ask_result 
 bool ask_was_silence(const struct ask_result *r);
 /* Upstream was silent about this repository for as long as patience goes. True: it was not known to be. */
 bool ask_note_silence(struct repo *r);
-/* Whether it is silent, as far as is known: then the cache speaks. *ret_due (may be NULL): it is time to ask again, which the caller does;
- * told to one caller in each links.probe_max. Front threads too. */
+/* Whether it is silent, as far as is known: then the cache speaks. *ret_due (may be NULL): it is time to ask again,
+ * which the caller does; told to one caller in each links.probe_max. Front threads too. */
 bool ask_is_silent(struct repo *r, bool *ret_due);
 
-/* Any request below the repository: `suffix` as "/git-receive-pack". headers: further lines. Redirects of info/refs within the same
- * upstream are followed by ask_info_refs only. What comes back goes to sink; *ret tells how it ended (head and data were
- * given to the sink whatever the status). */
+/* Any request below the repository: `suffix` as "/git-receive-pack". headers: further lines. Redirects of info/refs
+ * within the same upstream are followed by ask_info_refs only. What comes back goes to sink; *ret tells how it ended
+ * (head and data were given to the sink whatever the status). */
 struct ask_stream {
 	const char *method, *suffix;
 	const struct slice *headers;
@@ -68,6 +68,7 @@ struct ask_stream {
 	int64_t body_bytes;
 	struct client_sink sink;
 };
-void ask_stream(const struct ask *a, const struct ask_stream *s, struct ask_result *ret, struct client_result *ret_call);
+void ask_stream(const struct ask *a, const struct ask_stream *s, struct ask_result *ret,
+		struct client_result *ret_call);
 
 #endif

@@ -2,10 +2,11 @@
  *
  * WHAT     ls-refs goes to listing.c. A fetch is served from an answer under way for the same command, from the local
  *          repository, after a sync that brings what it wants, or by passing it on to upstream.
- * RULES    1. The grant comes first (invariant 6): a credential without one is shown to upstream before anything is served,
- *             joined or local; also for a bare POST that no listing preceded.
- *          2. What is here whole is served from here. What is not passes through to upstream, byte by byte as it comes; a plain
- *             pack is taken in afterwards (sync.c), for shallow and filtered ones a sync follows if the policy says so.
+ * RULES    1. The grant comes first (invariant 6): a credential without one is shown to upstream before anything is
+ *             served, joined or local; also for a bare POST that no listing preceded.
+ *          2. What is here whole is served from here. What is not passes through to upstream, byte by byte as it comes;
+ *             a plain pack is taken in afterwards (sync.c), for shallow and filtered ones a sync follows if the policy
+ *             says so.
  *          3. One stream or sync at a time for each repository: who wants something else meanwhile waits for its end.
  *          4. A waiting request holds no worker.
  *
@@ -80,20 +81,26 @@ static void on_answer(struct exchange *ex, int code, void *result)
 	} else if (r->answer) {
 		reply_answer(q, answer_join(r->answer));
 	} else if (code == -EAGAIN && q->tries++ < MOST_TRIES) {
-		fetch_continue(q); /* the repository was moved aside or dropped between looking and serving, or somebody else syncs it */
+		/* The repository was moved aside or dropped between looking and serving, or somebody else syncs it. */
+		fetch_continue(q);
 	} else if (code == WEIR_E_CHILD && !is_away(q) && q->tries++ < MOST_TRIES) {
-		q->cache = GIT_CACHE_MISS; /* the copy here failed before anybody saw a byte of it: upstream can do it */
+		/* The copy here failed before anybody saw a byte of it: upstream can do it. */
+		q->cache = GIT_CACHE_MISS;
 		make_answer(q, FETCH_UPSTREAM, FETCH_PASS);
 	} else if (code == -ENOSPC) {
 		request_reply_err_packet(q, "no space left in %s; free some or lower git.disk.max", q->g->dir);
 	} else if (r->ask) {
 		request_reply_ask(q, r->ask);
 	} else if (code == WEIR_E_CHILD) {
-		request_reply_err_packet(q, "the cached copy of %s could not be read and is being verified (git: %.300s); upstream %s is %s, "
-					 "try again when it is back", q->repo->key, r->words ? r->words : "no word", q->repo->up->match,
-					 link_state_text(link_state(q->repo->up->link)));
+		request_reply_err_packet(
+			q,
+			"the cached copy of %s could not be read and is being verified (git: %.300s); upstream %s is %s, "
+			"try again when it is back",
+			q->repo->key, r->words ? r->words : "no word", q->repo->up->match,
+			link_state_text(link_state(q->repo->up->link)));
 	} else {
-		request_reply_err_packet(q, "serving %s from the cache failed (%s); try again", q->repo->key, err_text(code));
+		request_reply_err_packet(q, "serving %s from the cache failed (%s); try again", q->repo->key,
+					 err_text(code));
 	}
 }
 
@@ -158,8 +165,8 @@ static void find_absent(const struct git_request *q, const struct refs *refs, st
 	oid_list_sort_unique(absent);
 }
 
-/* Takes out of the list what the repository has as objects without a ref of that value: older commits, say. Packs enter only with all
- * that they refer to, so an object that is here is here with its history. Worker. */
+/* Takes out of the list what the repository has as objects without a ref of that value: older commits, say. Packs enter
+ * only with all that they refer to, so an object that is here is here with its history. Worker. */
 static void check_objects(const struct git_request *q, struct oid_list *absent)
 {
 	static const char *const argv[] = { "git", "cat-file", "--batch-check=%(objectname)", NULL };
@@ -176,8 +183,8 @@ static void check_objects(const struct git_request *q, struct oid_list *absent)
 		buf_add_char(&input, '\n');
 	}
 	if (repo_pin(q->repo, &pin)) {
-		if (child_run(&(struct child_options){ .argv = argv, .env = env, .cwd = q->repo->git_dir }, buf_slice(&input), &out,
-			      NULL, 60000, exchange_cancel(q->ex), NULL) == 0) {
+		if (child_run(&(struct child_options){ .argv = argv, .env = env, .cwd = q->repo->git_dir },
+			      buf_slice(&input), &out, NULL, 60000, exchange_cancel(q->ex), NULL) == 0) {
 			text = buf_slice(&out);
 			/* One line for each question, in order: the id, or "<id> missing". */
 			for (; i < absent->count && text.n; i++) {
@@ -264,7 +271,8 @@ static bool can_stream(const struct git_request *q)
 	return q->version == 2 ? v2 : (q->cmd.flags & (GITCMD_SIDE_BAND | GITCMD_SIDE_BAND_64K)) != 0;
 }
 
-/* Upstream answers the client, and what it says is taken in afterwards; or somebody is at it already, and his end is waited for. */
+/* Upstream answers the client, and what it says is taken in afterwards; or somebody is at it already, and his end is
+ * waited for. */
 static void stream_or_wait(struct git_request *q, const struct oid_list *absent)
 {
 	if (can_stream(q) && q->tries == 0)
@@ -383,7 +391,8 @@ static void after_grant(struct exchange *ex, int code, void *result)
 		request_reply_ask(q, r);
 }
 
-/* A silent upstream has cost somebody his patience already: the grant is what it was. Now and then it is asked again. */
+/* A silent upstream has cost somebody his patience already: the grant is what it was. Now and then it is asked
+ * again. */
 static bool is_silent(struct git_request *q)
 {
 	bool due;

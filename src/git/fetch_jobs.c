@@ -1,7 +1,7 @@
 /* fetch_jobs.c -- work behind a fetch that several may wait for.
  *
- * WHAT     A job makes one answer: from a local git upload-pack, or from upstream's bytes as they come. It lands its flight
- *          when the first bytes are there (or it has failed), and goes on filling the spool while anybody reads.
+ * WHAT     A job makes one answer: from a local git upload-pack, or from upstream's bytes as they come. It lands its
+ *          flight when the first bytes are there (or it has failed), and goes on filling the spool while anybody reads.
  * RULES    1. Readers hear of failures: before the first byte by a code, afterwards by the spool's.
  *          2. A job ends soon after its last reader has left.
  * THREADS  Workers. */
@@ -133,8 +133,8 @@ static void note_child_failure(struct fetch_job *j, int r, const struct buf *wor
 		return;
 	log_event(LOG_WARN, "upload_pack_failed", LOG_STR("repository", j->repo->key), LOG_ERR("why", r),
 		  LOG_STR("git", words->data), LOG_END);
-	/* Every want had been found here before: whatever git says now, the repository may be damaged. But a request that names refs may
-	 * name what is not there. */
+	/* Every want had been found here before: whatever git says now, the repository may be damaged. But a request
+	 * that names refs may name what is not there. */
 	if (r == WEIR_E_CHILD && !j->names_refs)
 		maint_suspect(j->repo, j->is_plain, words->data);
 }
@@ -191,7 +191,8 @@ static int relay_head(void *arg, int status, const struct slice *headers, size_t
 	return 0;
 }
 
-/* Gives whole packets on, so that the stream can be ended with an error packet wherever upstream leaves us. 0 or the spool's trouble. */
+/* Gives whole packets on, so that the stream can be ended with an error packet wherever upstream leaves us. 0 or the
+ * spool's trouble. */
 static int pass_packets(struct fetch_job *j, const char *p, size_t n)
 {
 	struct slice rest;
@@ -202,7 +203,8 @@ static int pass_packets(struct fetch_job *j, const char *p, size_t n)
 	rest = buf_slice(&j->held);
 	while ((more = pkt_next(&rest, &pkt)) > 0) {
 		j->at_flush = pkt.type == PKT_FLUSH;
-		j->said_err |= pkt.type == PKT_DATA && (slice_starts(pkt.data, "ERR ") || (j->in_pack && pkt.data.n && pkt.data.p[0] == 3));
+		j->said_err |= pkt.type == PKT_DATA &&
+			       (slice_starts(pkt.data, "ERR ") || (j->in_pack && pkt.data.n && pkt.data.p[0] == 3));
 		j->in_pack |= pkt.type == PKT_DATA && pkt.data.n &&
 			      (slice_eq_str(pkt_text(&pkt), "packfile") || pkt.data.p[0] == 1 || pkt.data.p[0] == 2);
 	}
@@ -245,14 +247,16 @@ static void end_cut(struct fetch_job *j)
 	if (j->err == -ENOSPC)
 		buf_addf(&text, "weir: no space left in %s; free some or lower git.disk.max\n", j->repo->g->dir);
 	else
-		buf_addf(&text, "weir: upstream %s left in the middle of its answer (%s); nothing of it was kept, try again\n",
+		buf_addf(&text,
+			 "weir: upstream %s left in the middle of its answer (%s); nothing of it was kept, try again\n",
 			 j->repo->up->match, err_text(j->asked.err));
 	if (j->in_pack)
 		pkt_add_band(&packet, 3, buf_slice(&text));
 	else
 		pkt_add_err(&packet, buf_slice(&text));
 	/* Without bands a client cannot be told; v0 without side-band has held nothing back and is cut. */
-	if ((j->err && j->err != -ENOSPC) || (j->version != 2 && !j->in_pack) || spool_append(j->spool, packet.data, packet.len) < 0)
+	if ((j->err && j->err != -ENOSPC) || (j->version != 2 && !j->in_pack) ||
+	    spool_append(j->spool, packet.data, packet.len) < 0)
 		spool_fail(j->spool, j->asked.err);
 	else
 		spool_complete(j->spool);
@@ -262,7 +266,8 @@ static void end_cut(struct fetch_job *j)
 	buf_fini(&text);
 }
 
-/* The whole answer is in the spool: for the repository, and for the next who asks the same. Until its pack was found right nobody new reads it. */
+/* The whole answer is in the spool: for the repository, and for the next who asks the same. Until its pack was found
+ * right nobody new reads it. */
 static void use_answer(struct fetch_job *j)
 {
 	struct flight *sync = j->sync;
@@ -296,7 +301,10 @@ static void run_upstream(struct fetch_job *j)
 		SLICE_LIT("Accept: application/x-git-upload-pack-result"),
 		SLICE_LIT("Git-Protocol: version=2"),
 	};
-	struct ask a = { .repo = j->repo, .cred = &j->cred, .sent_path = j->sent_path, .cancel = answer_cancel(j->answer),
+	struct ask a = { .repo = j->repo,
+			 .cred = &j->cred,
+			 .sent_path = j->sent_path,
+			 .cancel = answer_cancel(j->answer),
 			 .patience_ms = config_links(j->repo->g->core->config)->stall_timeout };
 	struct ask_stream stream = { .method = "POST", .suffix = "/git-upload-pack", .headers = headers,
 				     .header_count = j->version == 2 ? 3 : 2, .body = buf_slice(&j->body),
@@ -366,7 +374,8 @@ static void run_job(void *arg)
 	job_free(j);
 }
 
-/* Only who leads the answer tries to lead the sync, so that all who ask the same are here first and share what comes of it. */
+/* Only who leads the answer tries to lead the sync, so that all who ask the same are here first and share what comes of
+ * it. */
 static int lead_sync(struct fetch_job *j)
 {
 	j->sync = sync_try_lead(j->repo);
@@ -415,7 +424,8 @@ static void run_grant(void *arg)
 			 .patience_ms = access_is_granted(j->repo->g, &j->cred, true) ? c->upstream_patience : 0,
 			 .cancel = flight_cancel(j->flight) };
 
-	if (a.patience_ms && !j->was_silent && ask_is_silent(j->repo, NULL)) { /* found out while this one stood in line */
+	if (a.patience_ms && !j->was_silent &&
+	    ask_is_silent(j->repo, NULL)) { /* found out while this one stood in line */
 		result.outcome = ASK_UNAVAILABLE;
 		result.err = WEIR_E_SILENT;
 	} else {

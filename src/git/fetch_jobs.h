@@ -26,12 +26,13 @@ enum fetch_use {
 struct fetch_job;
 /* Copies what it needs of q. key: of the answer; empty: not shared. */
 struct fetch_job *fetch_job_new(const struct git_request *q, enum fetch_source source, struct slice key);
-/* Starts it for a flight that it lands with a struct fetch_result: code 0, -EAGAIN (the repository is not on disk any more, or
- * somebody else brings its objects just now: look again), or others. */
+/* Starts it for a flight that it lands with a struct fetch_result: code 0, -EAGAIN (the repository is not on disk any
+ * more, or somebody else brings its objects just now: look again), or others. */
 void fetch_job_start(struct fetch_job *j, struct flight *flight, enum fetch_use use);
 void fetch_job_drop_joined(struct fetch_job *j); /* another has led */
 
-/* Shows the credential of q to upstream's info/refs, together with all who ask the same; fn gets a struct ask_result. */
+/* Shows the credential of q to upstream's info/refs, together with all who ask the same; fn gets a struct
+ * ask_result. */
 void grant_wait(struct git_request *q, flight_resume_fn *fn);
 
 #endif

@@ -3,8 +3,8 @@
  *	GET  repos[?after=host/path&limit=N]   sorted by name
  *	POST repos/warm, verify, invalidate, evict   {"repo": "host/path"}
  *
- * warm answers 202 at once and goes on; the list shows its progress. verify answers when it is done; damage found moves the
- * repository aside. THREADS: front; what touches the disk goes to workers. */
+ * warm answers 202 at once and goes on; the list shows its progress. verify answers when it is done; damage found moves
+ * the repository aside. THREADS: front; what touches the disk goes to workers. */
 #include "git/git_admin.h"
 
 #include "base/clock.h"
@@ -144,7 +144,8 @@ static char *body_repo(struct exchange *ex)
 	char *copy = NULL;
 
 	if (exchange_body_peek(ex, &body) < 0) {
-		exchange_reply_problem(ex, 400, "Bad request", "the body must be a small JSON object like {\"repo\": \"host/path\"}");
+		exchange_reply_problem(ex, 400, "Bad request",
+				       "the body must be a small JSON object like {\"repo\": \"host/path\"}");
 		return NULL;
 	}
 	root = json_loadb(body.p, body.n, 0, NULL);
@@ -152,7 +153,8 @@ static char *body_repo(struct exchange *ex)
 	if (name)
 		copy = xstrdup(name);
 	else
-		exchange_reply_problem(ex, 400, "Bad request", "the body must be a JSON object like {\"repo\": \"host/path\"}");
+		exchange_reply_problem(ex, 400, "Bad request",
+				       "the body must be a JSON object like {\"repo\": \"host/path\"}");
 	json_decref(root);
 	return copy;
 }
@@ -265,7 +267,8 @@ static void release(void *arg, int status, uint64_t bytes_sent, bool whole)
 	repo_unref(&r);
 }
 
-/* A verification stands in line with the repository's syncs, as it may move aside what they fill; an eviction asks whether there are any. */
+/* A verification stands in line with the repository's syncs, as it may move aside what they fill; an eviction asks
+ * whether there are any. */
 static void on_worker(struct exchange *ex, exchange_fn *fn, bool in_line)
 {
 	struct repo *r = named_repo(ex);

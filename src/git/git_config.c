@@ -215,7 +215,8 @@ static bool is_listed(const struct git_config *c, const char *host)
 	char known[URL_HOSTPORT_ROOM];
 
 	for (size_t i = 0; i < c->upstreams.count; i++)
-		if (all[i].match && url_normalize_hostport(slice_str(all[i].match), known) == 0 && strcmp(known, host) == 0)
+		if (all[i].match && url_normalize_hostport(slice_str(all[i].match), known) == 0 &&
+		    strcmp(known, host) == 0)
 			return true;
 	return false;
 }
@@ -228,10 +229,11 @@ static void check_warm(const struct git_config *c, size_t i, struct config_probl
 
 	(void)snprintf(where, sizeof(where), "git.warm.repos.%zu", i);
 	if (target_parse_repo(slice_str(name), &t, &why) < 0)
-		config_problem(p, where, "\"%s\" is not a repository's name (%s); write host/path", name, why ? why : "malformed");
+		config_problem(p, where, "\"%s\" is not a repository's name (%s); write host/path", name,
+			       why ? why : "malformed");
 	else if (!is_listed(c, t.host))
-		config_problem(p, where, "%s is not among git.upstreams; add - {match: \"%s\", url: \"https://%s\"}", t.host, t.host,
-			       t.host);
+		config_problem(p, where, "%s is not among git.upstreams; add - {match: \"%s\", url: \"https://%s\"}",
+			       t.host, t.host, t.host);
 }
 
 static void check(const void *section, struct config_problems *p)

@@ -40,9 +40,13 @@ static const struct metric_family evictions_family = { "weir_cache_evictions_tot
 static const struct metric_family last_update_family = { "weir_cache_last_update_timestamp_seconds",
 							 "Newest successful refresh from upstream.", METRIC_GAUGE,
 							 { { "service", services } }, NULL };
-static const struct metric_family syncs_family = { "weir_git_syncs_total",
-						   "Fetches of objects from upstream; refused: the pack failed verification.",
-						   METRIC_COUNTER, { { "outcome", sync_outcomes } }, NULL };
+static const struct metric_family syncs_family = {
+	"weir_git_syncs_total",
+	"Fetches of objects from upstream; refused: the pack failed verification.",
+	METRIC_COUNTER,
+	{ { "outcome", sync_outcomes } },
+	NULL
+};
 static const struct metric_family sync_bytes_family = { "weir_git_sync_bytes_total",
 							"Bytes of packs received from upstream.", METRIC_COUNTER,
 							{ { NULL, NULL } }, NULL };
@@ -51,9 +55,13 @@ static const struct metric_family quarantined_family = { "weir_git_quarantined_t
 							 METRIC_COUNTER, { { NULL, NULL } }, NULL };
 static const struct metric_family maintenance_family = { "weir_git_maintenance_total", "Background repacks.",
 							 METRIC_COUNTER, { { "outcome", statuses } }, NULL };
-static const struct metric_family kept_family = { "weir_git_kept_answers_total",
-						  "Fetch answers kept as files: stored, served from there, found damaged.",
-						  METRIC_COUNTER, { { "outcome", kept_outcomes } }, NULL };
+static const struct metric_family kept_family = {
+	"weir_git_kept_answers_total",
+	"Fetch answers kept as files: stored, served from there, found damaged.",
+	METRIC_COUNTER,
+	{ { "outcome", kept_outcomes } },
+	NULL
+};
 static const struct metric_family refusals_family = { "weir_git_refusals_total",
 						      "Requests that the git listener refused.", METRIC_COUNTER,
 						      { { "reason", refusals } }, NULL };
@@ -81,11 +89,25 @@ static void init_requests(struct git_metrics *g, struct metrics *m)
 void git_metrics_init(struct git_metrics *g, struct metrics *m)
 {
 	static const struct metric_family *const families[] = {
-		&requests_family,    &duration_family,	      &hits_family,	   &misses_family,
-		&fallbacks_family,   &stale_family,	      &collapsed_family,   &evictions_family,
-		&last_update_family, &syncs_family,	      &sync_bytes_family,  &quarantined_family,
-		&maintenance_family, &refusals_family, &kept_family,	      &git_children_family,	   &git_cache_bytes_family,
-		&git_repositories_family, &git_cache_max_bytes_family,
+		&requests_family,
+		&duration_family,
+		&hits_family,
+		&misses_family,
+		&fallbacks_family,
+		&stale_family,
+		&collapsed_family,
+		&evictions_family,
+		&last_update_family,
+		&syncs_family,
+		&sync_bytes_family,
+		&quarantined_family,
+		&maintenance_family,
+		&refusals_family,
+		&kept_family,
+		&git_children_family,
+		&git_cache_bytes_family,
+		&git_repositories_family,
+		&git_cache_max_bytes_family,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(families); i++)

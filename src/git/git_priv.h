@@ -1,7 +1,7 @@
 /* git_priv.h -- what the files of this folder share: the service, its upstreams, its repositories.
  *
- * Locks, in order (take left before right): repo.save_lock < service.lock < repo.lock. The last two are never held across
- * I/O or a callback. A repository's pointer stays good while a reference is held; its `dir` never changes. */
+ * Locks, in order (take left before right): repo.save_lock < service.lock < repo.lock. The last two are never held
+ * across I/O or a callback. A repository's pointer stays good while a reference is held; its `dir` never changes. */
 #ifndef WEIR_GIT_GIT_PRIV_H
 #define WEIR_GIT_GIT_PRIV_H
 
@@ -26,7 +26,8 @@ struct answers;
 struct keeper;
 struct kept;
 
-/* What the disk budget counts: a repository, or a kept answer. Embedded first in neither: see CONTAINER_OF in their files. */
+/* What the disk budget counts: a repository, or a kept answer. Embedded first in neither: see CONTAINER_OF in their
+ * files. */
 struct git_item {
 	struct budget_item budget;
 	bool (*evict)(struct git_item *it); /* as budget_evict_fn */
@@ -112,16 +113,19 @@ struct repo {
 	struct lane *ask_lane;   /* short upstream questions, below the upstream's lane */
 	struct lane *pack_lane;  /* local children, below the service's */
 	struct lane *sync_lane;  /* one at a time: sync, maintenance, verification */
-	struct lane *relay_lane; /* fetches and pushes passing through, below the service's: long ones leave the questions their places */
+	/* Fetches and pushes passing through, below the service's: long ones leave the questions their places. */
+	struct lane *relay_lane;
 	struct git_item item;
 
-	pthread_mutex_t save_lock; /* one writer of this repository's small files at a time; workers only, held across I/O */
+	pthread_mutex_t
+		save_lock; /* one writer of this repository's small files at a time; workers only, held across I/O */
 	pthread_mutex_t lock;    /* guards all below */
 	enum repo_state state;
 	char *ask_path;          /* path that upstream last answered under, with leading '/' */
 	struct scope main;       /* refs_scope: repository; and what is on disk in any case */
 	struct map *scopes;      /* refs_scope: credential: hex of the grant key -> struct scope; else NULL */
-	bool silent;             /* upstream was silent about this one: memory speaks until it answers a question in the background */
+	/* Upstream was silent about this one: memory speaks until it answers a question in the background. */
+	bool silent;
 	unsigned silent_epoch;   /* service.recoveries when it was marked: a recovery ends the mark */
 	int64_t silent_asked_ms; /* monotonic: when that was last asked */
 	struct oid_list wanted;  /* ids that clients want beyond what sync_refs covers */
@@ -156,14 +160,17 @@ void repo_free_all(struct git_service *g);
 /* All repositories that are on disk or being filled, one reference each; the caller unrefs them and frees the array. */
 size_t repo_list(struct git_service *g, struct repo ***ret);
 
-/* Newest snapshot of a scope, one reference; NULL: nothing known. cred: key of the credential (used with refs_scope: credential). */
+/* Newest snapshot of a scope, one reference; NULL: nothing known. cred: key of the credential (used with refs_scope:
+ * credential). */
 struct refs *repo_refs(struct repo *r, const struct grant_key *cred);
-/* Takes in a listing that upstream gave for prefixes, asked at asked_mono_ms. Returns whether seen values changed. Saves it
- * when the repository is on disk. Workers only. */
-bool repo_merge(struct repo *r, const struct grant_key *cred, const struct refs_listing *listing, struct slices prefixes,
-		int64_t asked_mono_ms);
-void repo_set_upstream_caps(struct repo *r, const struct grant_key *cred, const struct advert *a, struct slice ask_path);
-/* After an intake: the ids in `got` are here whole. Writes packed-refs and HEAD, then the snapshot. 0 or -errno. Workers only. */
+/* Takes in a listing that upstream gave for prefixes, asked at asked_mono_ms. Returns whether seen values changed.
+ * Saves it when the repository is on disk. Workers only. */
+bool repo_merge(struct repo *r, const struct grant_key *cred, const struct refs_listing *listing,
+		struct slices prefixes, int64_t asked_mono_ms);
+void repo_set_upstream_caps(struct repo *r, const struct grant_key *cred, const struct advert *a,
+			    struct slice ask_path);
+/* After an intake: the ids in `got` are here whole. Writes packed-refs and HEAD, then the snapshot. 0 or -errno.
+ * Workers only. */
 int repo_note_servable(struct repo *r, const struct oid_list *got);
 bool repo_is_fresh(struct repo *r, const struct grant_key *cred, struct slices prefixes, int64_t ttl_ms);
 void repo_forget_fresh(struct repo *r);
@@ -172,14 +179,17 @@ void repo_forget_fresh(struct repo *r);
 struct slices sync_prefixes(const struct git_config *c, struct slice *room);
 /* Answers formatted before for this very snapshot: one reference, or NULL. */
 struct blob *repo_made_answer(struct repo *r, const struct grant_key *cred, const struct refs *of, struct slice key);
-void repo_keep_answer(struct repo *r, const struct grant_key *cred, const struct refs *of, struct slice key, struct blob *answer);
+void repo_keep_answer(struct repo *r, const struct grant_key *cred, const struct refs *of, struct slice key,
+		      struct blob *answer);
 
 /* Makes the bare repository on disk when it is not there. 0 or -errno. Workers only. */
 int repo_make_on_disk(struct repo *r, enum oid_format f);
-/* In use by a child: not evicted, and no pack that it may have opened goes. False: not on disk. *ret_pin goes to repo_unpin(). */
+/* In use by a child: not evicted, and no pack that it may have opened goes. False: not on disk. *ret_pin goes to
+ * repo_unpin(). */
 bool repo_pin(struct repo *r, unsigned *ret_pin);
 void repo_unpin(struct repo *r, unsigned pin);
-/* Waits until all who began before this call have left, the pin of the caller excepted. False after limit_ms, or when the service stops. */
+/* Waits until all who began before this call have left, the pin of the caller excepted. False after limit_ms, or when
+ * the service stops. */
 bool repo_wait_for_readers(struct repo *r, unsigned own_pin, int64_t limit_ms);
 void repo_used(struct repo *r);
 void repo_measure(struct repo *r); /* disk usage into the budget. Workers only. */

@@ -1,7 +1,8 @@
 /* git_service.c -- the git service from start to stop, and where a request goes.
  *
- * WHAT     Start: folders, grants, upstreams, what is cached, listener. handle: health, webhook, or a git request, which
- *          goes to listing.c, fetch.c or push.c by its kind. Stop: background work is cancelled, then all is freed.
+ * WHAT     Start: folders, grants, upstreams, what is cached, listener. handle: health, webhook, or a git request,
+ *          which goes to listing.c, fetch.c or push.c by its kind. Stop: background work is cancelled, then all is
+ *          freed.
  * THREADS  start, reload, stop: the main thread. git_handle: front threads. */
 #include "git/git_service.h"
 
@@ -29,12 +30,19 @@
 
 static int probe_git(struct git_service *g, const char *protocol, struct advert *ret, struct buf *err)
 {
-	static const char *const argv[] = { "git", "-c", "uploadpack.allowFilter=true", "-c", "uploadpack.allowAnySHA1InWant=true",
-					    "upload-pack", "--http-backend-info-refs", "probe.git", NULL };
+	static const char *const argv[] = { "git",
+					    "-c",
+					    "uploadpack.allowFilter=true",
+					    "-c",
+					    "uploadpack.allowAnySHA1InWant=true",
+					    "upload-pack",
+					    "--http-backend-info-refs",
+					    "probe.git",
+					    NULL };
 	const char *env[] = { protocol, NULL };
 	struct buf out = BUF_LIMIT(65536), words = BUF_EMPTY;
-	int r = child_run(&(struct child_options){ .argv = argv, .env = env, .cwd = g->dir }, (struct slice){ NULL, 0 }, &out, &words,
-			  30000, NULL, NULL);
+	int r = child_run(&(struct child_options){ .argv = argv, .env = env, .cwd = g->dir }, (struct slice){ NULL, 0 },
+			  &out, &words, 30000, NULL, NULL);
 
 	advert_init(ret, NULL, NULL);
 	if (r == 0)
@@ -42,14 +50,15 @@ static int probe_git(struct git_service *g, const char *protocol, struct advert 
 	if (r == 0)
 		r = advert_finish(ret);
 	if (r < 0)
-		buf_addf(err, "git upload-pack does not work (%s): %s; is the package git installed?", err_text(r), words.data);
+		buf_addf(err, "git upload-pack does not work (%s): %s; is the package git installed?", err_text(r),
+			 words.data);
 	buf_fini(&out);
 	buf_fini(&words);
 	return r;
 }
 
-/* A repository to ask git about itself. It needs one ref, as v0 tells its capabilities beside the first: the empty tree will do,
- * which git knows without having it. */
+/* A repository to ask git about itself. It needs one ref, as v0 tells its capabilities beside the first: the empty tree
+ * will do, which git knows without having it. */
 static int make_probe_repo(struct git_service *g)
 {
 	static const char *const folders[] = { "probe.git/objects", "probe.git/refs/tags" };
@@ -272,8 +281,13 @@ static int start(const struct core *core, const void *section, void **ret_state,
 {
 	const struct git_config *c = section;
 	struct git_service *g = service_new(core, c);
-	struct listener_options o = { .name = "git", .where = &c->listen, .handle = git_handle, .arg = g, .check_host = true,
-				      .check_origin = false, .absolute_form = true };
+	struct listener_options o = { .name = "git",
+				      .where = &c->listen,
+				      .handle = git_handle,
+				      .arg = g,
+				      .check_host = true,
+				      .check_origin = false,
+				      .absolute_form = true };
 	int r = open_data(g, c, err);
 
 	if (r == 0) {
@@ -311,8 +325,8 @@ static void stop(void *state)
 	cancel_fire(g->stop);
 	/* Jobs end soon after the cancel; they hold what is freed below. */
 	if (pool_drain(g->core->pool, 30000) < 0) {
-		log_event(LOG_WARN, "git_work_left", LOG_STR("effect", "background work did not end in time; leaving it to the system"),
-			  LOG_END);
+		log_event(LOG_WARN, "git_work_left",
+			  LOG_STR("effect", "background work did not end in time; leaving it to the system"), LOG_END);
 		return;
 	}
 	keeper_stop(g->keeper);
@@ -374,17 +388,21 @@ static void refuse_connect(struct exchange *ex, struct git_service *g)
 	struct buf text = BUF_EMPTY;
 
 	metric_add(g->metrics.refusals[GIT_REFUSED_CONNECT], 1);
-	buf_add_str(&text, "weir: CONNECT would hide what is asked for, so nothing could be cached. Instead of https_proxy use "
-			   "git config --global url.<base>.insteadOf, for example: git config --global "
-			   "url.http://WEIR-HOST:8080/github.com/.insteadOf https://github.com/\n");
+	buf_add_str(
+		&text,
+		"weir: CONNECT would hide what is asked for, so nothing could be cached. Instead of https_proxy use "
+		"git config --global url.<base>.insteadOf, for example: git config --global "
+		"url.http://WEIR-HOST:8080/github.com/.insteadOf https://github.com/\n");
 	exchange_reply(ex, 405, &allow, 1, blob_new_take(&text));
 }
 
 static void refuse_other(struct git_request *q)
 {
 	metric_add(q->g->metrics.refusals[GIT_REFUSED_DUMB], 1);
-	request_reply_error(q, 404, "this is not part of git's smart HTTP protocol; weir serves info/refs, git-upload-pack and "
-			    "git-receive-pack of %s", q->repo->key);
+	request_reply_error(q, 404,
+			    "this is not part of git's smart HTTP protocol; weir serves info/refs, git-upload-pack and "
+			    "git-receive-pack of %s",
+			    q->repo->key);
 }
 
 /* Which methods each kind takes. */

@@ -1,7 +1,8 @@
 /* hook.c -- POST /hooks/push: "make this repository fresh now", from GitHub or GitLab.
  *
- * RULES    1. Nothing is believed before the secret is proven: GitHub signs the body (X-Hub-Signature-256: HMAC-SHA-256), GitLab sends
- *             the secret itself (X-Gitlab-Token). Comparisons take the same time whatever differs.
+ * RULES    1. Nothing is believed before the secret is proven: GitHub signs the body (X-Hub-Signature-256:
+ *             HMAC-SHA-256), GitLab sends the secret itself (X-Gitlab-Token). Comparisons take the same time whatever
+ *             differs.
  *          2. A repository that weir does not have is not fetched because of a webhook: 200, with a word that says so.
  * THREADS  Front for small bodies, a worker for large ones. */
 #include <openssl/hmac.h>
@@ -21,7 +22,8 @@ static bool github_signature_is_right(const struct git_service *g, struct slice 
 	struct buf want = BUF_EMPTY;
 	bool ok;
 
-	if (!HMAC(EVP_sha256(), g->webhook_secret, (int)strlen(g->webhook_secret), (const unsigned char *)body.p, body.n, mac, &n))
+	if (!HMAC(EVP_sha256(), g->webhook_secret, (int)strlen(g->webhook_secret), (const unsigned char *)body.p,
+		  body.n, mac, &n))
 		return false;
 	buf_add_str(&want, "sha256=");
 	str_hex(mac, n, &want);
@@ -32,7 +34,8 @@ static bool github_signature_is_right(const struct git_service *g, struct slice 
 
 static bool is_proven(struct exchange *ex, const struct git_service *g, struct slice body)
 {
-	struct slice github = exchange_header(ex, "x-hub-signature-256"), gitlab = exchange_header(ex, "x-gitlab-token");
+	struct slice github = exchange_header(ex, "x-hub-signature-256"),
+		     gitlab = exchange_header(ex, "x-gitlab-token");
 
 	if (github.p)
 		return github_signature_is_right(g, github, body);
@@ -53,7 +56,8 @@ static void refresh(struct repo *r)
 
 	repo_forget_fresh(r);
 	/* A private repository with passthrough waits for its next reader: weir has no credential for it. */
-	if (credential_init_own(&own, r->up, r->key) == 0 && (r->up->auth != GIT_AUTH_PASSTHROUGH || access_is_granted(r->g, &own, true)))
+	if (credential_init_own(&own, r->up, r->key) == 0 &&
+	    (r->up->auth != GIT_AUTH_PASSTHROUGH || access_is_granted(r->g, &own, true)))
 		sync_start(r, &own, NULL);
 	credential_fini(&own);
 	log_event(LOG_INFO, "webhook_push", LOG_STR("repository", r->key), LOG_END);

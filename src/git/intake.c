@@ -3,8 +3,8 @@
  * WHAT     `git index-pack --stdin --fix-thin --strict` in a quarantine folder that sees the repository as an
  *          alternate, then `git rev-list --objects TIPS --not --all` with the same view, then rename.
  * WHY      A pack is a stranger's until each object was hashed, parsed and found connected. index-pack's strict mode
- *          parses; rev-list proves that nothing is missing below the tips. The refs on disk name only whole closures, so
- *          `--not --all` is where the walk may stop.
+ *          parses; rev-list proves that nothing is missing below the tips. The refs on disk name only whole closures,
+ *          so `--not --all` is where the walk may stop.
  * RULES    1. Nothing of the pack is visible to readers before both children said yes.
  *          2. .pack and .rev move before .idx: git finds a pack by its .idx.
  *          3. index-pack has synced the files (core.fsync's default covers packs); the folder is synced here.
@@ -126,8 +126,13 @@ static int start_index_pack(struct intake *in, int stdin_fd)
 		argv[n++] = limit.data;
 	}
 	argv[n] = NULL;
-	r = child_spawn(&(struct child_options){ .argv = argv, .env = env, .cwd = in->git_dir, .stdin_fd = stdin_fd,
-						 .stdout_fd = in->out_fd, .stderr_fd = in->err_fd, .idle = in->o.background },
+	r = child_spawn(&(struct child_options){ .argv = argv,
+						 .env = env,
+						 .cwd = in->git_dir,
+						 .stdin_fd = stdin_fd,
+						 .stdout_fd = in->out_fd,
+						 .stderr_fd = in->err_fd,
+						 .idle = in->o.background },
 			&in->index_pack);
 	buf_fini(&strict);
 	buf_fini(&limit);
@@ -239,7 +244,9 @@ static void read_words(int fd, struct buf *out)
 	if (!out)
 		return;
 	for (ssize_t i = 0; i < n; i++)
-		buf_add_char(out, text[i] == '\n' ? (i + 1 < n ? ';' : ' ') : text[i] < 32 && text[i] >= 0 ? ' ' : text[i]);
+		buf_add_char(out, text[i] == '\n'                ? (i + 1 < n ? ';' : ' ')
+				  : text[i] < 32 && text[i] >= 0 ? ' '
+								 : text[i]);
 	while (out->len && out->data[out->len - 1] == ' ')
 		buf_truncate(out, out->len - 1);
 }
@@ -252,7 +259,8 @@ static int judge_failure(const struct buf *words)
 	return WEIR_E_DAMAGED;
 }
 
-/* index-pack says "pack", a tab, the hash; then it gives back what stood behind the pack, and finds nothing wrong with that. */
+/* index-pack says "pack", a tab, the hash; then it gives back what stood behind the pack, and finds nothing wrong with
+ * that. */
 static bool has_no_tail(const struct intake *in)
 {
 	return lseek(in->out_fd, 0, SEEK_END) == (off_t)(strlen("pack\t") + oid_hex_chars(in->o.format) + 1);
@@ -358,7 +366,8 @@ static bool pack_is_empty(struct intake *in)
 		if (!slice_ends(slice_str(e->d_name), ".pack"))
 			continue;
 		fd = openat(dirfd(d), e->d_name, O_RDONLY | O_CLOEXEC);
-		if (fd >= 0 && (pread(fd, head, sizeof(head), 0) != sizeof(head) || memcmp(head + 8, "\0\0\0\0", 4) != 0))
+		if (fd >= 0 &&
+		    (pread(fd, head, sizeof(head), 0) != sizeof(head) || memcmp(head + 8, "\0\0\0\0", 4) != 0))
 			empty = false;
 		fd_close(&fd);
 	}

@@ -18,9 +18,10 @@ static char dir[64];
 /* Runs a shell script in the test's folder; $S is the sender's repository, $R the receiver's. */
 static void sh(const char *script)
 {
-	char *line = xstrf("cd %s && export GIT_CONFIG_NOSYSTEM=1 HOME=%s S=%s/s R=%s/r "
-			   "GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b && set -e && %s",
-			   dir, dir, dir, dir, script);
+	char *line = xstrf(
+		"cd %s && export GIT_CONFIG_NOSYSTEM=1 HOME=%s S=%s/s R=%s/r "
+		"GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b && set -e && %s",
+		dir, dir, dir, dir, script);
 
 	assert_int_equal(system(line), 0);
 	free(line);
@@ -183,11 +184,12 @@ static void a_tree_that_would_write_into_dot_git_is_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(names) - 1; i++) {
-		char *script = xstrf("cd $S && b=$(git rev-parse HEAD:a) && t=$( (printf '100644 %s\\0' && echo $b | perl -ne "
-				     "'chomp; print pack(\"H*\", $_)') | git hash-object -t tree -w --literally --stdin)"
-				     " && git ls-tree $t && git commit-tree -m evil $t >../evil"
-				     " && git rev-list --objects $(cat ../evil) | cut -c1-40 | git pack-objects -q --stdout >../p",
-				     names[i]);
+		char *script = xstrf(
+			"cd $S && b=$(git rev-parse HEAD:a) && t=$( (printf '100644 %s\\0' && echo $b | perl -ne "
+			"'chomp; print pack(\"H*\", $_)') | git hash-object -t tree -w --literally --stdin)"
+			" && git ls-tree $t && git commit-tree -m evil $t >../evil"
+			" && git rev-list --objects $(cat ../evil) | cut -c1-40 | git pack-objects -q --stdout >../p",
+			names[i]);
 
 		sh(script);
 		buf_reset(&why);

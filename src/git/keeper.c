@@ -1,7 +1,7 @@
 /* keeper.c -- one thread that wakes now and then.
  *
- * RULES    A warm repository that could not be filled is tried again after a minute, or when its upstream comes back, not only after
- *          `every`.
+ * RULES    A warm repository that could not be filled is tried again after a minute, or when its upstream comes back,
+ *          not only after `every`.
  * THREADS  Its own; jobs go to the pool. */
 #include "git/keeper.h"
 
@@ -240,8 +240,9 @@ static int64_t next_ms(const struct keeper *k, int64_t tick_ms)
 {
 	if (list_is_empty(&k->later))
 		return tick_ms;
-	return LIST_ENTRY(k->later.next, struct later, node)->at_mono_ms < tick_ms ? LIST_ENTRY(k->later.next, struct later, node)->at_mono_ms
-										    : tick_ms;
+	return LIST_ENTRY(k->later.next, struct later, node)->at_mono_ms < tick_ms
+		       ? LIST_ENTRY(k->later.next, struct later, node)->at_mono_ms
+		       : tick_ms;
 }
 
 /* Waits for the next tick, or until woken; syncs that are due start meanwhile. False: it is over. */
@@ -262,7 +263,8 @@ static bool wait_a_tick(struct keeper *k, bool *ret_woken)
 			t.tv_nsec += wait_ms % 1000 * 1000000;
 			t.tv_sec += t.tv_nsec / 1000000000;
 			t.tv_nsec %= 1000000000;
-			(void)pthread_cond_timedwait(&k->wake, &k->lock, &t); /* whatever ended it, the loop looks again */
+			(void)pthread_cond_timedwait(&k->wake, &k->lock,
+						     &t); /* whatever ended it, the loop looks again */
 		}
 		*ret_woken = k->woken;
 		k->woken = false;

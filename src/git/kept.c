@@ -1,11 +1,12 @@
 /* kept.c -- fetch answers kept as files.
  *
- * WHAT     <answers_dir>/<repository's folder name>/<key in hexadecimal>: the answer's bytes, then a trailer with length
- *          and CRC32C. In memory: key -> file, and its descriptor once it was verified.
+ * WHAT     <answers_dir>/<repository's folder name>/<key in hexadecimal>: the answer's bytes, then a trailer with
+ *          length and CRC32C. In memory: key -> file, and its descriptor once it was verified.
  * WHY      A pipeline asks the same question a hundred times. The second answer costs a sendfile(2).
  * RULES    1. Bytes from disk are sent only after length and checksum were found right, once in a daemon's life.
  *          2. A file that is being read is neither evicted nor changed; a dropped one is unlinked, and read to its end.
- *          3. The cache may be lost: nothing here is synced for its own sake, damage is removed and the answer made anew.
+ *          3. The cache may be lost: nothing here is synced for its own sake, damage is removed and the answer made
+ *             anew.
  * THREADS  Any; one lock, for pointer work only. Files are read, written and removed on workers. */
 #include "git/kept.h"
 
@@ -24,7 +25,8 @@
 #include "store/wholefile.h"
 
 #define MAGIC "weirans1"
-#define TRAILER_BYTES 24 /* magic, length (8, little endian), CRC32C of the answer (4), CRC32C of the 20 bytes before (4) */
+#define TRAILER_BYTES \
+	24 /* magic, length (8, little endian), CRC32C of the answer (4), CRC32C of the 20 bytes before (4) */
 #define MOST_ASKED 4096  /* keys remembered as asked for once */
 
 struct kept_answer {
@@ -424,8 +426,8 @@ static void load_file(struct kept *k, const char *repo_name, int dir_fd, const c
 	struct kept_answer *a = xcalloc(1, sizeof(*a));
 	struct stat st;
 
-	if (str_unhex(slice_str(name), a->key, KEPT_KEY_BYTES) < 0 || fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    !S_ISREG(st.st_mode) || st.st_size < TRAILER_BYTES) {
+	if (str_unhex(slice_str(name), a->key, KEPT_KEY_BYTES) < 0 ||
+	    fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || st.st_size < TRAILER_BYTES) {
 		if (name[0] != '.')
 			(void)unlinkat(dir_fd, name, 0); /* a temporary that a crash left */
 		free(a);
@@ -443,7 +445,8 @@ void kept_load_all(struct kept *k)
 	struct dirent *e;
 
 	while (all && (e = readdir(all))) {
-		char *repo = xstrf("%s/%s", k->g->repos_dir, e->d_name), *dir = xstrf("%s/%s", k->g->answers_dir, e->d_name);
+		char *repo = xstrf("%s/%s", k->g->repos_dir, e->d_name),
+		     *dir = xstrf("%s/%s", k->g->answers_dir, e->d_name);
 		struct dirent *f;
 		DIR *d = NULL;
 

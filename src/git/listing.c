@@ -1,9 +1,10 @@
 /* listing.c -- which refs there are: info/refs and ls-refs.
  *
- * WHAT     A question is answered from memory when memory is fresh, or upstream is known to be away; otherwise upstream is
- *          asked, once for all who ask the same meanwhile.
+ * WHAT     A question is answered from memory when memory is fresh, or upstream is known to be away; otherwise upstream
+ *          is asked, once for all who ask the same meanwhile.
  * WHY      These questions are most of the load, and the only thing that makes a cached repository current.
- * RULES    1. Online answers list what upstream was seen to have; offline answers only what is here whole (invariant 5).
+ * RULES    1. Online answers list what upstream was seen to have; offline answers only what is here whole (invariant
+ *             5).
  *          2. Memory never answers a question wider than what upstream was ever asked: a short list that looks whole is
  *             worse than an error. An empty list that hides refs is an error too.
  *          3. No cached answer without a grant (invariant 6). Upstream's no is passed on (invariant 4).
@@ -97,8 +98,8 @@ static void reply_from(struct git_request *q, const struct refs *refs, enum refs
 	struct blob *answer;
 
 	if (has_other_ids(q, refs)) {
-		request_reply_err_packet(q, "%s has ids of the kind %s, not what was asked for; try again", q->repo->key,
-					 oid_format_text(refs_format(refs)));
+		request_reply_err_packet(q, "%s has ids of the kind %s, not what was asked for; try again",
+					 q->repo->key, oid_format_text(refs_format(refs)));
 		return;
 	}
 	answer_key(q, view, &key);
@@ -194,8 +195,14 @@ static void close_flight(void *arg)
 
 static void ask_once(struct listing_job *j, int64_t patience_ms, struct cancel *cancel, struct ask_result *ret)
 {
-	struct ask a = { .repo = j->repo, .cred = &j->cred, .sent_path = j->sent_path, .patience_ms = patience_ms,
-			 .total_ms = git_config(j->repo->g)->upstream_timeout, .cancel = cancel, .on_head = close_flight, .arg = j };
+	struct ask a = { .repo = j->repo,
+			 .cred = &j->cred,
+			 .sent_path = j->sent_path,
+			 .patience_ms = patience_ms,
+			 .total_ms = git_config(j->repo->g)->upstream_timeout,
+			 .cancel = cancel,
+			 .on_head = close_flight,
+			 .arg = j };
 
 	if (j->caps_only)
 		ask_info_refs(&a, ret);
@@ -212,8 +219,9 @@ static void remember(struct listing_job *j)
 	if (refs) /* its capabilities alone, too: the next question is then asked at once */
 		r = repo_make_on_disk(j->repo, refs_format(refs));
 	if (r < 0)
-		log_event(LOG_WARN, "repo_not_made", LOG_STR("repository", j->repo->key), LOG_STR("folder", j->repo->dir),
-			  LOG_ERR("why", r), LOG_STR("effect", "asked again at the next request"), LOG_END);
+		log_event(LOG_WARN, "repo_not_made", LOG_STR("repository", j->repo->key),
+			  LOG_STR("folder", j->repo->dir), LOG_ERR("why", r),
+			  LOG_STR("effect", "asked again at the next request"), LOG_END);
 	refs_unref(&refs);
 }
 
@@ -401,7 +409,8 @@ static void decide(struct git_request *q)
 	enum link_state state = link_state(q->repo->up->link);
 	struct refs *refs = repo_refs(q->repo, &q->cred.key);
 	bool open = link_state_is_open(state);
-	bool here = git_config(q->g)->offline_mode && can_answer_offline(q, refs); /* for somebody, if not for this credential */
+	bool here = git_config(q->g)->offline_mode &&
+		    can_answer_offline(q, refs); /* for somebody, if not for this credential */
 	bool cached = here && request_may_fall_back(q);
 
 	q->cache = GIT_CACHE_MISS;

@@ -1,10 +1,11 @@
 /* maint.c -- keeping repositories fit.
  *
- * WHAT     Packs that syncs bring are rolled up geometrically; bitmaps and a commit-graph make answers
- *          cheap; a repository over which a child failed is verified, and moved aside when git calls it damaged.
+ * WHAT     Packs that syncs bring are rolled up geometrically; bitmaps and a commit-graph make answers cheap; a
+ *          repository over which a child failed is verified, and moved aside when git calls it damaged.
  * WHY      Without it every fetch leaves a pack, and looking an object up asks each of them.
  * RULES    1. New packs first, old ones go when no reader that began before is left. So a reader never loses a pack.
- *          2. What the refs on disk reach is never dropped; a whole repack drops what no ref reaches (deleted branches).
+ *          2. What the refs on disk reach is never dropped; a whole repack drops what no ref reaches (deleted
+ *             branches).
  *          3. One job at a time for each repository, in its sync lane: it never meets a sync.
  *          4. A suspicion is not a verdict: only git fsck's moves a repository aside, so a full disk or a killed child
  *             costs no cache.
@@ -76,7 +77,8 @@ static void packs_read(const struct repo *r, struct pack_list *ret)
 	while (d && ret->count < MOST_PACKS && (e = readdir(d))) {
 		struct slice name = slice_str(e->d_name);
 
-		if (!slice_starts(name, "pack-") || !slice_ends(name, ".pack") || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
+		if (!slice_starts(name, "pack-") || !slice_ends(name, ".pack") ||
+		    fstatat(dirfd(d), e->d_name, &st, 0) < 0)
 			continue;
 		name.n -= strlen(".pack");
 		ret->items[ret->count++] = (struct pack){ slice_dup(name), (uint64_t)st.st_size };
@@ -87,8 +89,8 @@ static void packs_read(const struct repo *r, struct pack_list *ret)
 	qsort(ret->items, ret->count, sizeof(*ret->items), larger_first);
 }
 
-/* How many of the largest packs may stay: each at least twice as large as all smaller ones together, so that their number
- * stays logarithmic and each byte is rewritten a logarithmic number of times. */
+/* How many of the largest packs may stay: each at least twice as large as all smaller ones together, so that their
+ * number stays logarithmic and each byte is rewritten a logarithmic number of times. */
 static size_t packs_to_keep(const struct pack_list *l)
 {
 	uint64_t below = 0;
@@ -104,7 +106,8 @@ static size_t packs_to_keep(const struct pack_list *l)
 
 static void pack_remove(const struct repo *r, const char *name)
 {
-	static const char *const suffixes[] = { ".idx", ".rev", ".bitmap", ".pack" }; /* .idx first: git finds it by that */
+	static const char *const suffixes[] = { ".idx", ".rev", ".bitmap",
+						".pack" }; /* .idx first: git finds it by that */
 
 	for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
 		char *path = pack_path(r, name, suffixes[i]);
@@ -120,15 +123,24 @@ static int run_git(struct repo *r, const char *const *argv, struct slice input, 
 {
 	static const char *const env[] = { "GIT_DIR=.", NULL };
 
-	return child_run(&(struct child_options){ .argv = argv, .env = env, .cwd = r->git_dir, .idle = true }, input, out, words, -1,
-			 r->g->stop, NULL);
+	return child_run(&(struct child_options){ .argv = argv, .env = env, .cwd = r->git_dir, .idle = true }, input,
+			 out, words, -1, r->g->stop, NULL);
 }
 
 /* All that refs reach in one pack with a bitmap; what they do not reach is left behind. */
 static int pack_all(struct repo *r, struct buf *name, struct buf *words)
 {
-	static const char *const argv[] = { "git", "pack-objects", "--all", "--quiet", "--non-empty", "--delta-base-offset", "--threads=1",
-					    "--honor-pack-keep", "--write-bitmap-index", "objects/pack/pack", NULL };
+	static const char *const argv[] = { "git",
+					    "pack-objects",
+					    "--all",
+					    "--quiet",
+					    "--non-empty",
+					    "--delta-base-offset",
+					    "--threads=1",
+					    "--honor-pack-keep",
+					    "--write-bitmap-index",
+					    "objects/pack/pack",
+					    NULL };
 
 	return run_git(r, argv, (struct slice){ NULL, 0 }, name, words);
 }
@@ -136,7 +148,8 @@ static int pack_all(struct repo *r, struct buf *name, struct buf *words)
 /* The objects of the packs from `from` on in one. */
 static int pack_some(struct repo *r, const struct pack_list *l, size_t from, struct buf *name, struct buf *words)
 {
-	static const char *const argv[] = { "git", "pack-objects", "--stdin-packs", "--quiet", "--non-empty", "--delta-base-offset",
+	static const char *const argv[] = { "git",         "pack-objects",      "--stdin-packs",
+					    "--quiet",     "--non-empty",       "--delta-base-offset",
 					    "--threads=1", "objects/pack/pack", NULL };
 	struct buf input = BUF_EMPTY;
 	int err;
@@ -150,11 +163,14 @@ static int pack_some(struct repo *r, const struct pack_list *l, size_t from, str
 
 static void write_graph(struct repo *r)
 {
-	static const char *const graph[] = { "git", "commit-graph", "write", "--reachable", "--changed-paths", "--no-progress", NULL };
+	static const char *const graph[] = { "git",         "commit-graph",    "write",
+					     "--reachable", "--changed-paths", "--no-progress",
+					     NULL };
 	struct buf out = BUF_LIMIT(65536), words = BUF_EMPTY;
 
 	if (run_git(r, graph, (struct slice){ NULL, 0 }, &out, &words) < 0)
-		log_event(LOG_DEBUG, "commit_graph_failed", LOG_STR("repository", r->key), LOG_STR("git", words.data), LOG_END);
+		log_event(LOG_DEBUG, "commit_graph_failed", LOG_STR("repository", r->key), LOG_STR("git", words.data),
+			  LOG_END);
 	buf_fini(&out);
 	buf_fini(&words);
 }
@@ -213,10 +229,12 @@ static void run_maintenance(void *arg)
 	pthread_mutex_unlock(&r->lock);
 	metric_add(r->g->metrics.maintenance[err != 0], 1);
 	if (err == 0)
-		log_event(LOG_INFO, "repo_repacked", LOG_STR("repository", r->key), LOG_INT("ms", clock_mono_ms() - started), LOG_END);
+		log_event(LOG_INFO, "repo_repacked", LOG_STR("repository", r->key),
+			  LOG_INT("ms", clock_mono_ms() - started), LOG_END);
 	else if (err != WEIR_E_CANCELLED && err != -ENOENT)
-		log_event(LOG_WARN, "repack_failed", LOG_STR("repository", r->key), LOG_ERR("why", err), LOG_STR("git", words.data),
-			  LOG_STR("effect", "packs stay as they are; tried again later"), LOG_END);
+		log_event(LOG_WARN, "repack_failed", LOG_STR("repository", r->key), LOG_ERR("why", err),
+			  LOG_STR("git", words.data), LOG_STR("effect", "packs stay as they are; tried again later"),
+			  LOG_END);
 	if (err == WEIR_E_CHILD)
 		maint_suspect(r, false, words.data); /* or a full disk */
 	buf_fini(&words);
@@ -235,7 +253,8 @@ void maint_consider(struct repo *r)
 	struct repo *held = NULL;
 
 	pthread_mutex_lock(&r->lock);
-	if (r->state == REPO_READY && !r->maintaining && r->packs_since_repack >= PACKS_BEFORE_REPACK && !atomic_load(&r->g->stopping)) {
+	if (r->state == REPO_READY && !r->maintaining && r->packs_since_repack >= PACKS_BEFORE_REPACK &&
+	    !atomic_load(&r->g->stopping)) {
 		r->maintaining = true;
 		held = repo_ref(r);
 	}
@@ -253,7 +272,8 @@ void maint_consider(struct repo *r)
 /* Whether fsck ended because of what it read: rule 4. */
 static bool is_verdict(int status, const struct buf *words)
 {
-	static const char *const other_reasons[] = { "Too many open files", "Cannot allocate memory", "out of memory", "unable to create thread" };
+	static const char *const other_reasons[] = { "Too many open files", "Cannot allocate memory", "out of memory",
+						     "unable to create thread" };
 
 	for (size_t i = 0; i < ARRAY_LEN(other_reasons); i++)
 		if (words->len && strstr(words->data, other_reasons[i]))
@@ -272,8 +292,8 @@ int maint_verify(struct repo *r, struct cancel *cancel, struct buf *why)
 
 	if (!repo_pin(r, &pin))
 		return -ENOENT;
-	err = child_run(&(struct child_options){ .argv = argv, .env = env, .cwd = r->git_dir, .idle = true }, (struct slice){ NULL, 0 },
-			&out, &words, -1, cancel, &status);
+	err = child_run(&(struct child_options){ .argv = argv, .env = env, .cwd = r->git_dir, .idle = true },
+			(struct slice){ NULL, 0 }, &out, &words, -1, cancel, &status);
 	repo_unpin(r, pin);
 	if (err == WEIR_E_CHILD || err == WEIR_E_TOO_LARGE) {
 		if (err == WEIR_E_TOO_LARGE || is_verdict(status, &words))
@@ -318,8 +338,9 @@ static void run_verification(void *arg)
 		log_event(LOG_INFO, "repo_verified", LOG_STR("repository", r->key), LOG_STR("suspicion", s->why),
 			  LOG_STR("verdict", "whole"), LOG_END);
 	} else if (err != WEIR_E_CANCELLED && err != -ENOENT) {
-		log_event(LOG_WARN, "repo_not_verified", LOG_STR("repository", r->key), LOG_STR("suspicion", s->why), LOG_ERR("why", err),
-			  LOG_STR("git", why.data), LOG_STR("effect", "tried again at the next suspicion"), LOG_END);
+		log_event(LOG_WARN, "repo_not_verified", LOG_STR("repository", r->key), LOG_STR("suspicion", s->why),
+			  LOG_ERR("why", err), LOG_STR("git", why.data),
+			  LOG_STR("effect", "tried again at the next suspicion"), LOG_END);
 	}
 	buf_fini(&why);
 	free(s->why);

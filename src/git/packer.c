@@ -125,8 +125,8 @@ static void look_for_data(struct run *run)
 		tell_begun(run);
 }
 
-/* git writes 8 KiB at a time, and a wake-up of ours and of each reader for every one of them costs more than the bytes do. Ends at once
- * with the child. Measured on a clone of 4 MB: 5 % of the CPU time. */
+/* git writes 8 KiB at a time, and a wake-up of ours and of each reader for every one of them costs more than the bytes
+ * do. Ends at once with the child. Measured on a clone of 4 MB: 5 % of the CPU time. */
 static void let_gather(struct run *run)
 {
 	struct pollfd waits[2] = { { .fd = child_pidfd(run->child), .events = POLLIN },

@@ -11,13 +11,14 @@ struct packer {
 	struct slice body;      /* the request, inflated; borrowed */
 	struct spool *spool;    /* gets the answer; completed or failed here */
 	struct cancel *cancel;  /* fires when nobody wants the answer any more */
-	void (*begun)(void *arg); /* runs once, when the answer is in the spool as far as its first pack data, or complete, or a second has gone */
+	/* Runs once, when the answer is in the spool as far as its first pack data, or complete, or a second has gone. */
+	void (*begun)(void *arg);
 	void *arg;
 };
 
-/* Runs it to its end. 0: complete. WEIR_E_CHILD: git failed, `words` has what it said, and the spool ends with an error packet or has
- * failed. WEIR_E_CANCELLED and other codes: the spool has failed. When that came before `begun` ran, nobody has seen anything, and the
- * caller may do better. Blocks: workers only. */
+/* Runs it to its end. 0: complete. WEIR_E_CHILD: git failed, `words` has what it said, and the spool ends with an error
+ * packet or has failed. WEIR_E_CANCELLED and other codes: the spool has failed. When that came before `begun` ran,
+ * nobody has seen anything, and the caller may do better. Blocks: workers only. */
 int packer_run(const struct packer *p, struct buf *words);
 
 #endif

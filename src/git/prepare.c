@@ -1,7 +1,7 @@
 /* prepare.c -- warm repositories have their first clone ready.
  *
- * git 2.39 without a terminal sends: thin-pack, no-progress, ofs-delta, a want for each branch, tag and HEAD, done. Other
- * gits and options ask differently; then this was in vain, and the first of them makes his own answer. */
+ * git 2.39 without a terminal sends: thin-pack, no-progress, ofs-delta, a want for each branch, tag and HEAD, done.
+ * Other gits and options ask differently; then this was in vain, and the first of them makes his own answer. */
 #include "git/prepare.h"
 
 #include <openssl/sha.h>
@@ -76,7 +76,11 @@ static int make(struct repo *r, struct slice body, struct slice key)
 		return err;
 	err = spool_new(r->g->spool_dir, 0, &spool);
 	if (err == 0)
-		err = packer_run(&(struct packer){ .repo = r, .version = 2, .body = body, .spool = spool, .cancel = r->g->stop,
+		err = packer_run(&(struct packer){ .repo = r,
+						   .version = 2,
+						   .body = body,
+						   .spool = spool,
+						   .cancel = r->g->stop,
 						   .begun = nobody_reads },
 				 &words);
 	if (err == 0)
@@ -114,8 +118,9 @@ void prepare_clone(struct repo *r)
 	gitcmd_fini(&cmd);
 	if (key.len && !is_kept(r, buf_slice(&key))) {
 		err = make(r, buf_slice(&body), buf_slice(&key));
-		log_event(err ? LOG_WARN : LOG_INFO, err ? "clone_not_prepared" : "clone_prepared", LOG_STR("repository", r->key),
-			  LOG_ERR("result", err), LOG_INT("ms", clock_mono_ms() - started), LOG_END);
+		log_event(err ? LOG_WARN : LOG_INFO, err ? "clone_not_prepared" : "clone_prepared",
+			  LOG_STR("repository", r->key), LOG_ERR("result", err),
+			  LOG_INT("ms", clock_mono_ms() - started), LOG_END);
 	}
 	buf_fini(&body);
 	buf_fini(&key);

@@ -2,7 +2,8 @@
  *
  * RULES    1. Nothing of a push is kept or repeated: while upstream is away it is refused with a message that says so.
  *          2. After upstream took a push the listing is not fresh any more and a sync starts.
- * THREADS  A worker for each push, for as long as it lasts: of those for streams, so that questions about refs keep their places. */
+ * THREADS  A worker for each push, for as long as it lasts: of those for streams, so that questions about refs keep
+ *          their places. */
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -29,8 +30,9 @@ static bool refuse(struct git_request *q)
 	q->cache = GIT_CACHE_PASSTHROUGH;
 	if (link_state_is_open(state)) {
 		metric_add(q->g->metrics.refusals[GIT_REFUSED_PUSH], 1);
-		request_reply_error(q, 503, "upstream %s is %s; pushes are not kept for later. Push again when it is back", host,
-				    link_state_text(state));
+		request_reply_error(q, 503,
+				    "upstream %s is %s; pushes are not kept for later. Push again when it is back",
+				    host, link_state_text(state));
 		return true;
 	}
 	return false;
@@ -64,7 +66,8 @@ static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 	}
 	rl->status = status;
 	rl->headed = true;
-	/* An answer that comes before the request has been read waits for that: the exchange is still being read from. */
+	/* An answer that comes before the request has been read waits for that: the exchange is still being read
+	 * from. */
 	if (rl->body_done)
 		reply(rl);
 	return 0;
@@ -86,8 +89,8 @@ static ssize_t read_body(void *arg, char *into, size_t room)
 	return n;
 }
 
-static void add_header(struct git_request *q, const char *name, const char *shown, struct slice *headers, struct buf *bufs,
-		       size_t *n)
+static void add_header(struct git_request *q, const char *name, const char *shown, struct slice *headers,
+		       struct buf *bufs, size_t *n)
 {
 	struct slice v = exchange_header(q->ex, name);
 
@@ -105,7 +108,7 @@ static void add_header(struct git_request *q, const char *name, const char *show
 static void relay(struct git_request *q, const char *method, const char *suffix, bool with_body)
 {
 	struct relay rl = { .q = q, .body_done = !with_body };
-	struct cancel *gone = exchange_cancel(q->ex) ? cancel_ref(exchange_cancel(q->ex)) : NULL; /* outlives the reply */
+	struct cancel *left = exchange_cancel(q->ex), *gone = left ? cancel_ref(left) : NULL; /* outlives the reply */
 	struct repo *repo = repo_ref(q->repo);
 	struct credential cred;
 	char *sent_path = xstrdup(q->target.sent_path);
@@ -130,8 +133,13 @@ static void relay(struct git_request *q, const char *method, const char *suffix,
 	if (r < 0) {
 		request_reply_error(q, 507, "cannot make a file in %s: %s", q->g->spool_dir, err_text(r));
 	} else {
-		struct ask a = { .repo = repo, .cred = &cred, .sent_path = sent_path, .cancel = gone, .is_push = true,
-				 .patience_ms = PUSH_PATIENCE_MS, .total_ms = with_body ? 0 : git_config(q->g)->upstream_timeout };
+		struct ask a = { .repo = repo,
+				 .cred = &cred,
+				 .sent_path = sent_path,
+				 .cancel = gone,
+				 .is_push = true,
+				 .patience_ms = PUSH_PATIENCE_MS,
+				 .total_ms = with_body ? 0 : git_config(q->g)->upstream_timeout };
 
 		ask_stream(&a, &stream, &result, &call);
 		if (result.err == 0 || result.err == WEIR_E_STATUS)

@@ -40,7 +40,8 @@ static struct repo *repo_new(struct git_service *g, struct upstream *up, const c
 	r->item.evict = repo_item_evict;
 	if (git_config(g)->refs_scope == GIT_SCOPE_CREDENTIAL)
 		r->scopes = map_new();
-	/* A bulkhead: one repository may take a quarter of the workers for questions, and half of the children's places. */
+	/* A bulkhead: one repository may take a quarter of the workers for questions, and half of the children's
+	 * places. */
 	r->ask_lane = lane_new(g->core->pool, link_lane(up->link), workers / 4 ? workers / 4 : 1);
 	r->pack_lane = lane_new(g->core->pool, g->pack_lane, 2);
 	r->sync_lane = lane_new(g->core->pool, g->sync_lane, 1);
@@ -309,8 +310,8 @@ static void save_listing(struct repo *r, const struct grant_key *cred)
 	refs_unref(&refs);
 }
 
-bool repo_merge(struct repo *r, const struct grant_key *cred, const struct refs_listing *listing, struct slices prefixes,
-		int64_t asked_mono_ms)
+bool repo_merge(struct repo *r, const struct grant_key *cred, const struct refs_listing *listing,
+		struct slices prefixes, int64_t asked_mono_ms)
 {
 	bool moved = false, differs = false;
 	int64_t wall = clock_wall_ms();
@@ -388,7 +389,8 @@ void repo_set_upstream_caps(struct repo *r, const struct grant_key *cred, const 
 }
 
 /* Which refs the ids in `got` make servable, beyond what is. Borrowed from `of`; the caller frees both arrays. */
-static size_t servable_items(const struct refs *of, const struct oid_list *got, struct lsref **ret, struct refs_info **ret_infos)
+static size_t servable_items(const struct refs *of, const struct oid_list *got, struct lsref **ret,
+			     struct refs_info **ret_infos)
 {
 	size_t count = refs_count(of), n = 0;
 	struct map *set = map_new();
@@ -434,8 +436,8 @@ int repo_note_servable(struct repo *r, const struct oid_list *got)
 	refs_unref(&old);
 	free(items);
 	free(infos);
-	/* Objects are in. Refs on disk next, so that connectivity checks and repacks see them; then the memory that serves
-	 * them; then its copy on disk, which after a crash here is behind, and is what a restart goes by. */
+	/* Objects are in. Refs on disk next, so that connectivity checks and repacks see them; then the memory that
+	 * serves them; then its copy on disk, which after a crash here is behind, and is what a restart goes by. */
 	res = repo_disk_write_refs(r, now);
 	if (res == 0) {
 		pthread_mutex_lock(&r->lock);
@@ -499,7 +501,8 @@ struct blob *repo_made_answer(struct repo *r, const struct grant_key *cred, cons
 	return found;
 }
 
-void repo_keep_answer(struct repo *r, const struct grant_key *cred, const struct refs *of, struct slice key, struct blob *answer)
+void repo_keep_answer(struct repo *r, const struct grant_key *cred, const struct refs *of, struct slice key,
+		      struct blob *answer)
 {
 	size_t last = ARRAY_LEN(((struct scope *)NULL)->made) - 1;
 	struct scope *s;
@@ -525,7 +528,9 @@ bool repo_pin(struct repo *r, unsigned *ret_pin)
 	if (ok)
 		r->readers[*ret_pin = r->generation]++;
 	pthread_mutex_unlock(&r->lock);
-	if (ok) /* not budget_pin(): a reader of what was moved aside counts for nothing that is made anew; take_away() asks who reads */
+	/* Not budget_pin(): a reader of what was moved aside counts for nothing that is made anew; take_away() asks who
+	 * reads. */
+	if (ok)
 		budget_touch(r->g->budget, &r->item.budget);
 	return ok;
 }
@@ -560,7 +565,8 @@ bool repo_wait_for_readers(struct repo *r, unsigned own_pin, int64_t limit_ms)
 		unsigned old = r->generation;
 
 		r->generation = !old;
-		while (!(gone = r->readers[old] <= (own_pin == old)) && clock_mono_ms() < until && !cancel_fired(r->g->stop))
+		while (!(gone = r->readers[old] <= (own_pin == old)) && clock_mono_ms() < until &&
+		       !cancel_fired(r->g->stop))
 			wait_a_second(r);
 	}
 	pthread_mutex_unlock(&r->lock);
@@ -573,8 +579,8 @@ bool repo_wait_idle(struct repo *r, int64_t limit_ms)
 	bool idle;
 
 	pthread_mutex_lock(&r->lock);
-	while (!(idle = !r->readers[0] && !r->readers[1] && !r->syncing && !r->maintaining) && clock_mono_ms() < until &&
-	       !cancel_fired(r->g->stop))
+	while (!(idle = !r->readers[0] && !r->readers[1] && !r->syncing && !r->maintaining) &&
+	       clock_mono_ms() < until && !cancel_fired(r->g->stop))
 		wait_a_second(r);
 	pthread_mutex_unlock(&r->lock);
 	return idle;

@@ -1,10 +1,11 @@
 /* repo_disk.c -- a repository's folder: making, loading, saving, measuring, moving aside, dropping.
  *
  * RULES    1. Small files appear whole (store/wholefile.h).
- *          2. The snapshot file decides what is servable. packed-refs is written before it, so after a crash between the two
- *             it may be newer; loading writes it again from the snapshot. Nothing prunes objects in between.
+ *          2. The snapshot file decides what is servable. packed-refs is written before it, so after a crash between
+ *             the two it may be newer; loading writes it again from the snapshot. Nothing prunes objects in between.
  *          3. Damage is moved to <dir>/damaged, not deleted; of what lies there the newest MOST_DAMAGED stay.
- *          4. A folder leaves its place by rename before it is removed: a half-removed repository is never met under its name.
+ *          4. A folder leaves its place by rename before it is removed: a half-removed repository is never met under
+ *             its name.
  * THREADS  Workers, and start-up. */
 #include "git/repo_disk.h"
 
@@ -31,7 +32,8 @@
 #define REFS_FILE_MOST (512u << 20)
 #define READABLE_CHARS 80
 
-/* Readable for an operator, and unique by the hash, as names may be long and differ only in what a folder cannot hold. */
+/* Readable for an operator, and unique by the hash, as names may be long and differ only in what a folder cannot
+ * hold. */
 char *repo_disk_dir(const struct git_service *g, const char *key)
 {
 	struct buf out = BUF_EMPTY;
@@ -42,7 +44,8 @@ char *repo_disk_dir(const struct git_service *g, const char *key)
 	buf_addf(&out, "%s/", g->repos_dir);
 	for (size_t i = 0; i < n && i < READABLE_CHARS; i++) {
 		char c = key[i];
-		bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-';
+		bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+			     c == '-';
 
 		buf_add_char(&out, plain ? c : '_');
 	}
@@ -171,17 +174,20 @@ int repo_disk_write_refs(struct repo *r, const struct refs *refs)
 
 /* --- making --- */
 
-/* What git finds in the repository. allowPackReuse is off as it would copy bytes of a pack unchecked, so that a flipped bit
- * reached a client; without it each object's checksum is compared. The rest: git must do nothing unasked. */
+/* What git finds in the repository. allowPackReuse is off as it would copy bytes of a pack unchecked, so that a flipped
+ * bit reached a client; without it each object's checksum is compared. The rest: git must do nothing unasked. */
 static void config_text(enum oid_format f, struct buf *out)
 {
-	buf_addf(out, "[core]\n\trepositoryformatversion = %d\n\tfilemode = true\n\tbare = true\n\tlogallrefupdates = false\n",
-		 f == OID_SHA256 ? 1 : 0);
+	buf_addf(
+		out,
+		"[core]\n\trepositoryformatversion = %d\n\tfilemode = true\n\tbare = true\n\tlogallrefupdates = false\n",
+		f == OID_SHA256 ? 1 : 0);
 	if (f == OID_SHA256)
 		buf_add_str(out, "[extensions]\n\tobjectformat = sha256\n");
-	buf_add_str(out, "[uploadpack]\n\tallowAnySHA1InWant = true\n\tallowFilter = true\n\tadvertiseRefInWant = false\n"
-			 "[pack]\n\tallowPackReuse = false\n\twriteBitmapHashCache = true\n"
-			 "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[receive]\n\tautogc = false\n");
+	buf_add_str(out,
+		    "[uploadpack]\n\tallowAnySHA1InWant = true\n\tallowFilter = true\n\tadvertiseRefInWant = false\n"
+		    "[pack]\n\tallowPackReuse = false\n\twriteBitmapHashCache = true\n"
+		    "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n[receive]\n\tautogc = false\n");
 	intake_add_fsck_config(out); /* git fsck forgives what was forgiven at the door */
 }
 
@@ -332,7 +338,8 @@ static void load_one(struct git_service *g, const char *dir, const char *key, in
 	free(host_text);
 	if (!up) {
 		log_event(LOG_WARN, "repo_without_upstream", LOG_STR("repository", key), LOG_STR("folder", dir),
-			  LOG_STR("effect", "left alone; list its host under git.upstreams to serve it, or remove the folder"),
+			  LOG_STR("effect",
+				  "left alone; list its host under git.upstreams to serve it, or remove the folder"),
 			  LOG_END);
 		return;
 	}
@@ -462,8 +469,8 @@ static void forget_servable(struct repo *r)
 	pthread_mutex_unlock(&r->lock);
 }
 
-/* Takes the repository out of its place by rename. What is to be evicted is not waited for: budget_remove() waits for an eviction under way, so
- * with save_lock held it may only be called when none can be waiting for that lock. */
+/* Takes the repository out of its place by rename. What is to be evicted is not waited for: budget_remove() waits for
+ * an eviction under way, so with save_lock held it may only be called when none can be waiting for that lock. */
 static int take_away(struct repo *r, const char *to, enum repo_state next, bool even_in_use)
 {
 	int err;

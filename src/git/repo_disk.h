@@ -14,7 +14,8 @@
 const char *repo_disk_name(const struct repo *r);
 bool repo_item_evict(struct git_item *it);
 char *repo_disk_dir(const struct git_service *g, const char *key); /* malloc'ed */
-/* Writes the snapshots of a repository that is on disk; a failure is logged, as the cache goes on from memory. save_lock held. */
+/* Writes the snapshots of a repository that is on disk; a failure is logged, as the cache goes on from memory.
+ * save_lock held. */
 void repo_disk_save(struct repo *r);
 /* The same of the main scope and one credential's only: of the others nothing changed. NULL: the main scope. */
 void repo_disk_save_view(struct repo *r, const struct grant_key *cred);

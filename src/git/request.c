@@ -47,10 +47,11 @@ static enum git_operation operation_of(const struct target *t)
 static void refuse_host(struct exchange *ex, struct git_service *g, const char *host)
 {
 	metric_add(g->metrics.refusals[GIT_REFUSED_HOST], 1);
-	exchange_reply_text(ex, 403,
-			    "weir: %s is not among the upstreams that this weir may reach; add to git.upstreams in weir.yaml: "
-			    "- {match: \"%s\", url: \"https://%s\"}",
-			    host, host, host);
+	exchange_reply_text(
+		ex, 403,
+		"weir: %s is not among the upstreams that this weir may reach; add to git.upstreams in weir.yaml: "
+		"- {match: \"%s\", url: \"https://%s\"}",
+		host, host, host);
 }
 
 /* The repository and the credential of an understood target. False: answered. */
@@ -96,8 +97,10 @@ struct git_request *request_new(struct exchange *ex, struct git_service *g)
 	r = target_parse(exchange_target(ex), &q->target, &why);
 	if (r < 0) {
 		metric_add(g->metrics.refusals[GIT_REFUSED_TARGET], 1);
-		exchange_reply_text(ex, r == WEIR_E_TOO_LARGE ? 414 : 400,
-				    "weir: this is not a repository's address: %s. Addresses look like /github.com/org/repo", why ? why : "malformed");
+		exchange_reply_text(
+			ex, r == WEIR_E_TOO_LARGE ? 414 : 400,
+			"weir: this is not a repository's address: %s. Addresses look like /github.com/org/repo",
+			why ? why : "malformed");
 		return NULL;
 	}
 	up = upstream_find(g, q->target.host);
@@ -137,7 +140,9 @@ void request_reply_blob(struct git_request *q, const char *content_type, struct 
 {
 	char room[64];
 	struct header_line headers[] = {
-		{ "Content-Type", content_type }, { "Cache-Control", NO_CACHE }, { "Cache-Status", cache_status(q, room) },
+		{ "Content-Type", content_type },
+		{ "Cache-Control", NO_CACHE },
+		{ "Cache-Status", cache_status(q, room) },
 	};
 
 	exchange_reply(q->ex, 200, headers, ARRAY_LEN(headers), body);
@@ -148,7 +153,9 @@ void request_reply_spool(struct git_request *q, const char *content_type, struct
 	uint64_t bytes;
 	char room[64];
 	struct header_line headers[] = {
-		{ "Content-Type", content_type }, { "Cache-Control", NO_CACHE }, { "Cache-Status", cache_status(q, room) },
+		{ "Content-Type", content_type },
+		{ "Cache-Control", NO_CACHE },
+		{ "Cache-Status", cache_status(q, room) },
 	};
 
 	/* A complete one goes with its length: no chunks, and the connection lives on for HTTP/1.0 too. */
@@ -235,19 +242,23 @@ static void explain(const struct git_request *q, const struct ask_result *r, str
 	ask_result_reason(r, &reason);
 	buf_add_str(text, "weir: ");
 	if (r->outcome == ASK_UNAVAILABLE && !git_config(q->g)->offline_mode)
-		buf_addf(text, "upstream %s is unavailable (%s) and offline_mode is off; try again later", host, reason.data);
+		buf_addf(text, "upstream %s is unavailable (%s) and offline_mode is off; try again later", host,
+			 reason.data);
 	else if (r->outcome == ASK_UNAVAILABLE && q->was_known)
-		buf_addf(text,
-			 "upstream %s is unavailable (%s), and what was asked for is not in the cache of %s, or not for this "
-			 "credential; try again when upstream is back",
-			 host, reason.data, q->repo->key);
+		buf_addf(
+			text,
+			"upstream %s is unavailable (%s), and what was asked for is not in the cache of %s, or not for this "
+			"credential; try again when upstream is back",
+			host, reason.data, q->repo->key);
 	else if (r->outcome == ASK_UNAVAILABLE)
-		buf_addf(text, "upstream %s is unavailable (%s) and %s is not in the cache; try again when upstream is back",
+		buf_addf(text,
+			 "upstream %s is unavailable (%s) and %s is not in the cache; try again when upstream is back",
 			 host, reason.data, q->repo->key);
 	else if (r->outcome == ASK_REFUSED)
 		buf_addf(text, "upstream %s %s; %s", host, reason.data, advice(r->status));
 	else
-		buf_addf(text, "upstream %s gave an answer that cannot be used (%s); see weir's log", host, reason.data);
+		buf_addf(text, "upstream %s gave an answer that cannot be used (%s); see weir's log", host,
+			 reason.data);
 	buf_fini(&reason);
 }
 
@@ -260,8 +271,9 @@ static int status_for(const struct ask_result *r)
 	return r->err == WEIR_E_SILENT || r->err == WEIR_E_STALLED ? 504 : 503;
 }
 
-/* While upstream is away: a repository is here, not for everybody, and the client has not said who it is. git sends its credential only
- * when it is asked for one. Who did say is not told 401: git would forget a password that may be right. */
+/* While upstream is away: a repository is here, not for everybody, and the client has not said who it is. git sends its
+ * credential only when it is asked for one. Who did say is not told 401: git would forget a password that may be
+ * right. */
 static bool is_to_say_who(const struct git_request *q, const struct ask_result *r)
 {
 	return r->outcome == ASK_UNAVAILABLE && q->was_known && !q->cred.value.len && git_config(q->g)->offline_mode &&
@@ -274,8 +286,9 @@ static void ask_who(struct git_request *q)
 	struct buf text = BUF_EMPTY;
 
 	buf_addf(&challenge.authenticate, "Basic realm=\"%s\"", q->repo->up->match);
-	buf_addf(&text, "weir: upstream %s is unavailable, and %s is in the cache for those who were allowed to read it", q->repo->up->match,
-		 q->repo->key);
+	buf_addf(&text,
+		 "weir: upstream %s is unavailable, and %s is in the cache for those who were allowed to read it",
+		 q->repo->up->match, q->repo->key);
 	reply_text(q, 401, &challenge, &text);
 	ask_result_fini(&challenge);
 }
@@ -291,10 +304,12 @@ void request_reply_ask(struct git_request *q, const struct ask_result *r)
 	}
 
 	if (r->outcome != ASK_REFUSED)
-		log_event(LOG_WARN, "upstream_failed_request", LOG_STR("repository", q->repo->key), LOG_INT("status", r->status),
-			  LOG_ERR("why", r->err), LOG_STR("detail", r->text.data), LOG_STR("request", exchange_id(q->ex)), LOG_END);
+		log_event(LOG_WARN, "upstream_failed_request", LOG_STR("repository", q->repo->key),
+			  LOG_INT("status", r->status), LOG_ERR("why", r->err), LOG_STR("detail", r->text.data),
+			  LOG_STR("request", exchange_id(q->ex)), LOG_END);
 	explain(q, r, &text);
-	/* Upstream's no keeps its status; of our own troubles git shows the words only when they come in its protocol. */
+	/* Upstream's no keeps its status; of our own troubles git shows the words only when they come in its
+	 * protocol. */
 	if (q->target.kind == TARGET_UPLOAD_PACK && (r->outcome != ASK_REFUSED || !r->status))
 		reply_err_packet(q, &text);
 	else

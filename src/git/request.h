@@ -35,22 +35,21 @@ static inline struct git_request *request_of(struct exchange *ex)
 	return exchange_data(ex);
 }
 
-/* An error for git's user: text/plain before git speaks its protocol (info/refs, and HTTP errors on POST, which git shows by status
- * only), naming weir, the upstream and what to do. */
+/* An error for git's user: text/plain before git speaks its protocol (info/refs, and HTTP errors on POST, which git
+ * shows by status only), naming weir, the upstream and what to do. */
 void request_reply_error(struct git_request *q, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* An ERR packet with status 200: on POST the only words that git shows to its user. */
 void request_reply_err_packet(struct git_request *q, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Passes upstream's no on: status, WWW-Authenticate, Retry-After and its words. Or, for failures: 502, 503, 504 with the
- * reason. On POST requests words of
- * our own come as an ERR packet. */
+/* Passes upstream's no on: status, WWW-Authenticate, Retry-After and its words. Or, for failures: 502, 503, 504 with
+ * the reason. On POST requests words of our own come as an ERR packet. */
 void request_reply_ask(struct git_request *q, const struct ask_result *r);
 /* A git answer from memory; takes the reference. */
 void request_reply_blob(struct git_request *q, const char *content_type, struct blob *body);
 /* A git answer from a spool; takes the reference. */
 void request_reply_spool(struct git_request *q, const char *content_type, struct spool *s);
 
-/* Whether the cache may stand in for upstream now, and for this credential; when so, says so in log and counters: offline_fallback, and stale_serve when the
- * snapshot is old. `why`: the reason, for the log. */
+/* Whether the cache may stand in for upstream now, and for this credential; when so, says so in log and counters:
+ * offline_fallback, and stale_serve when the snapshot is old. `why`: the reason, for the log. */
 bool request_may_fall_back(struct git_request *q);
 void request_note_fallback(struct git_request *q, const struct refs *refs, const char *why);
 

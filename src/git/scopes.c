@@ -1,7 +1,7 @@
 /* scopes.c -- the views that different credentials have of one repository.
  *
- * WHY      The repository on disk holds what anybody may read, each view decides who reads what. So a ref is gone from the main
- *          scope only when no view has it any more: else each listing would drop what only others are shown.
+ * WHY      The repository on disk holds what anybody may read, each view decides who reads what. So a ref is gone from
+ *          the main scope only when no view has it any more: else each listing would drop what only others are shown.
  * RULES    1. Scopes are added, replaced and dropped under save_lock; with that held they may be read without the lock.
  *          2. Credentials come and go (a token for each job of a pipeline): only so many views are remembered.
  * THREADS  Workers. */
@@ -25,13 +25,15 @@ static void add(struct refs_listing *l, const struct refs_info *at)
 }
 
 /* What `of` was shown under the prefixes and own was not, with the main scope's values. */
-static void add_others(struct repo *r, const struct scope *own, const struct scope *of, struct slices prefixes, struct refs_listing *l)
+static void add_others(struct repo *r, const struct scope *own, const struct scope *of, struct slices prefixes,
+		       struct refs_listing *l)
 {
 	struct refs_info at;
 
 	for (size_t i = 0; of->refs && i < refs_count(of->refs); i++) {
 		refs_at(of->refs, i, &at);
-		if (!lsrefs_match(prefixes, at.name) || (own->refs && refs_find(own->refs, at.name, &(struct refs_info){ 0 })))
+		if (!lsrefs_match(prefixes, at.name) ||
+		    (own->refs && refs_find(own->refs, at.name, &(struct refs_info){ 0 })))
 			continue;
 		if (refs_find(r->main.refs, at.name, &at))
 			add(l, &at);
@@ -90,7 +92,8 @@ void scopes_make_room(struct repo *r)
 		void *v;
 
 		while (map_next(r->scopes, &pos, &key, &v)) {
-			int64_t contact = ((struct scope *)v)->refs ? refs_contact_wall_ms(((struct scope *)v)->refs) : 0;
+			int64_t contact =
+				((struct scope *)v)->refs ? refs_contact_wall_ms(((struct scope *)v)->refs) : 0;
 
 			if (contact < oldest) {
 				oldest = contact;

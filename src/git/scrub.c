@@ -1,4 +1,5 @@
-/* scrub.c -- reading packs for their own sake. gitformat-pack: .pack and .idx end in a hash over all that stands before. */
+/* scrub.c -- reading packs for their own sake. gitformat-pack: .pack and .idx end in a hash over all that stands
+ * before. */
 #include "git/scrub.h"
 
 #include <dirent.h>
@@ -103,8 +104,8 @@ static void run_scrub(void *arg)
 			  LOG_STR("effect", "git verifies it now"), LOG_END);
 		maint_suspect(r, true, why.data);
 	} else {
-		log_event(LOG_DEBUG, "packs_scrubbed", LOG_STR("repository", r->key), LOG_INT("ms", clock_mono_ms() - started),
-			  LOG_ERR("result", err), LOG_END);
+		log_event(LOG_DEBUG, "packs_scrubbed", LOG_STR("repository", r->key),
+			  LOG_INT("ms", clock_mono_ms() - started), LOG_ERR("result", err), LOG_END);
 	}
 	buf_fini(&why);
 	atomic_store(&r->g->scrubbing, false);
@@ -123,7 +124,8 @@ static struct repo *most_due(struct git_service *g)
 		bool better;
 
 		pthread_mutex_lock(&r->lock);
-		better = r->state == REPO_READY && !r->suspect && (!r->scrubbed || now - r->scrubbed_mono_ms >= SCRUB_EVERY_MS) &&
+		better = r->state == REPO_READY && !r->suspect &&
+			 (!r->scrubbed || now - r->scrubbed_mono_ms >= SCRUB_EVERY_MS) &&
 			 (!due || r->scrubbed_mono_ms < due->scrubbed_mono_ms); /* only this thread changes it */
 		pthread_mutex_unlock(&r->lock);
 		if (better) {
@@ -140,7 +142,8 @@ void scrub_one(struct git_service *g)
 {
 	struct repo *r;
 
-	if (clock_mono_ms() - g->core->started_mono_ms < SCRUB_FIRST_MS || atomic_load(&g->stopping) || atomic_exchange(&g->scrubbing, true))
+	if (clock_mono_ms() - g->core->started_mono_ms < SCRUB_FIRST_MS || atomic_load(&g->stopping) ||
+	    atomic_exchange(&g->scrubbing, true))
 		return;
 	r = most_due(g);
 	if (r) {

@@ -23,8 +23,10 @@ static void sh(const char *script)
 
 static void make(const char *format)
 {
-	char *script = xstrf("rm -rf r && git init -q --object-format=%s r && cd r && seq 1 5000 >a && git add a && git commit -qm a "
-			     "&& git repack -adq && chmod -R u+w .git", format);
+	char *script = xstrf(
+		"rm -rf r && git init -q --object-format=%s r && cd r && seq 1 5000 >a && git add a && git commit -qm a "
+		"&& git repack -adq && chmod -R u+w .git",
+		format);
 
 	sh(script);
 	free(script);
@@ -74,9 +76,11 @@ static void a_flipped_byte_anywhere_is_found(void **state)
 	(void)state;
 	for (size_t i = 0; i < 2; i++)
 		for (int place = 0; place < 3; place++) {
-			char *script = xstrf("f=$(ls r/.git/objects/pack/*.%s) && n=$(stat -c %%s $f) && at=$((n * %d / 2 - %d)) && perl -e '"
-					     "open F, \"+<\", shift; seek F, shift, 0; read F, $b, 1; seek F, -1, 1; print F chr(ord($b) ^ 1)' "
-					     "$f $at", suffixes[i], place, place);
+			char *script = xstrf(
+				"f=$(ls r/.git/objects/pack/*.%s) && n=$(stat -c %%s $f) && at=$((n * %d / 2 - %d)) && perl -e '"
+				"open F, \"+<\", shift; seek F, shift, 0; read F, $b, 1; seek F, -1, 1; print F chr(ord($b) ^ 1)' "
+				"$f $at",
+				suffixes[i], place, place);
 
 			make("sha1");
 			sh(script);

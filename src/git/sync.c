@@ -1,13 +1,13 @@
 /* sync.c -- from upstream's objects to a repository here that can serve them.
  *
- * WHAT     Ask what there is (when that is not known freshly), fetch what is missing in one pack through quarantine, then
- *          let the refs move.
+ * WHAT     Ask what there is (when that is not known freshly), fetch what is missing in one pack through quarantine,
+ *          then let the refs move.
  * WHY      Everything that weir serves offline, and every fetch it answers itself, comes through here.
  * RULES    1. A ref becomes servable only after its objects are in (invariant 11).
  *          2. One sync at a time for each repository; who needs one meanwhile waits for its end and looks again.
  *          3. With `sync: full` it goes on when its clients leave; with on_demand it ends with them.
- *          4. An id that upstream does not have ("not our ref") fails nobody else's wants: it is left out and the
- *             rest is fetched.
+ *          4. An id that upstream does not have ("not our ref") fails nobody else's wants: it is left out and the rest
+ *             is fetched.
  *
  *	list? --> nothing missing --> refs on disk made current
  *	      --> wants, haves --> transfer --> intake --> refs servable --> measured, budget kept, repack considered
@@ -53,7 +53,8 @@ static bool may_want(const struct refs *shown, const struct oid *id)
 	return !shown || refs_has_oid(shown, id);
 }
 
-/* What sync_refs covers and is not here, and what clients want besides. shown: what the credential may want; NULL: all. */
+/* What sync_refs covers and is not here, and what clients want besides. shown: what the credential may want; NULL:
+ * all. */
 static void find_missing(struct repo *r, const struct refs *refs, const struct refs *shown, struct oid_list *wants)
 {
 	const struct git_config *c = git_config(r->g);
@@ -63,8 +64,8 @@ static void find_missing(struct repo *r, const struct refs *refs, const struct r
 
 	for (size_t i = 0; c->sync == GIT_SYNC_FULL && i < refs_count(refs); i++) {
 		refs_at(refs, i, &info);
-		if (info.seen && !info.seen_symref.n && lsrefs_match(prefixes, info.name) && !is_servable(refs, info.seen) &&
-		    may_want(shown, info.seen))
+		if (info.seen && !info.seen_symref.n && lsrefs_match(prefixes, info.name) &&
+		    !is_servable(refs, info.seen) && may_want(shown, info.seen))
 			oid_list_add(wants, info.seen);
 	}
 	pthread_mutex_lock(&r->lock);
@@ -160,7 +161,8 @@ static void explain_intake(struct sync *s, int err, const struct buf *why)
 			  LOG_STR("effect", "nothing of it was taken in"), LOG_END);
 		fail(s, err, "the pack from upstream did not pass verification: %.600s", why->data);
 	} else if (err == -ENOSPC) {
-		fail(s, err, "no space left for %s in %s; free some or lower git.disk.max", s->repo->key, s->repo->g->dir);
+		fail(s, err, "no space left for %s in %s; free some or lower git.disk.max", s->repo->key,
+		     s->repo->g->dir);
 	} else {
 		fail(s, err, "taking in objects failed: %s%s%.400s", err_text(err), why->len ? ": " : "", why->data);
 	}
@@ -169,8 +171,11 @@ static void explain_intake(struct sync *s, int err, const struct buf *why)
 /* One request, one pack. True: to be tried again with what is left. */
 static bool fetch_once(struct sync *s, const struct refs *refs, struct oid_list *wants, struct oid_list *haves)
 {
-	struct intake_options o = { .git_dir = s->repo->git_dir, .format = refs_format(refs), .background = s->background,
-				    .most_bytes = git_config(s->repo->g)->disk.max, .cancel = s->ask.cancel };
+	struct intake_options o = { .git_dir = s->repo->git_dir,
+				    .format = refs_format(refs),
+				    .background = s->background,
+				    .most_bytes = git_config(s->repo->g)->disk.max,
+				    .cancel = s->ask.cancel };
 	struct transfer t = { .wants = wants, .haves = haves, .format = refs_format(refs),
 			      .upstream_version = refs_upstream_version(refs) };
 	struct intake *in = NULL;
@@ -247,15 +252,16 @@ static void list_refs(struct sync *s)
 	struct refs *refs = repo_refs(s->repo, NULL);
 	struct slices prefixes = { NULL, 0 };
 
-	/* Once everything, so that any question can be answered offline; then what is kept current. Some upstreams list a
-	 * hundred thousand pull requests. */
+	/* Once everything, so that any question can be answered offline; then what is kept current. Some upstreams list
+	 * a hundred thousand pull requests. */
 	if (refs && refs_covers_whole(refs))
 		prefixes = sync_prefixes(git_config(s->repo->g), room);
 	refs_unref(&refs);
 	set_stage(s->repo, "listing");
 	s->ask.total_ms = git_config(s->repo->g)->upstream_timeout;
 	ask_ls_refs(&s->ask, prefixes, s->ret);
-	s->ask.total_ms = 0; /* a transfer has no bound but that it must not stand still, before its first byte neither */
+	/* A transfer has no bound but that it must not stand still, before its first byte neither. */
+	s->ask.total_ms = 0;
 }
 
 /* What clients wanted was tried: what came is servable, what did not is theirs to ask for again. */
@@ -319,8 +325,8 @@ static void note_end(struct repo *r, const struct ask_result *ret, int64_t start
 	pthread_mutex_unlock(&r->lock);
 	metric_add(r->g->metrics.syncs[ok ? 0 : 1], 1);
 	if (ok)
-		log_event(bytes ? LOG_INFO : LOG_DEBUG, "sync_done", LOG_STR("repository", r->key), LOG_INT("bytes", bytes),
-			  LOG_INT("ms", clock_mono_ms() - started_ms), LOG_END);
+		log_event(bytes ? LOG_INFO : LOG_DEBUG, "sync_done", LOG_STR("repository", r->key),
+			  LOG_INT("bytes", bytes), LOG_INT("ms", clock_mono_ms() - started_ms), LOG_END);
 	else if (ret->err != WEIR_E_CANCELLED)
 		log_event(LOG_WARN, "sync_failed", LOG_STR("repository", r->key), LOG_STR("why", reason.data),
 			  LOG_STR("effect", "the cache stays as it was; the next request tries again"), LOG_END);
@@ -372,7 +378,8 @@ static void run_job(void *arg)
 		take_in_free(&j->passed); /* its space is free from here on */
 		set_stage(j->repo, NULL);
 	}
-	sync_run(j->repo, &j->cred, j->sent_path, j->list_first, false, full ? g->stop : flight_cancel(j->flight), &result);
+	sync_run(j->repo, &j->cred, j->sent_path, j->list_first, false, full ? g->stop : flight_cancel(j->flight),
+		 &result);
 	flight_land(j->flight, 0, &result);
 	ask_result_fini(&result);
 	maint_consider(j->repo);
@@ -463,7 +470,8 @@ void sync_give_up(struct repo *r, struct flight *flight, const struct ask_result
 	ask_result_fini(&none);
 }
 
-void sync_take_in(struct repo *r, const struct credential *cred, const char *sent_path, struct flight *flight, struct take_in *passed)
+void sync_take_in(struct repo *r, const struct credential *cred, const char *sent_path, struct flight *flight,
+		  struct take_in *passed)
 {
 	struct sync_job *j = job_new(r, cred, sent_path, false);
 
@@ -482,7 +490,8 @@ bool sync_is_under_way(struct repo *r)
 	return is;
 }
 
-void sync_wait_for_end(struct repo *r, const struct credential *cred, const char *sent_path, struct exchange *ex, flight_resume_fn *fn)
+void sync_wait_for_end(struct repo *r, const struct credential *cred, const char *sent_path, struct exchange *ex,
+		       flight_resume_fn *fn)
 {
 	static const struct oid_list none;
 
@@ -523,7 +532,8 @@ void sync_consider(struct repo *r, const struct credential *cred, const char *se
 	/* A first contact that only fetched capabilities is not a reason: whoever wanted those lists next. */
 	due = refs && refs_contact_wall_ms(refs) && c->sync == GIT_SYNC_FULL &&
 	      (!known || !refs_covers_whole(refs) || refs_behind_count(refs, prefixes) > 0);
-	/* A little later: whoever listed refs mostly fetches next, and his pack can be kept instead of being fetched twice. */
+	/* A little later: whoever listed refs mostly fetches next, and his pack can be kept instead of being fetched
+	 * twice. */
 	if (due && !atomic_load(&r->g->stopping))
 		keeper_sync_later(r->g->keeper, r, cred, sent_path);
 	refs_unref(&refs);

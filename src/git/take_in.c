@@ -1,10 +1,10 @@
 /* take_in.c -- what passed through, used again.
  *
- * WHAT     A clone that passed through to upstream is in a spool. Its pack is poured from there through intake.c, without a second
- *          transfer, on one thread at idle priority, so that it takes nothing from clients.
+ * WHAT     A clone that passed through to upstream is in a spool. Its pack is poured from there through intake.c,
+ *          without a second transfer, on one thread at idle priority, so that it takes nothing from clients.
  * RULES    1. An answer is kept for others only after its pack was found right: upstream may have lied, or the line.
- *          2. A pack that stands alone and is not right is upstream's fault: refused and counted. One that builds on what the
- *             client has may build on what is not here; the sync that follows puts that right.
+ *          2. A pack that stands alone and is not right is upstream's fault: refused and counted. One that builds on
+ *             what the client has may build on what is not here; the sync that follows puts that right.
  * THREADS  Workers. */
 #include "git/take_in.h"
 
@@ -28,7 +28,8 @@ struct take_in {
 	struct buf key;
 };
 
-struct take_in *take_in_new(struct repo *r, struct spool *answer, int version, const struct oid_list *wants, bool had_haves, struct slice key)
+struct take_in *take_in_new(struct repo *r, struct spool *answer, int version, const struct oid_list *wants,
+			    bool had_haves, struct slice key)
 {
 	struct take_in *t = xcalloc(1, sizeof(*t));
 
@@ -73,7 +74,8 @@ static int pour(const struct take_in *t, struct intake *in)
 	packstream_init(&ps, t->version, write_pack, in);
 	(void)spool_peek(t->answer, &bytes, NULL);
 	while (r == 0 && at < bytes) {
-		ssize_t n = pread(spool_fd(t->answer), piece, bytes - at < PIECE_BYTES ? (size_t)(bytes - at) : PIECE_BYTES, (off_t)at);
+		ssize_t n = pread(spool_fd(t->answer), piece,
+				  bytes - at < PIECE_BYTES ? (size_t)(bytes - at) : PIECE_BYTES, (off_t)at);
 
 		if (n <= 0) {
 			r = -EIO;
@@ -108,7 +110,8 @@ static int read_shallow(const struct take_in *t, struct buf *out)
 	packstream_init(&ps, t->version, stop_at_pack, NULL);
 	(void)spool_peek(t->answer, &bytes, NULL);
 	while (r == 0 && at < bytes) {
-		ssize_t n = pread(spool_fd(t->answer), piece, bytes - at < PIECE_BYTES ? (size_t)(bytes - at) : PIECE_BYTES, (off_t)at);
+		ssize_t n = pread(spool_fd(t->answer), piece,
+				  bytes - at < PIECE_BYTES ? (size_t)(bytes - at) : PIECE_BYTES, (off_t)at);
 
 		if (n <= 0)
 			break;
@@ -125,8 +128,12 @@ static int read_shallow(const struct take_in *t, struct buf *out)
 static int judge(const struct take_in *t, bool only_look, struct buf *why)
 {
 	struct refs *refs = repo_refs(t->repo, NULL);
-	struct intake_options o = { .git_dir = t->repo->git_dir, .format = refs ? refs_format(refs) : OID_SHA1, .background = true,
-				    .only_look = only_look, .most_bytes = git_config(t->repo->g)->disk.max, .cancel = t->repo->g->stop };
+	struct intake_options o = { .git_dir = t->repo->git_dir,
+				    .format = refs ? refs_format(refs) : OID_SHA1,
+				    .background = true,
+				    .only_look = only_look,
+				    .most_bytes = git_config(t->repo->g)->disk.max,
+				    .cancel = t->repo->g->stop };
 	struct buf shallow = BUF_EMPTY;
 	struct intake *in = NULL;
 	int r = only_look ? read_shallow(t, &shallow) : 0;
@@ -149,7 +156,8 @@ static void explain_refusal(const struct take_in *t, int r, const struct buf *wh
 {
 	if ((r == WEIR_E_DAMAGED || r == WEIR_E_PROTOCOL) && !t->had_haves) {
 		metric_add(t->repo->g->metrics.syncs[2], 1);
-		log_event(LOG_ERROR, "pack_refused", LOG_STR("repository", t->repo->key), LOG_STR("why", why->len ? why->data : err_text(r)),
+		log_event(LOG_ERROR, "pack_refused", LOG_STR("repository", t->repo->key),
+			  LOG_STR("why", why->len ? why->data : err_text(r)),
 			  LOG_STR("effect", "nothing of it was taken in"), LOG_END);
 	} else if (r != WEIR_E_CANCELLED && r != -ENODATA) {
 		log_event(LOG_INFO, "pack_not_taken_in", LOG_STR("repository", t->repo->key), LOG_ERR("code", r),

@@ -41,8 +41,8 @@ static void make_request(const struct transfer *t, struct buf *out)
 	for (size_t i = 0; i < t->wants->count; i++) {
 		oid_to_hex(t->format, &t->wants->items[i], hex);
 		if (i == 0 && !v2)
-			pkt_addf(out, "want %s side-band-64k thin-pack ofs-delta no-progress%s agent=git/weir-%s\n", hex,
-				 t->format == OID_SHA256 ? " object-format=sha256" : "", WEIR_VERSION);
+			pkt_addf(out, "want %s side-band-64k thin-pack ofs-delta no-progress%s agent=git/weir-%s\n",
+				 hex, t->format == OID_SHA256 ? " object-format=sha256" : "", WEIR_VERSION);
 		else
 			pkt_addf(out, "want %s\n", hex);
 	}

@@ -14,9 +14,9 @@ struct transfer {
 	struct intake *intake; /* takes the pack */
 };
 
-/* Blocks: workers only. The intake is to be finished when this gives ASK_OK; otherwise it is to be freed. ret->text has upstream's words for a
- * refusal ("upload-pack: not our ref ..."). An answer without a whole pack is ASK_UNAVAILABLE with WEIR_E_CUT. When index-pack ended early
- * err is WEIR_E_CHILD: intake_finish() then tells why. */
+/* Blocks: workers only. The intake is to be finished when this gives ASK_OK; otherwise it is to be freed. ret->text has
+ * upstream's words for a refusal ("upload-pack: not our ref ..."). An answer without a whole pack is ASK_UNAVAILABLE
+ * with WEIR_E_CUT. When index-pack ended early err is WEIR_E_CHILD: intake_finish() then tells why. */
 void transfer_run(const struct ask *a, const struct transfer *t, struct ask_result *ret);
 
 #endif

@@ -1,7 +1,7 @@
 /* upstream.c -- the hosts that may be reached: one link for each entry of git.upstreams.
  *
- * A reload adds new ones, applies `enabled`, and takes removed ones off the list; their structs stay until the end, since
- * repositories point at them. Changing the url of an existing entry needs a restart, and the reload says so. */
+ * A reload adds new ones, applies `enabled`, and takes removed ones off the list; their structs stay until the end,
+ * since repositories point at them. Changing the url of an existing entry needs a restart, and the reload says so. */
 #include "git/git_priv.h"
 
 #include "base/err.h"
