@@ -35,7 +35,8 @@ struct ask {
 	struct repo *repo;
 	const struct credential *cred;
 	const char *sent_path;      /* "org/repo.git" as the client wrote it */
-	int64_t patience_ms; /* silence allowed before the first byte and between any two; 0: the link's stall time-out */
+	/* Silence allowed before the first byte and between any two; 0: the link's stall time-out. */
+	int64_t patience_ms;
 	int64_t total_ms;           /* 0: no bound */
 	struct cancel *cancel;      /* may be NULL */
 	bool is_push;               /* upstream's no to a push ends no grant: who may not write may read all the same */
