@@ -146,6 +146,9 @@ static void keep(struct fetch_job *j, int64_t cost_ms)
 	uint64_t bytes;
 
 	(void)spool_peek(j->spool, &bytes, NULL);
+	/* What a client has is mostly his alone: such an answer is worth keeping when it was asked for twice. */
+	if (j->had_haves)
+		bytes = 0, cost_ms = 0;
 	if (kept_is_worth(k, buf_slice(&j->key), bytes, cost_ms))
 		kept_store(k, j->repo, buf_slice(&j->key), j->spool);
 }

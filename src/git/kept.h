@@ -4,7 +4,7 @@
  * normalised command) until the disk budget wants its space or its repository goes. docs/formats/kept-answer.md.
  *
  * An answer is worth keeping when it was costly (KEPT_COSTLY_BYTES, or KEPT_COSTLY_MS of work) or was asked for
- * twice. */
+ * twice; one that builds on what a client has, when it was asked for twice. */
 #ifndef WEIR_GIT_KEPT_H
 #define WEIR_GIT_KEPT_H
 
