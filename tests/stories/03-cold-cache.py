@@ -65,7 +65,7 @@ def test_a_fetch_into_an_existing_clone_fails_and_changes_nothing(site, protocol
     site.upstream.ordinary_repo("org/project")
     clone = site.git.clone(site.weir.url("org/project"), "--mirror", protocol=protocol)
     before = clone.refs()
-    assert site.weir.admin("POST", "/api/v1/repos/evict", {"repo": "git.test/org/project"}).status < 300
+    site.weir.evict("org/project")
     site.go_offline()
     result = clone.fetch("--prune", check=False)
     assert result.code != 0 and "weir" in result.err

@@ -328,8 +328,7 @@ def test_repo_warm_fills_and_evict_drops(site, form):
     site.go_offline()
     assert site.git.try_clone(weir.url("org/project")).ok
 
-    code, out, err = weir.command("repo", "evict", form)
-    assert code == 0, err
+    wait_until(lambda: weir.command("repo", "evict", form)[0] == 0, what="the sync in the background is over")
     assert weir.repo("org/project") is None
     assert not site.git.try_clone(weir.url("org/project")).ok
 

@@ -214,7 +214,8 @@ def test_answers_go_with_their_repository(scene):
     scene.git.clone(scene.weir.url("org/other"), "--mirror")
     scene.weir.wait_filled("org/other")
     staying = set(wait_until(lambda: set(kept_files(scene.weir)) - set(gone), what="the other's answer is kept"))
-    assert gone and scene.weir.command("repo", "evict", "git.test/" + NAME)[0] == 0
+    assert gone
+    scene.weir.evict(NAME)
     assert set(kept_files(scene.weir)) == staying
     assert not [p for p in gone if os.path.exists(os.path.dirname(p))]
     scene.go_offline()

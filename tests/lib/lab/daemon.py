@@ -229,6 +229,15 @@ class Weir:
             return r and r["state"] == "ready" and r["servable_at"] and r["servable_at"] >= r["seen_at"] and r
         return wait_until(filled, limit, "%s is filled" % repo)
 
+    def evict(self, repo):
+        """Drop a repository; what is filling or reading it (a sync in the background, too) is waited for."""
+        answer = wait_until(lambda: self.unless_busy(repo), 30, "%s can be evicted" % repo)
+        assert answer.status < 300, answer
+
+    def unless_busy(self, repo):
+        answer = self.admin("POST", "/api/v1/repos/evict", {"repo": self.host + "/" + repo})
+        return None if answer.status == 409 else answer
+
     def invalidate(self, repo):
         assert self.admin("POST", "/api/v1/repos/invalidate", {"repo": self.host + "/" + repo}).status < 300
 
