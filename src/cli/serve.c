@@ -39,6 +39,7 @@ struct daemon {
 	size_t config_count;
 	int lock_fd;
 	struct core core;
+	struct outbox *outbox;
 	struct services services;
 };
 
@@ -114,6 +115,7 @@ static int start_core(struct daemon *d)
 	d->core.started_wall_ms = clock_wall_ms();
 	d->core.services = &d->services;
 	d->services.core = &d->core;
+	d->core.outbox = &d->outbox;
 	err = pool_new((unsigned)config_limits(d->core.config)->workers, &d->core.pool);
 	if (err) {
 		cli_complain("cannot start workers: %s", err_text(err));

@@ -13,6 +13,7 @@
 #include "core/server.h"
 #include "io/pool.h"
 
+struct outbox;
 struct services;
 
 /* What core lends to services; the same for all, lives as long as they do. */
@@ -24,6 +25,7 @@ struct core {
 	const char *data_dir;
 	const char *version;
 	int64_t started_mono_ms, started_wall_ms;
+	struct outbox **outbox;          /* *outbox is NULL until a service asks for it: service_outbox() */
 	const struct services *services; /* all that run; filled in before the listeners open */
 };
 
@@ -64,6 +66,14 @@ struct service_health {
 	uint64_t cached_repos, hits, misses, stale_serves;
 	bool offline_possible;  /* offline_mode is on */
 };
+
+/* What services that cache have in common, counted under their name: see service_metrics.c. */
+struct service_metrics {
+	struct metric *fallbacks, *stale, *collapsed, *evictions, *last_update;
+};
+void service_metrics_init(struct service_metrics *s, struct metrics *m, const char *service);
+/* weir_cache_bytes and weir_cache_max_bytes; removed with metrics_remove_fn(m, arg). */
+void service_metrics_set_cache(struct metrics *m, const char *service, metric_fn *bytes, metric_fn *max_bytes, void *arg);
 
 /* The running services, for admin. Set once by `weir serve` before the listeners open. */
 struct service_instance {

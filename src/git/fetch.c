@@ -124,7 +124,7 @@ static void make_answer(struct git_request *q, enum fetch_source source, enum fe
 	answer_key(q, &key);
 	a = key.len ? answer_find(q->g->answers, buf_slice(&key)) : NULL;
 	if (a) {
-		metric_add(q->g->metrics.collapsed, 1);
+		metric_add(q->g->metrics.shared.collapsed, 1);
 		buf_fini(&key);
 		reply_answer(q, a);
 		return;

@@ -85,7 +85,7 @@ static void job_free(struct fetch_job *j)
 
 void fetch_job_drop_joined(struct fetch_job *j)
 {
-	metric_add(j->repo->g->metrics.collapsed, 1);
+	metric_add(j->repo->g->metrics.shared.collapsed, 1);
 	job_free(j);
 }
 

@@ -6,7 +6,6 @@
 static const char *const operations[] = { "ls-refs", "fetch", "advertise", "push", NULL };
 static const char *const caches[] = { "hit", "miss", "refreshed", "offline", "passthrough", NULL };
 static const char *const statuses[] = { "ok", "error", NULL };
-static const char *const services[] = { "git", NULL };
 static const char *const sync_outcomes[] = { "ok", "error", "refused", NULL };
 static const char *const kept_outcomes[] = { "stored", "hit", "damaged", NULL };
 static const char *const refusals[] = { "target", "host", "command", "token", "connect", "dumb", "push", "hook", NULL };
@@ -25,21 +24,6 @@ static const struct metric_family hits_family = { "weir_git_cache_hits_total",
 static const struct metric_family misses_family = { "weir_git_cache_misses_total",
 						    "Git requests for what was not in the cache.", METRIC_COUNTER,
 						    { { NULL, NULL } }, NULL };
-static const struct metric_family fallbacks_family = { "weir_offline_fallbacks_total",
-						       "Answers from the cache because upstream was away.",
-						       METRIC_COUNTER, { { "service", services } }, NULL };
-static const struct metric_family stale_family = { "weir_stale_serves_total",
-						   "Offline answers older than stale_after.", METRIC_COUNTER,
-						   { { "service", services } }, NULL };
-static const struct metric_family collapsed_family = { "weir_collapsed_requests_total",
-						       "Requests that shared another's upstream exchange or answer.",
-						       METRIC_COUNTER, { { "service", services } }, NULL };
-static const struct metric_family evictions_family = { "weir_cache_evictions_total",
-						       "Items dropped to keep the disk budget.", METRIC_COUNTER,
-						       { { "service", services } }, NULL };
-static const struct metric_family last_update_family = { "weir_cache_last_update_timestamp_seconds",
-							 "Newest successful refresh from upstream.", METRIC_GAUGE,
-							 { { "service", services } }, NULL };
 static const struct metric_family syncs_family = {
 	"weir_git_syncs_total",
 	"Fetches of objects from upstream; refused: the pack failed verification.",
@@ -68,10 +52,6 @@ static const struct metric_family refusals_family = { "weir_git_refusals_total",
 const struct metric_family git_children_family = { "weir_git_children", "git upload-pack children running.",
 						      METRIC_GAUGE, { { NULL, NULL } }, NULL };
 
-const struct metric_family git_cache_bytes_family = { "weir_cache_bytes", "Disk space that cached data takes.",
-						      METRIC_GAUGE, { { "service", services } }, NULL };
-const struct metric_family git_cache_max_bytes_family = { "weir_cache_max_bytes", "Disk budget of cached data.",
-							  METRIC_GAUGE, { { "service", services } }, NULL };
 const struct metric_family git_repositories_family = { "weir_git_repositories", "Repositories in the cache.",
 						       METRIC_GAUGE, { { NULL, NULL } }, NULL };
 
@@ -93,11 +73,6 @@ void git_metrics_init(struct git_metrics *g, struct metrics *m)
 		&duration_family,
 		&hits_family,
 		&misses_family,
-		&fallbacks_family,
-		&stale_family,
-		&collapsed_family,
-		&evictions_family,
-		&last_update_family,
 		&syncs_family,
 		&sync_bytes_family,
 		&quarantined_family,
@@ -105,9 +80,7 @@ void git_metrics_init(struct git_metrics *g, struct metrics *m)
 		&refusals_family,
 		&kept_family,
 		&git_children_family,
-		&git_cache_bytes_family,
 		&git_repositories_family,
-		&git_cache_max_bytes_family,
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(families); i++)
@@ -115,11 +88,7 @@ void git_metrics_init(struct git_metrics *g, struct metrics *m)
 	init_requests(g, m);
 	g->hits = METRIC(m, &hits_family);
 	g->misses = METRIC(m, &misses_family);
-	g->fallbacks = METRIC(m, &fallbacks_family, "git");
-	g->stale = METRIC(m, &stale_family, "git");
-	g->collapsed = METRIC(m, &collapsed_family, "git");
-	g->evictions = METRIC(m, &evictions_family, "git");
-	g->last_update = METRIC(m, &last_update_family, "git");
+	service_metrics_init(&g->shared, m, "git");
 	for (int i = 0; i < 3; i++)
 		g->syncs[i] = METRIC(m, &syncs_family, sync_outcomes[i]);
 	g->sync_bytes = METRIC(m, &sync_bytes_family);

@@ -3,7 +3,7 @@
 #ifndef WEIR_GIT_GIT_METRICS_H
 #define WEIR_GIT_GIT_METRICS_H
 
-#include "core/metrics.h"
+#include "core/service.h"
 
 enum git_operation { GIT_OP_LS_REFS, GIT_OP_FETCH, GIT_OP_ADVERTISE, GIT_OP_PUSH, GIT_OP_COUNT };
 enum git_cache {
@@ -23,7 +23,8 @@ enum git_kept { GIT_KEPT_STORED, GIT_KEPT_HIT, GIT_KEPT_DAMAGED, GIT_KEPT_COUNT 
 struct git_metrics {
 	struct metric *requests[GIT_OP_COUNT][GIT_CACHE_COUNT][2]; /* last: ok, error */
 	struct metric *duration[GIT_OP_COUNT][GIT_CACHE_COUNT];
-	struct metric *hits, *misses, *fallbacks, *stale, *collapsed, *evictions, *last_update;
+	struct metric *hits, *misses;
+	struct service_metrics shared;
 	struct metric *syncs[3];       /* ok, error, refused (invariant 11) */
 	struct metric *sync_bytes;
 	struct metric *quarantined;
@@ -39,7 +40,6 @@ const char *git_cache_text(enum git_cache c);
 const char *git_operation_text(enum git_operation op);
 
 /* Families whose value is a function's (set by git_service.c). */
-extern const struct metric_family git_cache_bytes_family, git_cache_max_bytes_family, git_repositories_family,
-	git_children_family;
+extern const struct metric_family git_repositories_family, git_children_family;
 
 #endif

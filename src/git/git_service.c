@@ -169,12 +169,11 @@ static double repo_count(void *arg)
 
 static void init_metrics(struct git_service *g)
 {
-	static const char *const git[] = { "git", NULL }, *const none[] = { NULL };
+	static const char *const none[] = { NULL };
 	struct metrics *m = g->core->metrics;
 
 	git_metrics_init(&g->metrics, m);
-	metrics_set_fn(m, &git_cache_bytes_family, git, cache_bytes, g);
-	metrics_set_fn(m, &git_cache_max_bytes_family, git, cache_max_bytes, g);
+	service_metrics_set_cache(m, "git", cache_bytes, cache_max_bytes, g);
 	metrics_set_fn(m, &git_repositories_family, none, repo_count, g);
 	metrics_set_fn(m, &git_children_family, none, child_count, g);
 }
@@ -344,8 +343,8 @@ static void status(void *state, json_t *into)
 	json_object_set_new(into, "max_bytes", json_integer((json_int_t)git_config(g)->disk.max));
 	json_object_set_new(into, "hits", json_integer((json_int_t)metric_value(g->metrics.hits)));
 	json_object_set_new(into, "misses", json_integer((json_int_t)metric_value(g->metrics.misses)));
-	json_object_set_new(into, "offline_fallbacks", json_integer((json_int_t)metric_value(g->metrics.fallbacks)));
-	json_object_set_new(into, "stale_serves", json_integer((json_int_t)metric_value(g->metrics.stale)));
+	json_object_set_new(into, "offline_fallbacks", json_integer((json_int_t)metric_value(g->metrics.shared.fallbacks)));
+	json_object_set_new(into, "stale_serves", json_integer((json_int_t)metric_value(g->metrics.shared.stale)));
 	json_object_set_new(into, "evictions", json_integer((json_int_t)budget_evictions(g->budget)));
 	json_object_set_new(into, "children", json_integer(atomic_load(&g->children)));
 }
@@ -357,7 +356,7 @@ static void health(void *state, struct service_health *ret)
 	ret->cached_repos = count_repos(g);
 	ret->hits = (uint64_t)metric_value(g->metrics.hits);
 	ret->misses = (uint64_t)metric_value(g->metrics.misses);
-	ret->stale_serves = (uint64_t)metric_value(g->metrics.stale);
+	ret->stale_serves = (uint64_t)metric_value(g->metrics.shared.stale);
 	ret->offline_possible = git_config(g)->offline_mode;
 }
 

@@ -310,7 +310,7 @@ static void ask_upstream(struct git_request *q, bool have_cached)
 	flight_join(q->g->flights, buf_slice(&key), q->ex, reply_landed, &lead);
 	buf_fini(&key);
 	if (!lead) {
-		metric_add(j->repo->g->metrics.collapsed, 1);
+		metric_add(j->repo->g->metrics.shared.collapsed, 1);
 		job_free(j);
 		return;
 	}

@@ -334,7 +334,7 @@ bool repo_merge(struct repo *r, const struct grant_key *cred, const struct refs_
 	if (differs)
 		save_listing(r, cred);
 	pthread_mutex_unlock(&r->save_lock);
-	metric_set(r->g->metrics.last_update, (double)wall / 1000);
+	metric_set(r->g->metrics.shared.last_update, (double)wall / 1000);
 	return moved;
 }
 

@@ -543,7 +543,7 @@ int repo_evict(struct repo *r)
 	if (err == 0) {
 		struct repo *own = r;
 
-		metric_add(r->g->metrics.evictions, 1);
+		metric_add(r->g->metrics.shared.evictions, 1);
 		log_event(LOG_INFO, "repo_evicted", LOG_STR("repository", r->key), LOG_END);
 		(void)tree_remove(trash); /* the rest goes at the next start */
 		repo_unref(&own);	  /* the one to itself */

@@ -347,9 +347,9 @@ void request_note_fallback(struct git_request *q, const struct refs *refs, const
 	uint64_t left_out;
 
 	q->cache = GIT_CACHE_OFFLINE;
-	metric_add(q->g->metrics.fallbacks, 1);
+	metric_add(q->g->metrics.shared.fallbacks, 1);
 	if (stale)
-		metric_add(q->g->metrics.stale, 1);
+		metric_add(q->g->metrics.shared.stale, 1);
 	if (!is_to_be_logged(q->repo, &left_out))
 		return;
 	log_event(LOG_INFO, "offline_fallback", LOG_STR("repository", q->repo->key),

@@ -437,7 +437,7 @@ void sync_wait(struct repo *r, const struct credential *cred, const char *sent_p
 	if (led) {
 		lead(j, led);
 	} else {
-		metric_add(j->repo->g->metrics.collapsed, 1);
+		metric_add(j->repo->g->metrics.shared.collapsed, 1);
 		job_free(j);
 	}
 }
