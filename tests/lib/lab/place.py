@@ -1,5 +1,6 @@
 """A site: one upstream, a fault proxy before it, weir, and git, all in one folder of their own."""
 
+import functools
 import os
 
 from .daemon import Weir, merge
@@ -25,10 +26,23 @@ class Site:
     def __init__(self, directory):
         self.dir = str(directory)
         self.env = hermetic_environment(os.path.join(self.dir, "home"))
-        self.upstream = Upstream(os.path.join(self.dir, "upstream"), self.env)
-        self.proxy = FaultProxy(self.upstream.port)
-        self.git = Git(os.path.join(self.dir, "clones"), self.env)
         self.weirs = []
+        self.mirrors = []
+
+    @functools.cached_property
+    def upstream(self):
+        return Upstream(os.path.join(self.dir, "upstream"), self.env)
+
+    @functools.cached_property
+    def proxy(self):
+        return FaultProxy(self.upstream.port)
+
+    @functools.cached_property
+    def git(self):
+        return Git(os.path.join(self.dir, "clones"), self.env)
+
+    def was_asked_for(self, actor):
+        return actor in self.__dict__
 
     @property
     def weir(self):
@@ -80,21 +94,32 @@ class Site:
 
     def reports(self):
         out = [("log of " + os.path.basename(w.dir), w.tail()) for w in self.weirs]
-        out.append(("upstream's error log", tail(os.path.join(self.upstream.dir, "error.log"), 30)))
-        out.append(("what reached the upstream's door", "\n".join(map(repr, self.proxy.seen()[-40:]))))
+        for mirror in self.mirrors:
+            out += mirror.reports()
+        if self.was_asked_for("proxy"):
+            out.append(("upstream's error log", tail(os.path.join(self.upstream.dir, "error.log"), 30)))
+            out.append(("what reached the upstream's door", "\n".join(map(repr, self.proxy.seen()[-40:]))))
         return out
 
     def finish(self):
         trouble = []
-        self.git.finish()
-        self.proxy.release()
+        if self.was_asked_for("git"):
+            self.git.finish()
+        if self.was_asked_for("proxy"):
+            self.proxy.release()
+        for mirror in self.mirrors:
+            mirror.let_go()
         for weir in self.weirs:
             try:
                 weir.finish()
             except AssertionError as e:
                 trouble.append(str(e))
-        self.proxy.close()
-        self.upstream.stop()
+        for mirror in self.mirrors:
+            mirror.close()
+        if self.was_asked_for("proxy"):
+            self.proxy.close()
+        if self.was_asked_for("upstream"):
+            self.upstream.stop()
         assert not trouble, "\n".join(trouble)
 
 
