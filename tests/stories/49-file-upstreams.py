@@ -1,15 +1,17 @@
 """The file servers that the mirror's stories are played with, without weir: what docs/upstreams.md says of them is so.
 
-Each of lighttpd, nginx and Apache is asked through the fault proxy, as weir will do.
+Each of lighttpd, nginx and Apache is asked through the fault proxy, as weir will do. At the end: the scripted upstream,
+and the faults of writing.
 """
 
 import email.utils
-import time
+import threading
 
 import pytest
 
 from lab.faults import FaultProxy
 from lab.files import KINDS
+from lab.origin import Origin
 from lab.wait import wait_until
 from lab.wire import request
 
@@ -152,3 +154,88 @@ def test_they_may_be_killed_and_started_on_their_port(stage):
     stage.server.start()
     assert stage.ask("GET", "/a.txt").text == "one"
     assert stage.server.log()[-1] == (200, "GET", "/a.txt")
+
+
+# Faults of writing
+
+@pytest.fixture
+def origin():
+    actor = Origin()
+    yield actor
+    actor.close()
+
+
+@pytest.fixture
+def door(origin):
+    proxy = FaultProxy(origin.port)
+    yield proxy
+    proxy.close()
+
+
+def fails(port, method, target, body=None):
+    with pytest.raises((OSError, EOFError)):
+        request(port, method, target, None, body)
+    return True
+
+
+def test_a_lost_answer_is_one_to_a_write_that_was_done(origin, door):
+    door.lose_answer(match="PUT ", times=1)
+    assert request(door.port, "GET", "/a.txt").status == 404
+    assert fails(door.port, "PUT", "/a.txt", b"one")
+    assert origin.applied("/a.txt") == [b"one"]
+    assert request(door.port, "PUT", "/a.txt", None, b"two").status == 204
+
+
+def test_a_cut_upload_is_seen_by_nobody(origin, door):
+    door.cut_upload(after=10, match="PUT /a.txt", times=1)
+    assert fails(door.port, "PUT", "/a.txt", b"x" * 1000)
+    assert origin.seen() == []
+    assert request(door.port, "PUT", "/a.txt", None, b"x" * 1000).status == 201
+
+
+def test_the_scripted_upstream_follows_its_script_in_order(origin, door):
+    origin.say("/a", 500, times=2)
+    origin.say("/a", 429, {"Retry-After": "1"}, method="PUT", times=1)
+    origin.cut("/a", "before", times=1)
+    origin.cut("/a", "after", times=1)
+    assert request(door.port, "PUT", "/a", None, b"0").headers["retry-after"] == "1"
+    assert [request(door.port, "GET", "/a").status for _ in range(2)] == [500, 500]
+    assert fails(door.port, "PUT", "/a", b"1") and origin.applied("/a") == []
+    assert fails(door.port, "PUT", "/a", b"2") and origin.applied("/a") == [b"2"]
+    answer = request(door.port, "GET", "/a")
+    assert (answer.status, answer.text, answer.headers["etag"]) == (200, "2", '"v1"')
+    assert [(r.method, r.status) for r in origin.seen("/a")] == [("PUT", 429), ("GET", 500), ("GET", 500), ("PUT", 0),
+                                                                 ("PUT", 0), ("GET", 200)]
+
+
+def test_the_scripted_upstream_judges_preconditions_as_told(origin):
+    def put(**headers):
+        return request(origin.port, "PUT", "/a", {k.replace("_", "-"): v for k, v in headers.items()}, b"x").status
+
+    then = origin.put("/a", "one")
+    assert put(If_Match='"other"') == 412 and put(If_None_Match="*") == 412 and put(If_Unmodified_Since=EARLIER) == 412
+    assert put(If_Match=then.etag) == 204 and put(If_Match=then.etag) == 412
+    assert request(origin.port, "GET", "/a", {"If-None-Match": '"v2"'}).status == 304
+    part = request(origin.port, "GET", "/a", {"Range": "bytes=-1"})
+    assert (part.status, part.text, part.headers["content-range"]) == (206, "x", "bytes 0-0/1")
+    origin.honours = set()
+    assert put(If_Match='"other"') == 204 and put(If_None_Match="*") == 204
+
+
+def test_requests_wait_at_a_gate(origin):
+    origin.put("/a", "one")
+    with origin.hold("/a") as gate:
+        reader = threading.Thread(target=request, args=(origin.port, "GET", "/a"))
+        reader.start()
+        gate.wait_arrived()
+        assert origin.seen("/a")[0].status == 0
+    reader.join()
+    assert origin.seen("/a")[0].status == 200
+
+
+def test_the_scripted_upstream_may_be_killed_and_started(origin):
+    origin.put("/a", "one")
+    origin.kill()
+    assert fails(origin.port, "GET", "/a")
+    origin.start()
+    assert request(origin.port, "GET", "/a").text == "one"

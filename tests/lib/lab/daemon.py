@@ -80,7 +80,7 @@ class Weir:
         args = [binary(), "serve", "-c", self.config_path, *self.args]
         if keep_ports:
             for service, port in self.ports.items():
-                args += ["--set", "%s.listen=127.0.0.1:%d" % (service, port)]
+                args += ["--set", "%s.listen=127.0.0.1:%d" % (self.section(service), port)]
         with open(self.log_path, "ab") as log:
             self.log_start = log.tell()
             self.process = subprocess.Popen(args, env=self.env, cwd=self.dir, stdin=subprocess.DEVNULL,
@@ -105,6 +105,11 @@ class Weir:
                 self.ports[m.group(1)] = int(m.group(3))
         self.expect_alive = True
         return self
+
+    def section(self, service):
+        """Where the configuration speaks of a service; a mirror's name stands for its place in the list."""
+        names = [m["name"] for m in self.options.get("mirror", [])]
+        return "mirror.%d" % names.index(service) if service in names else service
 
     def stop(self, sig=signal.SIGTERM):
         """The polite way; weir has to end with status 0."""
@@ -240,6 +245,49 @@ class Weir:
 
     def invalidate(self, repo):
         assert self.admin("POST", "/api/v1/repos/invalidate", {"repo": self.host + "/" + repo}).status < 300
+
+    # The outbox
+
+    def outbox(self, state=None, service=None):
+        """The entries, in queue order, of all pages."""
+        wanted = "".join("&%s=%s" % (k, v) for k, v in (("state", state), ("service", service)) if v)
+        items, after = [], ""
+        while True:
+            a = self.admin("GET", "/api/v1/outbox?limit=1000%s%s" % (wanted, "&after=" + after if after else ""))
+            assert a.status == 200, a
+            items += a.json["items"]
+            after = a.json["next"]
+            if not after:
+                return items
+
+    def entry(self, entry_id):
+        a = self.admin("GET", "/api/v1/outbox/" + entry_id)
+        assert a.status == 200, a
+        return a.json
+
+    def entry_do(self, entry_id, verb, body=None):
+        """retry, resolve (with {"keep": ...}) or drop; the answer."""
+        if verb == "drop":
+            return self.admin("DELETE", "/api/v1/outbox/" + entry_id)
+        return self.admin("POST", "/api/v1/outbox/%s/%s" % (entry_id, verb), body)
+
+    def wait_entry(self, entry_id, state, limit=20):
+        """Wait until an entry is in this state; the entry."""
+        try:
+            return wait_until(lambda: (lambda e: e if e["state"] == state else None)(self.entry(entry_id)), limit)
+        except AssertionError:
+            raise AssertionError("in vain for %s: %s" % (state, self.entry(entry_id))) from None
+
+    def outbox_count(self, *states):
+        return sum(self.metric("weir_outbox_entries", state=s) for s in states)
+
+    def wait_outbox_empty(self, limit=30):
+        """Nothing waits, is being sent, or needs anybody."""
+        try:
+            wait_until(lambda: self.outbox_count("queued", "sending", "held", "conflict") == 0, limit)
+        except AssertionError:
+            left = [e for e in self.outbox() if e["state"] not in ("applied", "dropped", "resolved")]
+            raise AssertionError("the outbox is not empty: %s" % left[:20]) from None
 
     # Figures
 

@@ -66,9 +66,10 @@ class Request:
 
 
 class Rule:
-    def __init__(self, kind, match="", after=0, rate=0, status=0, headers=(), body=b""):
+    def __init__(self, kind, match="", after=0, rate=0, status=0, headers=(), body=b"", times=None):
         self.kind, self.match, self.after, self.rate = kind, match, after, rate
         self.status, self.headers, self.body = status, headers, body
+        self.left = times               # how many requests it is still for; None: any number
         self.released = threading.Event()
 
 
@@ -212,6 +213,15 @@ class FaultProxy:
         """Close the connection after so many bytes of the answer's body."""
         self._set(Rule("cut", match, after))
 
+    def lose_answer(self, match="", times=None):
+        """The request reaches the upstream, which does what it says; of its answer nothing comes back (so many times)."""
+        self._set(Rule("lose_answer", match, times=times))
+
+    def cut_upload(self, after=0, match="", times=None):
+        """Close the connection after so many bytes of the request's body; the upstream sees nothing of it. `match` looks
+        at heads alone."""
+        self._set(Rule("cut_upload", match, after, times=times))
+
     def shorten(self, after, match=""):
         """End the answer after so many bytes of its body, with a perfectly proper HTTP ending."""
         self._set(Rule("shorten", match, after))
@@ -223,9 +233,9 @@ class FaultProxy:
     def slow(self, bytes_per_second, match=""):
         self._set(Rule("slow", match, rate=bytes_per_second))
 
-    def answer(self, status, headers=(), body=b"answered by the proxy\n", match=""):
-        """Answer with a fixed status instead of asking the upstream."""
-        self._set(Rule("answer", match, status=status, headers=headers, body=body))
+    def answer(self, status, headers=(), body=b"answered by the proxy\n", match="", times=None):
+        """Answer with a fixed status instead of asking the upstream (so many times)."""
+        self._set(Rule("answer", match, status=status, headers=headers, body=body, times=times))
 
     # What passed
 
@@ -292,7 +302,7 @@ class FaultProxy:
             sockets, self.open_sockets = self.open_sockets, set()
         for s in sockets:
             try:
-                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self._reset(s)
                 s.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
@@ -341,13 +351,18 @@ class FaultProxy:
         wants_continue = request.headers.get("expect", "").lower() == "100-continue"
         wire = []
         rule = self.rule
+        if rule.kind == "cut_upload":
+            if request.matches(rule.match) and self._use(rule):
+                self._cut_upload(client, request, rule)
+                return False
+            rule = Rule("pass")
         if rule.kind != "pass":         # a rule may look into the body, so that has to come first
             if wants_continue:
                 self._send(client, b"HTTP/1.1 100 Continue\r\n\r\n", request)
             for raw, data in client.body(request.headers):
                 wire.append(raw)
                 request.body += data[:BODY_BYTES - len(request.body)]
-            if not request.matches(rule.match):
+            if not request.matches(rule.match) or not self._use(rule):
                 rule = Rule("pass")
         if rule.kind == "refuse":
             return False
@@ -376,6 +391,26 @@ class FaultProxy:
             pump.join()
         request.done = True
         return keep
+
+    def _use(self, rule):
+        """Is this rule for one more request?"""
+        with self.lock:
+            if rule.left is not None:
+                rule.left -= 1
+            return rule.left is None or rule.left >= 0
+
+    def _cut_upload(self, client, request, rule):
+        if request.headers.get("expect", "").lower() == "100-continue":
+            self._send(client, b"HTTP/1.1 100 Continue\r\n\r\n", request)
+        for _, data in client.body(request.headers):
+            request.body += data
+            if len(request.body) >= rule.after:
+                break
+        self._reset(client.sock)
+
+    def _reset(self, sock):
+        """An end that the other side cannot take for a proper one."""
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def _pump(self, client, server, request):
         try:
@@ -412,6 +447,11 @@ class FaultProxy:
         request.status = status
         bodiless = request.method == "HEAD" or status in (204, 304)
         pieces = () if bodiless else server.body(headers, to_the_end=True)
+        if rule.kind == "lose_answer":
+            for _ in pieces:            # it was meant, whole
+                pass
+            self._reset(client.sock)
+            return False
         if rule.kind == "shorten":
             content = b"".join(data for _, data in pieces)[:rule.after]
             lines = [l for l in head.split(b"\r\n") if l and not l.lower().startswith((b"content-length",

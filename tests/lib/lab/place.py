@@ -6,6 +6,7 @@ import os
 from .daemon import Weir, merge
 from .faults import FaultProxy
 from .gitkit import Git, hermetic_environment
+from .mirror import Mirror, options_of_a_mirror
 from .upstream import Upstream
 from .wait import tail, wait_until
 
@@ -50,7 +51,10 @@ class Site:
         return self.weirs[0] if self.weirs else self.start_weir()
 
     def options(self, **sections):
-        """The ordinary options with changes: options(git={"refs_ttl": "5m"}, limits={...})."""
+        """The ordinary options with changes: options(git={"refs_ttl": "5m"}, limits={...}). A weir with mirrors has a git
+        listener only when there are options for one."""
+        if "mirror" in sections and "git" not in sections:
+            return merge({k: v for k, v in OPTIONS.items() if k != "git"}, sections)
         upstreams = {"git": {"upstreams": [{"match": "git.test", "url": self.proxy.url}]}}
         return merge(merge(OPTIONS, upstreams), sections)
 
@@ -63,6 +67,15 @@ class Site:
 
     def start_weir(self, name=None, args=(), env=None, **sections):
         return self.new_weir(name, args, env, **sections).start()
+
+    def mirror(self, upstream="nginx", weir=None, args=(), env=None, **options):
+        """A weir with one mirror, `files`, before a fault proxy before an upstream: lighttpd, nginx, apache, or an actor
+        that a story has made. Options are the mirror's; weir={...}: sections beside it."""
+        mirror = Mirror(self, upstream)
+        self.mirrors.append(mirror)
+        sections = dict(weir or {}, mirror=[merge(options_of_a_mirror(mirror.door), options)])
+        mirror.weir = self.start_weir(args=args, env=env, **sections)
+        return mirror
 
     def warm(self, *names):
         """Have weir hold all of these repositories, by cloning each as a client would."""
