@@ -1,20 +1,24 @@
 /* delivery.h -- takes what an outbox lends to its upstream, by a service's carrier, and settles it by what came of it.
  *
- * One for each queue. A thread of its own looks when something may be due (a put, a settlement, the link's return, a time) and gives
- * entries to workers in the link's lane, at most `most_parallel` at once and one for each key (the outbox sees to order). While the link is
- * down or disabled nothing is lent. When it comes back, delivery starts within a second, after a random pause below START_JITTER_MS,
- * with one entry at a time, doubling with each success up to most_parallel: a thousand returning sites do not stampede.
+ * One for each queue. A thread of its own looks when something may be due (a put, a settlement, the link's return, a
+ * time) and gives entries to workers in a lane below the link's, at most `most_parallel` at once and one for each key
+ * (the outbox sees to order). While the link is down or disabled nothing is lent. When it comes back, delivery starts
+ * after a random pause below DELIVERY_START_JITTER_MS with one entry at a time, twice as many after each answer, one
+ * more for each second without one, up to most_parallel: a thousand returning sites do not stampede, and an entry that
+ * hangs holds up nobody.
  *
- * What came of it            | what happens to the entry
- * CARRIED_APPLIED            | applied; children are based on `base`
- * CARRIED_CONFLICT           | conflict, with `base` as theirs; so are its children
- * CARRIED_HELD               | held, with the status and body of the answer
- * CARRIED_LATER              | queued: doubling back-off from retry_first to retry_max with full jitter; retry_after_ms (capped at RETRY_AFTER_MOST_MS) is the least
- * CARRIED_PAUSE              | queued, and the whole queue pauses: until delivery_resume(), or until the carrier's `may_resume` says so
- * CARRIED_NOT                | queued, not an attempt: cancelled by a stop
+ * What came of it  | what happens to the entry
+ * CARRIED_APPLIED  | applied; children are based on `base`
+ * CARRIED_CONFLICT | conflict, with `base` as theirs; so are its children
+ * CARRIED_HELD     | held, with the status and body of the answer
+ * CARRIED_LATER    | queued: doubling back-off from retry_first to retry_max with full jitter; retry_after_ms (capped
+ *                  | at DELIVERY_RETRY_AFTER_MOST_MS) is the least
+ * CARRIED_PAUSE    | queued, and the whole queue pauses: until delivery_resume(), or until may_resume() says so
+ * CARRIED_NOT      | queued, not an attempt: cancelled by a stop, the link was open by then, no descriptors
  *
- * Logs outbox_applied, outbox_conflict, outbox_held, outbox_deferred (debug); counts weir_outbox_deliveries_total and exports the other
- * weir_outbox_* families for its queue. Any thread unless said otherwise. */
+ * Logs outbox_applied, outbox_conflict, outbox_held, outbox_deferred (debug), outbox_paused, outbox_resumed; counts
+ * weir_outbox_deliveries_total and exports the other weir_outbox_* families for its queue. Any thread unless said
+ * otherwise. */
 #ifndef WEIR_CORE_DELIVERY_H
 #define WEIR_CORE_DELIVERY_H
 
@@ -42,12 +46,14 @@ struct carried { /* what a carrier fills in; initialised by the delivery, and fr
 	struct buf answer, answer_type; /* at most OUTBOX_MOST_ANSWER bytes are kept */
 };
 
-/* On a worker; may block on the upstream, and should mind `cancel`, which fires at a stop. The entry is borrowed. */
+/* On a worker; may block on the upstream, and should mind `cancel`, which fires at a stop. The entry is borrowed. A
+ * carrier that says nothing has said CARRIED_NOT. */
 typedef void delivery_carry_fn(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct carried *ret);
-/* While paused, about once a second on the delivery's thread: whether what it waits for has come (a token file changed). May be NULL. */
+/* While paused, about once a second on the delivery's thread: whether what it waits for has come (a token file
+ * changed). May be NULL. */
 typedef bool delivery_may_resume_fn(void *arg);
-/* An operator said "ours": finds out what upstream has now for this entry. 0 and *ret; or a code, with a sentence in err. Blocks: workers. May be NULL: then
- * the base is forgotten (sent without precondition). */
+/* An operator said "ours": finds out what upstream has now for this entry. 0 and *ret (all zeros before); or a code,
+ * with a sentence in err. Blocks: workers. May be NULL: then the base is forgotten (sent without precondition). */
 typedef int delivery_rebase_fn(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct outbox_base *ret,
 			       struct buf *err);
 
@@ -66,29 +72,45 @@ struct delivery_options {
 	void *arg;
 };
 
-int delivery_new(const struct delivery_options *o, struct delivery **ret); /* its thread runs from here on. 0 or -errno */
-/* Lends nothing more, cancels what is under way, waits for its settling; the link must outlive it, its pool must still run. */
+/* Its thread runs from here on. Sets the queue's change hook (outbox_set_change_hook); a service that sets its own
+ * later calls delivery_poke() from there. Before the first put. 0 or -errno. */
+int delivery_new(const struct delivery_options *o, struct delivery **ret);
+/* Lends nothing more, cancels what is under way, waits for its settling; the link must outlive it, its pool must still
+ * run. */
 void delivery_stop(struct delivery *d);
 void delivery_free(struct delivery *d); /* after delivery_stop */
 void delivery_set_retry(struct delivery *d, int64_t first_ms, int64_t max_ms); /* live */
-/* The link's change hook calls this: fn of link_set_change_hook() may only post, and this does. Front too. */
+/* For the link's change hook, which may only post, and this does. Front too. */
 void delivery_link_changed(struct delivery *d, bool up);
 /* Something may be due: look. Front too. */
 void delivery_poke(struct delivery *d);
+/* Ends a pause. Front too. */
+void delivery_resume(struct delivery *d);
 /* An operator's go on: ends a pause and makes all that is deferred due. Front too. */
 void delivery_flush(struct delivery *d);
 bool delivery_is_paused(struct delivery *d);
 /* A sentence why, copied; empty: not paused. */
 void delivery_pause_reason(struct delivery *d, char ret[200]);
-/* rebase as above and outbox_rebase(): "ours". Codes of both, with a sentence in err. Blocks: workers. */
+/* "Ours": rebase as above, then outbox_rebase(). Codes of both, with a sentence in err. Blocks: workers. */
 int delivery_rebase_entry(struct delivery *d, const struct outbox_entry *e, struct buf *err);
-/* {"queued": 3, "paused": "...", ...} for status. */
+/* For status: {"queued", "sending", "conflict", "held", "bytes", "oldest_at"} and, while it is so, "paused": why.
+ * "bytes" and "oldest_at" are of what is not settled. Front too. */
 void delivery_status(struct delivery *d, json_t *into);
 
-/* --- all deliveries of this process, for admin: registered by delivery_new, gone with delivery_stop --- */
+/* --- all deliveries of this process, for admin and health: there from delivery_new() to delivery_stop() --- */
 /* The delivery of a queue; NULL: none runs. The pointer is good until its service stops (admin stops first). */
 struct delivery *delivery_find(struct outbox *ob, const char *queue);
+/* fn runs under the registry's lock: it may ask, not start or stop one. */
 void delivery_each(void (*fn)(void *arg, struct delivery *d), void *arg);
 struct outbox_queue *delivery_queue(struct delivery *d);
+
+struct delivery_sum { /* over all of them */
+	uint64_t entries[OUTBOX_STATES], bytes; /* bytes: of what is not settled */
+	uint64_t damaged;
+	int64_t oldest_wall_ms; /* 0: none waits */
+	unsigned queues, paused;
+	bool is_readonly; /* writes are refused until a restart */
+};
+void delivery_sum(struct delivery_sum *ret); /* front too */
 
 #endif
