@@ -39,12 +39,21 @@ static void add_date(struct front *f)
 		clock_format_http(now_s * 1000, &f->date);
 		f->date_s = now_s;
 	}
+	buf_add_str(&f->head, "Date: ");
 	buf_add_slice(&f->head, buf_slice(&f->date));
+	buf_add_str(&f->head, "\r\n");
 }
 
 static bool status_has_body(int status)
 {
 	return status >= 200 && status != 204 && status != 304; /* RFC 9110 6.4.1 */
+}
+
+static void add_length(struct buf *h, uint64_t bytes)
+{
+	buf_add_str(h, "Content-Length: ");
+	add_number(h, bytes);
+	buf_add_str(h, "\r\n");
 }
 
 /* Content-Length, or chunked, or the end of the connection. Returns whether a body follows. */
@@ -54,12 +63,12 @@ static bool add_framing(struct conn *c, struct exchange *ex)
 	int64_t length = ex->spool ? ex->total_bytes : ex->blob ? (int64_t)blob_slice(ex->blob).n : 0;
 
 	c->chunked = c->last_chunk = false;
-	if (!status_has_body(ex->status))
+	if (ex->head_only && ex->status != 204 && ex->total_bytes >= 0) /* RFC 9110 8.6: never in a 204 */
+		add_length(h, (uint64_t)ex->total_bytes);
+	if (ex->head_only || !status_has_body(ex->status))
 		return false;
 	if (length >= 0) {
-		buf_add_str(h, "Content-Length: ");
-		add_number(h, (uint64_t)length);
-		buf_add_str(h, "\r\n");
+		add_length(h, (uint64_t)length);
 	} else if (exchange_is_head(ex)) {
 		return false; /* the length that GET would have is not known: RFC 9110 8.6 lets it out */
 	} else if (ex->head.minor == 1) {
@@ -82,9 +91,9 @@ static bool build_head(struct conn *c, struct exchange *ex)
 	add_number(h, (uint64_t)ex->status);
 	buf_add_char(h, ' ');
 	buf_add_str(h, http_status_text(ex->status));
-	buf_add_str(h, "\r\nDate: ");
-	add_date(c->front);
 	buf_add_str(h, "\r\n");
+	if (!ex->has_date)
+		add_date(c->front);
 	buf_add_slice(h, buf_slice(&ex->lines));
 	body = add_framing(c, ex);
 	if (c->close_after)
@@ -176,17 +185,17 @@ static void queue_chunk(struct conn *c, uint64_t size)
 static enum next next_piece(struct conn *c)
 {
 	struct exchange *ex = c->ex;
-	uint64_t bytes = 0, most = CHUNK_BYTES;
+	uint64_t bytes = 0, most = CHUNK_BYTES, end = ex->spool_from + (uint64_t)ex->total_bytes;
 	enum spool_state state;
 	int err = 0;
 
-	if (!ex->spool || c->last_chunk || (ex->total_bytes >= 0 && c->body_at == (uint64_t)ex->total_bytes))
+	if (!ex->spool || c->last_chunk || (ex->total_bytes >= 0 && c->body_at == end))
 		return NEXT_DONE;
 	state = spool_peek(ex->spool, &bytes, &err);
 	if (state == SPOOL_FAILED)
 		return NEXT_CUT; /* rule 1 */
-	if (ex->total_bytes >= 0 && (uint64_t)ex->total_bytes - c->body_at < most)
-		most = (uint64_t)ex->total_bytes - c->body_at;
+	if (ex->total_bytes >= 0 && end - c->body_at < most)
+		most = end - c->body_at;
 	if (bytes > c->body_at) {
 		c->piece_left = bytes - c->body_at < most ? bytes - c->body_at : most;
 		if (c->chunked)
@@ -356,7 +365,8 @@ void conn_answer(void *arg)
 		return;
 	}
 	c->state = CONN_SENDING;
-	c->sent = c->body_at = c->piece_left = c->resident_to = 0;
+	c->sent = c->piece_left = c->resident_to = 0;
+	c->body_at = ex->spool_from;
 	if (ex->dropped) { /* though the client is there: nothing to say to it */
 		conn_cut(c);
 		return;

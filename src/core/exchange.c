@@ -83,7 +83,8 @@ struct exchange *exchange_new(struct conn *c)
 	ex->gone_hook = NULL;
 	atomic_store_explicit(&ex->replied, false, memory_order_relaxed);
 	ex->status = 0;
-	ex->dropped = false;
+	ex->dropped = ex->head_only = ex->has_date = false;
+	ex->spool_from = 0;
 	ex->total_bytes = -1;
 	ex->done_hook = NULL;
 	ex->ended = false;
@@ -248,6 +249,16 @@ void exchange_header_at(const struct exchange *ex, size_t i, struct slice *ret_n
 const char *exchange_id(const struct exchange *ex)
 {
 	return ex->id;
+}
+
+struct slice exchange_authority(const struct exchange *ex)
+{
+	return ex->head.authority;
+}
+
+bool exchange_is_tls(const struct exchange *ex)
+{
+	return ex->listener->tls != NULL;
 }
 
 const char *exchange_peer(const struct exchange *ex)

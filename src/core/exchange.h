@@ -37,6 +37,9 @@ size_t exchange_header_count(const struct exchange *ex);
 void exchange_header_at(const struct exchange *ex, size_t i, struct slice *ret_name, struct slice *ret_value);
 /* X-Request-Id: ours, 16 hex digits; or the client's when it is a short plain token */
 const char *exchange_id(const struct exchange *ex);
+/* who is addressed: of an absolute-form target, else Host (RFC 9112 3.2.2); empty only in HTTP/1.0 */
+struct slice exchange_authority(const struct exchange *ex);
+bool exchange_is_tls(const struct exchange *ex);          /* the client came by https */
 const char *exchange_peer(const struct exchange *ex);     /* "127.0.0.1:4242", for logs */
 bool exchange_is_head(const struct exchange *ex);         /* a reply's body is then not sent */
 struct arena *exchange_arena(struct exchange *ex);        /* 1 MiB ceiling, freed with the exchange */
@@ -82,19 +85,33 @@ bool exchange_clear_gone_hook(struct exchange *ex);
 struct header_line {
 	const char *name, *value; /* borrowed until the reply call returns; no CR, LF or NUL inside (checked: a bug) */
 };
-/* Headers that the front adds itself: Date, Connection, Content-Length or Transfer-Encoding, X-Request-Id. All others
- * are the caller's. `body` may be NULL (empty); its reference is taken. */
+/* Headers that the front adds itself: Connection, Content-Length or Transfer-Encoding, X-Request-Id; and Date, unless
+ * the caller gives one, as a proxy passes on upstream's (RFC 9110 6.6.1). All others are the caller's. `body` may be
+ * NULL (empty); its reference is taken. A HEAD is answered by the same call as a GET would be: the length is announced
+ * and the body dropped. 204 and 304 go without either (RFC 9110 8.6, 15.4.5). */
 void exchange_reply(struct exchange *ex, int status, const struct header_line *headers, size_t header_count,
 		    struct blob *body);
 /* Sends the spool from its first byte as it grows; takes the reference. total_bytes: announced length, or -1 for
  * chunked (HTTP/1.0: until close). If the spool fails, the connection is cut. */
 void exchange_reply_spool(struct exchange *ex, int status, const struct header_line *headers, size_t header_count,
 			  struct spool *spool, int64_t total_bytes);
+/* Sends `bytes` bytes of a complete spool, from byte `from` on; takes the reference. */
+void exchange_reply_spool_part(struct exchange *ex, int status, const struct header_line *headers, size_t header_count,
+			       struct spool *spool, uint64_t from, uint64_t bytes);
+/* A head without a body: to a HEAD, or with status 204 or 304 (else a bug). `bytes` is the length that the body of a
+ * GET would have, announced unless the status is 204; -1: not known, not announced. */
+void exchange_reply_head(struct exchange *ex, int status, const struct header_line *headers, size_t header_count,
+			 int64_t bytes);
 /* text/plain, one line plus "\n", for git, sessions and hub; and application/problem+json (RFC 9457) for mirrors and
  * admin. */
 void exchange_reply_text(struct exchange *ex, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void exchange_reply_problem(struct exchange *ex, int status, const char *title, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/* The same with header lines of the caller's behind Content-Type and Cache-Control, at most EXCHANGE_PROBLEM_LINES. */
+#define EXCHANGE_PROBLEM_LINES 14
+void exchange_reply_problem_with(struct exchange *ex, int status, const struct header_line *headers,
+				 size_t header_count, const char *title, const char *fmt, ...)
+	__attribute__((format(printf, 6, 7)));
 /* For what a listener without check_origin serves beside git and mirror traffic (invariant 13): answers 403 and returns
  * true when the request comes from a page of another origin. */
 bool exchange_refuse_foreign(struct exchange *ex);

@@ -166,10 +166,13 @@ struct exchange {
 	_Atomic bool replied;
 	int status;
 	bool dropped;
+	bool head_only;           /* no body, though total_bytes may be announced */
+	bool has_date;            /* `lines` have one */
 	struct buf lines;         /* the caller's header lines, each with its CR LF */
 	struct blob *blob;
 	struct spool *spool;
-	int64_t total_bytes;      /* of the spool; -1: unknown */
+	uint64_t spool_from;      /* first byte that is sent */
+	int64_t total_bytes;      /* of the spool that are sent, from there; -1: unknown */
 	exchange_done_fn *done_hook;
 	void *done_arg;
 

@@ -167,7 +167,7 @@ KIT int hear(int fd, struct answer *a, bool body)
 		assert_non_null(field(a, "\r\nDate: "));
 		assert_true(field(a, "\r\nX-Request-Id: ") || strstr(a->head, "Retry-After"));
 	}
-	if (!body || a->status < 200 || a->status == 204)
+	if (!body || a->status < 200 || a->status == 204 || a->status == 304)
 		return a->status;
 	if (field(a, "\r\nContent-Length: "))
 		hear_bytes(fd, a, strtoull(field(a, "\r\nContent-Length: ") + 18, NULL, 10));

@@ -6,7 +6,9 @@
  *	/spool   site.spool, which the test appends to        /big     8 MB from memory
  *	/there-and-back  front, worker, front                 /file    site.file, whole, as a spool
  *	/all     a worker reads the body whole, at most 1000 bytes        /raw     the body as sent, by a worker
- *	/facts   what the exchange says about the request
+ *	/facts   what the exchange says about the request       /dated   with a Date of its own, and other headers
+ *	/part    site.part_bytes of site.file, from site.part_from on
+ *	/length  as for a body of 7 bytes, by exchange_reply_head(), with site.status; /no-length  the same, not known
  *	/figures 403 for pages of other origins                else     the target, as text */
 #ifndef WEIR_CORE_FRONT_TEST_SITE_H
 #define WEIR_CORE_FRONT_TEST_SITE_H
@@ -30,6 +32,8 @@ static struct {
 	struct spool *_Atomic spool;
 	int file;
 	int64_t file_bytes;
+	uint64_t part_from, part_bytes;
+	int status;
 } site;
 
 /* --- the toy service --- */
@@ -192,6 +196,25 @@ KIT void send_file(struct exchange *ex)
 	exchange_reply_spool(ex, 200, NULL, 0, s, site.file_bytes);
 }
 
+KIT void send_part(struct exchange *ex)
+{
+	struct spool *s;
+
+	ENSURE(spool_new_complete_take(dup(site.file), (uint64_t)site.file_bytes, &s) == 0);
+	exchange_reply_spool_part(ex, 206, NULL, 0, s, site.part_from, site.part_bytes);
+}
+
+KIT void send_dated(struct exchange *ex)
+{
+	static const struct header_line lines[] = {
+		{ "date", "Sun, 06 Nov 1994 08:49:37 GMT" },
+		{ "Content-Encoding", "gzip" },
+		{ "X-Empty", "" },
+	};
+
+	exchange_reply(ex, 200, lines, ARRAY_LEN(lines), blob_new_copy("dated", 5));
+}
+
 KIT void handle(struct exchange *ex)
 {
 	struct slice t = exchange_target(ex);
@@ -227,6 +250,12 @@ KIT void handle(struct exchange *ex)
 		send_file(ex);
 	else if (slice_eq_str(t, "/figures") && exchange_refuse_foreign(ex))
 		return;
+	else if (slice_eq_str(t, "/part"))
+		send_part(ex);
+	else if (slice_eq_str(t, "/dated"))
+		send_dated(ex);
+	else if (slice_eq_str(t, "/length") || slice_eq_str(t, "/no-length"))
+		exchange_reply_head(ex, site.status, NULL, 0, slice_eq_str(t, "/length") ? 7 : -1);
 	else if (slice_eq_str(t, "/nothing"))
 		exchange_reply(ex, 204, NULL, 0, NULL);
 	else

@@ -75,19 +75,28 @@ const char *http_status_text(int status)
 	return "Status";
 }
 
-static bool is_plain(const char *s)
+static void add_plain(struct buf *b, const char *s)
 {
-	return !strpbrk(s, "\r\n");
+	size_t n = strlen(s);
+
+	ENSURE(!memchr(s, '\r', n) && !memchr(s, '\n', n)); /* a split answer is a bug of ours */
+	buf_add(b, s, n);
 }
 
-static void set_lines(struct exchange *ex, const struct header_line *headers, size_t count)
+static void set_head(struct exchange *ex, int status, const struct header_line *headers, size_t count)
 {
+	OBJ_CHECK(ex, EXCHANGE_MAGIC);
+	ENSURE(status >= 200 && status <= 599);
+	ex->status = status;
 	buf_reset(&ex->lines);
 	for (size_t i = 0; i < count; i++) {
-		ENSURE(is_plain(headers[i].name) && is_plain(headers[i].value)); /* a split answer is a bug of ours */
-		buf_add_str(&ex->lines, headers[i].name);
+		const char *name = headers[i].name;
+
+		if ((name[0] | 0x20) == 'd' && strcasecmp(name, "Date") == 0)
+			ex->has_date = true;
+		add_plain(&ex->lines, name);
 		buf_add(&ex->lines, ": ", 2);
-		buf_add_str(&ex->lines, headers[i].value);
+		add_plain(&ex->lines, headers[i].value);
 		buf_add(&ex->lines, "\r\n", 2);
 	}
 }
@@ -109,10 +118,7 @@ static void deliver(struct exchange *ex)
 void exchange_reply(struct exchange *ex, int status, const struct header_line *headers, size_t header_count,
 		    struct blob *body)
 {
-	OBJ_CHECK(ex, EXCHANGE_MAGIC);
-	ENSURE(status >= 200 && status <= 599);
-	ex->status = status;
-	set_lines(ex, headers, header_count);
+	set_head(ex, status, headers, header_count);
 	ex->blob = body;
 	deliver(ex);
 }
@@ -120,12 +126,27 @@ void exchange_reply(struct exchange *ex, int status, const struct header_line *h
 void exchange_reply_spool(struct exchange *ex, int status, const struct header_line *headers, size_t header_count,
 			  struct spool *spool, int64_t total_bytes)
 {
-	OBJ_CHECK(ex, EXCHANGE_MAGIC);
-	ENSURE(status >= 200 && status <= 599);
-	ex->status = status;
-	set_lines(ex, headers, header_count);
+	set_head(ex, status, headers, header_count);
 	ex->spool = spool;
 	ex->total_bytes = total_bytes < 0 ? -1 : total_bytes;
+	deliver(ex);
+}
+
+void exchange_reply_spool_part(struct exchange *ex, int status, const struct header_line *headers, size_t header_count,
+			       struct spool *spool, uint64_t from, uint64_t bytes)
+{
+	ENSURE(bytes <= INT64_MAX && from <= INT64_MAX - bytes);
+	ex->spool_from = from;
+	exchange_reply_spool(ex, status, headers, header_count, spool, (int64_t)bytes);
+}
+
+void exchange_reply_head(struct exchange *ex, int status, const struct header_line *headers, size_t header_count,
+			 int64_t bytes)
+{
+	ENSURE(exchange_is_head(ex) || status == 204 || status == 304);
+	set_head(ex, status, headers, header_count);
+	ex->head_only = true;
+	ex->total_bytes = bytes;
 	deliver(ex);
 }
 
@@ -152,11 +173,11 @@ static void reply_text(struct exchange *ex, int status, const struct header_line
 static void reply_problem(struct exchange *ex, int status, const struct header_line *extra, size_t extra_count,
 			  const char *title, struct slice detail)
 {
-	struct header_line lines[4] = { { "Content-Type", "application/problem+json" },
-					{ "Cache-Control", "no-store" } };
+	struct header_line lines[2 + EXCHANGE_PROBLEM_LINES] = { { "Content-Type", "application/problem+json" },
+								 { "Cache-Control", "no-store" } };
 	struct buf b = BUF_EMPTY;
 
-	ENSURE(extra_count <= 2);
+	ENSURE(extra_count <= EXCHANGE_PROBLEM_LINES);
 	for (size_t i = 0; i < extra_count; i++)
 		lines[2 + i] = extra[i];
 	buf_add_str(&b, "{\"title\": \"");
@@ -187,6 +208,19 @@ void exchange_reply_problem(struct exchange *ex, int status, const char *title, 
 	buf_vaddf(&b, fmt, ap);
 	va_end(ap);
 	reply_problem(ex, status, NULL, 0, title, buf_slice(&b));
+	buf_fini(&b);
+}
+
+void exchange_reply_problem_with(struct exchange *ex, int status, const struct header_line *headers,
+				 size_t header_count, const char *title, const char *fmt, ...)
+{
+	struct buf b = BUF_EMPTY;
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_vaddf(&b, fmt, ap);
+	va_end(ap);
+	reply_problem(ex, status, headers, header_count, title, buf_slice(&b));
 	buf_fini(&b);
 }
 
