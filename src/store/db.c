@@ -11,6 +11,8 @@
  *             later jobs get -EIO until the daemon is started anew.
  *          4. A database that SQLite calls corrupt is moved aside with its -wal, at opening, and a fresh one takes its
  *             place.
+ *          5. The names of the file and of its -wal are synced before db_open() succeeds. SQLite syncs the folder too, at
+ *             the first commit, but takes no notice when that fails.
  * THREADS  Any may submit. One writer thread for each database; readers have connections of their own.
  * LIMITS   At most 1,000 jobs in a transaction, so that no answer waits for long. Files above 256 MiB are not read
  *          through at opening (quick_check took 0.5 s for 250 MB): their rows carry sums of their own. */
@@ -26,6 +28,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/obj.h"
+#include "io/file.h"
 #include "store/wholefile.h"
 
 #define DB_MAGIC 0x64617461u
@@ -163,6 +166,8 @@ static int open_conn(const struct db_options *o, sqlite3 **ret)
 		r = sql(conn, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=16384;"
 			      "PRAGMA cache_size=-512; PRAGMA foreign_keys=ON");
 	}
+	if (r == 0 && o->may_lose_last)
+		r = sql(conn, "PRAGMA synchronous=NORMAL");
 	if (r == 0)
 		r = quick_check(conn, o->path);
 	if (r == 0)
@@ -174,22 +179,53 @@ static int open_conn(const struct db_options *o, sqlite3 **ret)
 	return r;
 }
 
+/* The folder of a path; the caller frees. */
+static char *folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return xstrdup(".");
+	return slice_dup((struct slice){ path, slash == path ? 1 : (size_t)(slash - path) });
+}
+
 /* The database with what belongs to it; the journal would be applied to the fresh one otherwise. */
 static int set_aside(const char *path)
 {
 	static const char *const tails[] = { "-wal", "-shm", "" };
-	char *dir = xstrdup(path), *slash = strrchr(dir, '/');
+	char *dir = folder_of(path);
 	int r = 0;
 
-	if (slash)
-		*slash = '\0';
 	for (size_t i = 0; i < ARRAY_LEN(tails) && r == 0; i++) {
 		char *file = xstrf("%s%s", path, tails[i]);
-		r = wholefile_set_aside(file, slash ? dir : ".");
+		r = wholefile_set_aside(file, dir);
 		if (r == -ENOENT)
 			r = 0;
 		free(file);
 	}
+	free(dir);
+	return r;
+}
+
+/* Opens, with a fresh database in the place of a damaged one; the -wal is there as soon as the version was asked. */
+static int open_or_renew(const struct db_options *o, sqlite3 **ret, bool *ret_damaged)
+{
+	char *dir = folder_of(o->path);
+	sqlite3 *conn = NULL;
+	int r = open_conn(o, &conn);
+
+	*ret_damaged = r == WEIR_E_DAMAGED;
+	if (r == WEIR_E_DAMAGED) {
+		r = set_aside(o->path);
+		if (r == 0)
+			r = open_conn(o, &conn);
+	}
+	if (r == 0)
+		r = dir_sync(dir);
+	if (r < 0)
+		(void)sqlite3_close(conn);
+	else
+		*ret = conn;
 	free(dir);
 	return r;
 }
@@ -204,13 +240,7 @@ int db_open(const struct db_options *o, struct db **ret, bool *ret_damaged)
 	bool damaged = false;
 	int r;
 
-	r = open_conn(o, &conn);
-	if (r == WEIR_E_DAMAGED) {
-		damaged = true;
-		r = set_aside(o->path);
-		if (r == 0)
-			r = open_conn(o, &conn);
-	}
+	r = open_or_renew(o, &conn, &damaged);
 	if (r < 0)
 		return r;
 	d = xcalloc(1, sizeof(*d));
