@@ -1,0 +1,6 @@
+/* outbox.c -- scenarios of store/outbox.h. */
+#include "crash.h"
+
+const struct scenario outbox_scenarios[] = {
+	{ 0 },
+};
