@@ -264,14 +264,15 @@ KIT void handle(struct exchange *ex)
 
 /* --- the stage --- */
 
-static bool site_problem_json; /* for the next start */
+static bool site_problem_json;  /* for the next start */
+static exchange_fn *site_handle; /* in place of the toy service */
 
 KIT void start_with(const struct server_limits *limits, struct listen_settings where, bool absolute_form)
 {
 	struct listener_options o = {
 		.name = "toy",
 		.where = &where,
-		.handle = handle,
+		.handle = site_handle ? site_handle : handle,
 		.arg = &site,
 		.problem_json = site_problem_json,
 		.check_host = true,

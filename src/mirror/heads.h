@@ -8,6 +8,8 @@
 #include "core/exchange.h"
 #include "mirror/fields.h"
 
+#define HEADS_VIA "1.1 weir"
+
 /* Lines in an arena, growing. */
 struct lines {
 	struct slice *items;
@@ -24,21 +26,24 @@ static inline struct httplines lines_view(const struct lines *l) /* good until t
 	return (struct httplines){ l->items, l->count };
 }
 
-/* The request's header fields as they came: for policy_request_read(), vary, conditional. */
+/* The request's header fields as they came: for policy_request_read(), vary, conditional. The bytes are the exchange's. */
 void heads_of_request(struct exchange *ex, struct lines *ret);
 
 enum heads_flags {
 	HEADS_WITHOUT_CONDITIONS = 1, /* If-* and Range: weir asks for the whole, or on its own conditions */
 	HEADS_WITHOUT_CREDENTIAL = 2, /* Authorization and Cookie: what is kept on disk must not have them (invariant 10) */
-	HEADS_FOR_OUTBOX = 4, /* without Via, Forwarded and X-Request-Id, which are added when it is sent: heads_add_own() */
+	HEADS_FOR_OUTBOX = 4, /* nothing of ours yet: heads_add_own() adds it when it is sent. The client's own stay */
 };
-/* What goes upstream of a client's request, `in` being what heads_of_request() gave: without hop-by-hop fields, Proxy-Authorization, Host, Content-Length,
- * Expect; unless HEADS_FOR_OUTBOX with heads_add_own(). */
+/* What goes upstream of a client's request, `in` being what heads_of_request() gave: without hop-by-hop fields,
+ * Proxy-Authorization, Host, Content-Length, Expect; Max-Forwards of OPTIONS and TRACE one less (at 0 it is the caller
+ * who answers: RFC 9110 7.6.2); unless HEADS_FOR_OUTBOX with heads_add_own(). Lines are borrowed from `in`. */
 void heads_to_upstream(struct exchange *ex, const struct httplines *in, unsigned flags, struct lines *ret);
-/* Appends to (or adds) Via "1.1 weir" and Forwarded (RFC 7239: for, host, proto; ex NULL: a delivery, Via alone); sets X-Request-Id; with `bearer` in place of any Authorization. */
+/* Adds Via, and with ex (NULL: a delivery) Forwarded (RFC 7239: for, host, proto), each behind what is there already,
+ * and the exchange's X-Request-Id; with `bearer` (may be NULL) in place of any Authorization. */
 void heads_add_own(struct exchange *ex, const char *bearer, struct lines *l);
-/* A stored block or an upstream's lines (hop-by-hop ones are left out) as exchange_reply() wants them, in the arena: without Content-Length and X-Request-Id, which
- * the front sets, with Via. room: that many more can be put behind them. */
+/* A stored block or an upstream's lines as exchange_reply() wants them, copied into the arena: without hop-by-hop ones,
+ * without Content-Length and X-Request-Id, which the front sets, and with Via. CR and NUL become spaces. room: that many
+ * more can be put behind them. NULL when the arena is full. */
 struct header_line *heads_for_reply(const struct httplines *in, struct arena *a, size_t room, size_t *ret_count);
 /* Whether the request wants to leave HTTP: a Connection that lists upgrade, with Upgrade: websocket or another protocol but h2c. */
 bool heads_is_upgrade(const struct httplines *in);
