@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+import re
 import signal
 import sys
 
@@ -10,7 +11,8 @@ import pytest
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 
-from lab.place import Site      # noqa: E402 (the path comes first)
+from lab.cachekit import Cache  # noqa: E402 (the path comes first)
+from lab.place import Site      # noqa: E402
 
 LIMIT_S = int(os.environ.get("STORY_LIMIT", "90"))
 
@@ -30,6 +32,19 @@ def shared_site(tmp_path_factory):
     place = Site(tmp_path_factory.mktemp("shared"))
     yield place
     place.finish()
+
+
+@pytest.fixture(scope="module")
+def cache(shared_site):
+    """A mirror before a scripted origin, for all stories of a file; each keeps to a path of its own."""
+    return Cache(shared_site)
+
+
+@pytest.fixture
+def path(request, cache):
+    """The path of one story on the file's cache, which is in good health again when the story begins."""
+    cache.settle()
+    return "/" + re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")
 
 
 class TooLong(Exception):

@@ -1,0 +1,118 @@
+"""What a write makes untrue (RFC 9111 section 4.4)."""
+
+import pytest
+
+from lab.cachekit import reply
+
+HOUR = "Cache-Control: max-age=3600"
+
+
+def stored(cache, *paths):
+    for path in paths:
+        cache.origin.tell(path, reply("old", HOUR), reply("new", HOUR), method="GET")
+        assert cache.get(path).text == "old"
+        assert cache.get(path).hit
+
+
+def write(cache, method, path, status=204, *lines):
+    cache.origin.tell(path, reply("", *lines, status=status), method=method)
+    got = cache.ask(method, path, None if method == "DELETE" else "content")
+    assert got.status == status
+    return got
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "PATCH", "DELETE", "MOVE", "PROPPATCH", "MKCOL", "LOCK", "FROB"])
+def test_4_4_after_an_unsafe_method_it_is_asked_for_anew(cache, path, method):
+    stored(cache, path)
+    write(cache, method, path)
+    assert cache.get(path).text == "new"
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 205, 301, 303, 307])
+def test_4_4_after_success_and_redirection(cache, path, status):
+    stored(cache, path)
+    write(cache, "PUT", path, status, "Location: /elsewhere")
+    assert cache.get(path).text == "new"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 409, 412, 422])
+def test_4_4_not_after_a_refusal(cache, path, status):
+    stored(cache, path)
+    write(cache, "PUT", path, status)
+    assert cache.get(path).hit and cache.get(path).text == "old"
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "HEAD", "PROPFIND", "REPORT", "SEARCH"])
+def test_4_4_not_after_safe_methods(cache, path, method):
+    stored(cache, path)
+    cache.origin.tell(path, reply("fine", HOUR), method=method)
+    assert cache.ask(method, path).status == 200
+    assert cache.get(path).text == "old"
+
+
+@pytest.mark.parametrize("field", ["Location", "Content-Location"])
+@pytest.mark.parametrize("form", ["{path}-other", "{origin}{path}-other", "//{host}{path}-other", "{name}-other",
+                                  "./{name}-other", "../{name}-other#part"])
+def test_4_4_what_the_answer_names_of_the_same_origin(cache, path, field, form):
+    other = path + "-other"
+    stored(cache, other)
+    write(cache, "POST", path, 201, field + ": " + form.format(path=path, origin=cache.origin.url, name=path[1:],
+                                                               host=cache.origin.url.removeprefix("http://")))
+    assert cache.get(other).text == "new"
+
+
+@pytest.mark.parametrize("field", ["Location", "Content-Location"])
+@pytest.mark.parametrize("origin", ["http://elsewhere.test", "https://{host}", "http://127.0.0.1:1", "http://127.0.0.1",
+                                    "//elsewhere.test", "http://{host}@elsewhere.test", "ftp://{host}"])
+def test_4_4_but_not_of_another_origin(cache, path, field, origin):
+    """Or anybody could empty the cache of others."""
+    other = path + "-other"
+    stored(cache, other)
+    host = cache.origin.url.removeprefix("http://")
+    write(cache, "POST", path, 201, field + ": " + origin.format(host=host) + other)
+    assert cache.get(other).text == "old"
+
+
+def test_4_4_nor_after_a_refusal(cache, path):
+    other = path + "-other"
+    stored(cache, other)
+    write(cache, "POST", path, 403, "Location: " + other)
+    assert cache.get(other).text == "old"
+
+
+def test_4_4_all_variants_go(cache, path):
+    cache.origin.tell(path, lambda r: reply("old " + r.headers["accept-language"], HOUR, "Vary: Accept-Language"), method="GET")
+    for language in ("en", "de"):
+        cache.get(path, accept_language=language)
+    write(cache, "PUT", path)
+    cache.origin.tell(path, lambda r: reply("new " + r.headers["accept-language"], HOUR, "Vary: Accept-Language"), method="GET")
+    for language in ("en", "de"):
+        assert cache.get(path, accept_language=language).text == "new " + language
+
+
+def test_4_4_neighbours_stay(cache, path):
+    stored(cache, path, path + "/below", path + "-beside")
+    write(cache, "PUT", path)
+    assert cache.get(path).text == "new"
+    assert cache.get(path + "/below").text == "old"
+    assert cache.get(path + "-beside").text == "old"
+
+
+def test_4_4_an_answer_that_was_under_way_before_the_write_is_not_kept_after_it(cache, path):
+    """A slow GET that began before a PUT must not bring the old content back for an hour."""
+    with cache.origin.hold(path) as gate:
+        cache.origin.tell(path, reply("old", HOUR), reply("new", HOUR), method="GET")
+        reader = cache.raw(path)
+        gate.wait_arrived()
+        del cache.origin.gates[path]
+        write(cache, "PUT", path)
+    assert reader.answer().body == b"old"
+    reader.close()
+    assert cache.get(path).text == "new"
+
+
+def test_a_write_makes_what_is_read_offline_not_the_old(cache, path):
+    stored(cache, path)
+    write(cache, "DELETE", path)
+    with cache.offline():
+        assert cache.get(path).text != "old"
