@@ -17,7 +17,7 @@ void fields_to_store(const struct httplines *answer, int64_t response_ms, struct
  * each field that `answer` has replaces all stored ones of its name; the others stay. Not taken over: hop-by-hop
  * fields, Content-Length, Content-Encoding, Content-Range (they describe bytes that are stored already), Set-Cookie
  * (made for the one client that asked). Date and Age are always those of `answer`: a stored Age says nothing any more.
- * Whether the result may still be stored is asked anew: policy_may_store(). */
+ * Whether the result may still be stored, and its vary_key(), are asked anew. */
 void fields_update(const struct httplines *stored, const struct httplines *answer, int64_t response_ms,
 		   struct buf *out);
 

@@ -25,7 +25,8 @@ struct policy_request {
 	struct cachecontrol cc; /* Pragma read into it */
 	bool has_authorization;
 	bool has_range;
-	bool has_conditions; /* If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since */
+	bool has_conditions; /* If-None-Match, If-Modified-Since: conditional_judge_cached() answers them */
+	bool has_origin_conditions; /* If-Match, If-Unmodified-Since: for upstream to judge (RFC 9111 4.3.2) */
 };
 
 /* `h` is not kept. */
@@ -37,7 +38,7 @@ struct policy_response {
 	bool is_targeted;       /* it was: then Expires is not looked at (RFC 9213 2.1) */
 	bool has_expires;       /* expires_s is POLICY_NO_TIME when it is malformed, or there twice: in the past */
 	bool has_set_cookie, has_content_range, has_vary_any;
-	struct etag etag;       /* borrowed from the lines; p NULL: none */
+	struct etag etag;       /* borrowed from the lines; opaque.p NULL: none */
 	int64_t date_s, expires_s, last_modified_s; /* since 1970; POLICY_NO_TIME */
 	int64_t age_s;          /* 0 when absent or malformed */
 };
@@ -86,7 +87,7 @@ struct policy_operator {
 };
 
 enum policy_reuse {
-	POLICY_FRESH, /* may be served as it is: fresh enough, or the client takes one as stale (max-stale) */
+	POLICY_FRESH, /* may be served as it is: fresh enough, or the client takes one so stale (max-stale) */
 	POLICY_STALE_WHILE_REVALIDATE, /* may be served now; ask upstream in the background (RFC 5861 3) */
 	POLICY_MUST_VALIDATE, /* only after upstream said so; with only-if-cached: 504 (RFC 9111 5.2.1.7) */
 };

@@ -13,8 +13,9 @@
 /* Only what was set, in the order of the struct. */
 static void describe(const struct cachecontrol *cc, struct buf *out)
 {
-	static const char *const names[] = { "no-cache", "no-store", "no-transform", "only-if-cached", "must-revalidate",
-					     "proxy-revalidate", "must-understand", "private", "public", "immutable" };
+	static const char *const names[] = { "no-cache",	"no-store",	    "no-transform",    "only-if-cached",
+					     "must-revalidate", "proxy-revalidate", "must-understand", "private",
+					     "public",		"immutable" };
 	const struct {
 		const char *name;
 		int64_t v;

@@ -76,7 +76,8 @@ static void a_year_of_two_digits_lies_at_most_fifty_years_ahead(void **state)
 		{ IN_2026, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT" },
 		{ IN_2026, "Sunday, 01-Jan-00 00:00:00 GMT", "Sat, 01 Jan 2000 00:00:00 GMT" },
 		{ IN_2026, "Sunday, 01-Jan-76 00:00:00 GMT", "Wed, 01 Jan 2076 00:00:00 GMT" },
-		{ IN_2026, "Sunday, 31-Dec-76 00:00:00 GMT", "Fri, 31 Dec 1976 00:00:00 GMT" }, /* 50 years, some weeks */
+		/* fifty years and some weeks */
+		{ IN_2026, "Sunday, 31-Dec-76 00:00:00 GMT", "Fri, 31 Dec 1976 00:00:00 GMT" },
 		{ IN_2026, "Sunday, 01-Jan-77 00:00:00 GMT", "Sat, 01 Jan 1977 00:00:00 GMT" },
 		{ IN_1994, "Sunday, 01-Jan-10 00:00:00 GMT", "Fri, 01 Jan 2010 00:00:00 GMT" }, /* soon, not long ago */
 		{ IN_2080, "Sunday, 01-Jan-10 00:00:00 GMT", "Wed, 01 Jan 2110 00:00:00 GMT" },

@@ -69,7 +69,8 @@ static int resolve_absolute(const struct url *origin, struct slice reference, st
 {
 	struct url u;
 
-	if (url_parse(reference, &u) < 0 || u.https != origin->https || u.port != origin->port || strcmp(u.host, origin->host) != 0)
+	if (url_parse(reference, &u) < 0 || u.https != origin->https || u.port != origin->port ||
+	    strcmp(u.host, origin->host) != 0)
 		return -EXDEV;
 	add_target(out, u.path, u.query);
 	return 0;
