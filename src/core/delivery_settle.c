@@ -12,7 +12,8 @@
 #include "base/rand.h"
 #include "base/str.h"
 
-static void pause_queue(struct delivery *d, const struct outbox_entry *e, const struct carried *c)
+/* Whether it was not paused already. */
+static bool pause_queue(struct delivery *d, const struct carried *c)
 {
 	struct buf reason = BUF_EMPTY; /* may contain upstream's words */
 	bool is_new;
@@ -25,10 +26,8 @@ static void pause_queue(struct delivery *d, const struct outbox_entry *e, const 
 		(void)snprintf(d->pause_reason, sizeof(d->pause_reason), "%s",
 			       reason.len ? reason.data : "upstream wants a credential"); /* cut: it is for reading */
 	pthread_mutex_unlock(&d->lock);
-	if (is_new)
-		log_event(LOG_WARN, "outbox_paused", LOG_STR("service", d->service), LOG_STR("id", e->id),
-			  LOG_INT("status", c->status), LOG_STR("reason", reason.data), LOG_END);
 	buf_fini(&reason);
+	return is_new;
 }
 
 /* Full jitter below a bound that doubles with each attempt; never sooner than upstream asked for. */
@@ -138,13 +137,15 @@ static void disk_is_fine(struct delivery *d)
 void delivery_settle(struct delivery *d, const struct outbox_entry *e, const struct carried *c)
 {
 	struct outbox_settlement s = settlement_of(d, e, c);
+	bool paused_now = c->to == CARRIED_PAUSE && pause_queue(d, c); /* rule 1 */
 	int err;
 
-	if (c->to == CARRIED_PAUSE)
-		pause_queue(d, e, c); /* rule 1 */
 	if (c->to == CARRIED_NOT && !cancel_fired(d->cancel))
 		delivery_rest(d, 0);
 	err = outbox_settle(d->o.queue, e->seq, &s);
+	if (paused_now)
+		log_event(LOG_WARN, "outbox_paused", LOG_STR("service", d->service), LOG_STR("id", e->id),
+			  LOG_INT("status", c->status), LOG_SLICE("reason", buf_slice(&c->error)), LOG_END);
 	if (err) {
 		delivery_rest(d, err);
 		return;
