@@ -1,7 +1,7 @@
 /* db.h -- one SQLite database with one writer thread and group commit.
  *
- * WAL, synchronous=FULL, wal_autocheckpoint=16384. Whatever jobs wait go into one transaction; each job runs on the
- * writer thread and answers through its callback only after the transaction is durable. Readers open their own
+ * WAL, synchronous=FULL (but see may_lose_last), wal_autocheckpoint=16384. Whatever jobs wait go into one transaction;
+ * each job runs on the writer thread and answers through its callback only after the transaction is durable. Readers open their own
  * connection with db_reader(). A database that SQLite calls corrupt when it is opened (files below 256 MiB are read
  * through) is moved to damaged/ beside it and a fresh one made; *ret_damaged tells. */
 #ifndef WEIR_STORE_DB_H
@@ -16,6 +16,9 @@ struct db_options {
 	const char *path;
 	const char *schema;  /* SQL, run when PRAGMA user_version is 0, then set to `version` */
 	int version;         /* a newer database than this is refused: -EPROTO */
+	/* For what may be lost: no sync at each commit (synchronous=NORMAL). A commit survives the end of the process; a
+	 * power cut may take the last ones, in order, and leaves the database whole. */
+	bool may_lose_last;
 };
 
 /* 0; -EPROTO; another code of db_code(). ret_damaged may be NULL. Blocks. */
