@@ -12,7 +12,7 @@
 
 #include "disk.h"
 
-#define RUN_ROOM 65536
+#define RUN_ROOM (1 << 18)
 
 struct run {
 	const char *dir;       /* the folder, absolute */
