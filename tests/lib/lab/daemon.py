@@ -1,5 +1,6 @@
 """weir itself, as a story's actor: started from a dict, watched through its log, metrics and admin listener."""
 
+import glob
 import json
 import os
 import re
@@ -273,10 +274,24 @@ class Weir:
 
     def wait_entry(self, entry_id, state, limit=20):
         """Wait until an entry is in this state; the entry."""
+        return self.wait_entry_that(entry_id, lambda e: e["state"] == state, state, limit)
+
+    def wait_entry_that(self, entry_id, condition, what, limit=20):
+        found = []
+
+        def look():
+            found[:] = [self.entry(entry_id)]
+            return condition(found[0])
         try:
-            return wait_until(lambda: (lambda e: e if e["state"] == state else None)(self.entry(entry_id)), limit)
+            wait_until(look, limit)
         except AssertionError:
-            raise AssertionError("in vain for %s: %s" % (state, self.entry(entry_id))) from None
+            raise AssertionError("waited in vain: %s: %s" % (what, found)) from None
+        return found[0]
+
+    def outbox_bodies(self):
+        """The files that hold large bodies."""
+        pattern = os.path.join(self.data_dir, "**", "bodies", "**")
+        return sorted(p for p in glob.glob(pattern, recursive=True) if os.path.isfile(p))
 
     def outbox_count(self, *states):
         return sum(self.metric("weir_outbox_entries", state=s) for s in states)

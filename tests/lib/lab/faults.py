@@ -217,6 +217,10 @@ class FaultProxy:
         """The request reaches the upstream, which does what it says; of its answer nothing comes back (so many times)."""
         self._set(Rule("lose_answer", match, times=times))
 
+    def hold_answer(self, match=""):
+        """The request reaches the upstream, which does what it says; its answer waits here until release()."""
+        self._set(Rule("hold_answer", match))
+
     def cut_upload(self, after=0, match="", times=None):
         """Close the connection after so many bytes of the request's body; the upstream sees nothing of it. `match` looks
         at heads alone."""
@@ -452,6 +456,8 @@ class FaultProxy:
                 pass
             self._reset(client.sock)
             return False
+        if rule.kind == "hold_answer":
+            self._watch(client, request, rule)
         if rule.kind == "shorten":
             content = b"".join(data for _, data in pieces)[:rule.after]
             lines = [l for l in head.split(b"\r\n") if l and not l.lower().startswith((b"content-length",
