@@ -33,8 +33,8 @@
 #include "base/obj.h"
 #include "base/rand.h"
 
-#define MOST_WAIT_MS 60000     /* between two looks, so that a clock that was set back is noticed */
-#define PURGE_EVERY_MS 60000
+#define MOST_WAIT_MS 10000     /* between two looks, so that a clock that was set back is noticed */
+#define PURGE_EVERY_MS 10000
 #define MAY_RESUME_EVERY_MS 1000
 #define WIDEN_EVERY_MS 1000
 #define CLOCK_SET_BACK_MS 2000 /* less is a clock being slewed */

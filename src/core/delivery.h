@@ -93,8 +93,8 @@ bool delivery_is_paused(struct delivery *d);
 void delivery_pause_reason(struct delivery *d, char ret[200]);
 /* "Ours": rebase as above, then outbox_rebase(). Codes of both, with a sentence in err. Blocks: workers. */
 int delivery_rebase_entry(struct delivery *d, const struct outbox_entry *e, struct buf *err);
-/* For status: {"queued", "sending", "conflict", "held", "bytes", "oldest_at", "upstream": the link's state} and, while it
- * is so, "paused": why. "bytes" and "oldest_at" are of what is not settled. Front too. */
+/* For status: {"queued", "sending", "conflict", "held", "bytes", "oldest_at", "upstream": the link's state, "paused":
+ * why, empty when it is not}. "bytes" and "oldest_at" are of what is not settled. Front too. */
 void delivery_status(struct delivery *d, json_t *into);
 
 /* --- all deliveries of this process, for admin and health: there from delivery_new() to delivery_stop() --- */

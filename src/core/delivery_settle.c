@@ -119,7 +119,8 @@ void delivery_rest(struct delivery *d, int err)
 	pthread_mutex_unlock(&d->lock);
 	if (is_new)
 		log_event(LOG_ERROR, "outbox_disk_trouble", LOG_STR("service", d->service), LOG_ERR("error", err),
-			  LOG_STR("reason", "what comes of deliveries cannot be recorded; they are tried again"), LOG_END);
+			  LOG_STR("reason", "what comes of deliveries cannot be recorded; they are tried again"),
+			  LOG_END);
 }
 
 static void disk_is_fine(struct delivery *d)

@@ -200,8 +200,7 @@ void delivery_status(struct delivery *d, json_t *into)
 	(void)json_object_set_new(into, "oldest_at", oldest.len ? json_string(oldest.data) : json_null());
 	(void)json_object_set_new(into, "upstream", json_string(link_state_text(link_state(d->o.link))));
 	delivery_pause_reason(d, reason);
-	if (reason[0])
-		(void)json_object_set_new(into, "paused", json_string(reason));
+	(void)json_object_set_new(into, "paused", json_string(reason));
 	buf_fini(&oldest);
 }
 
