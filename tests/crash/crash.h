@@ -17,7 +17,14 @@
 struct run {
 	const char *dir;       /* the folder, absolute */
 	enum disk_fault fault; /* of this play */
+	enum platter_survivors survivors;
 	void *room;            /* RUN_ROOM bytes of zeros at first, shared by the processes of this play, for the scenario */
+};
+
+enum scenario_kind {
+	RIGHT,
+	WRONG, /* made to fail: for --self-test, which asks that a kill or a power cut is seen to break it */
+	LAW,   /* of the layer itself: says something only when the power is cut and nothing survives that is not synced */
 };
 
 struct scenario {
@@ -26,10 +33,11 @@ struct scenario {
 	void (*act)(struct run *run);     /* may return with threads under way: they end with the process */
 	void (*check)(struct run *run);
 	unsigned blind; /* each of these kinds of syncs is needed: played without it, check has to fail somewhere */
-	bool is_wrong;  /* made to fail: for --self-test, which asks that a power cut or a stop is seen to break it */
+	enum scenario_kind kind;
 };
 
-extern const struct scenario file_scenarios[], db_scenarios[], outbox_scenarios[]; /* each ends with an empty one */
+/* Each ends with an empty one. */
+extern const struct scenario law_scenarios[], file_scenarios[], db_scenarios[], outbox_scenarios[];
 
 /* Ends this process, and the play as failed, with these words. */
 _Noreturn void run_fail(struct run *run, const char *file, int line, const char *fmt, ...)

@@ -126,6 +126,6 @@ static void db_check(struct run *run)
 }
 
 const struct scenario db_scenarios[] = {
-	{ "db", NULL, db_act, db_check, PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS, false },
+	{ "db", NULL, db_act, db_check, PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS, RIGHT },
 	{ 0 },
 };

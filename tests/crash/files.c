@@ -260,16 +260,16 @@ static void wrong_act(struct run *run, enum omission what)
 	}
 }
 
-#define WRONG(name, what)                                                                                              \
+#define WRITER(name, what)                                                                                             \
 	static void name(struct run *run)                                                                              \
 	{                                                                                                              \
 		wrong_act(run, what);                                                                                  \
 	}
-WRONG(in_place, NO_TEMP)
-WRONG(without_file_sync, NO_FILE_SYNC)
-WRONG(without_dir_sync, NO_DIR_SYNC)
-WRONG(sync_again, SYNC_TWICE)
-WRONG(sync_after_rename, SYNC_LATE)
+WRITER(in_place, NO_TEMP)
+WRITER(without_file_sync, NO_FILE_SYNC)
+WRITER(without_dir_sync, NO_DIR_SYNC)
+WRITER(sync_again, SYNC_TWICE)
+WRITER(sync_after_rename, SYNC_LATE)
 
 static void only_check_file(struct run *run)
 {
@@ -279,14 +279,14 @@ static void only_check_file(struct run *run)
 #define BOTH (PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS)
 
 const struct scenario file_scenarios[] = {
-	{ "wholefile", whole_prepare, whole_act, whole_check, BOTH, false },
-	{ "wholefile-checked", checked_prepare, checked_act, checked_check, BOTH, false },
-	{ "set-aside", whole_prepare, aside_act, aside_check, PLATTER_BLIND_DIRS, false },
-	{ "spool-keep", spool_prepare, spool_act, whole_check, BOTH, false },
-	{ "wrong-in-place", whole_prepare, in_place, only_check_file, 0, true },
-	{ "wrong-no-file-sync", whole_prepare, without_file_sync, only_check_file, 0, true },
-	{ "wrong-no-dir-sync", whole_prepare, without_dir_sync, only_check_file, 0, true },
-	{ "wrong-sync-again", whole_prepare, sync_again, only_check_file, 0, true },
-	{ "wrong-sync-late", whole_prepare, sync_after_rename, only_check_file, 0, true },
+	{ "wholefile", whole_prepare, whole_act, whole_check, BOTH, RIGHT },
+	{ "wholefile-checked", checked_prepare, checked_act, checked_check, BOTH, RIGHT },
+	{ "set-aside", whole_prepare, aside_act, aside_check, PLATTER_BLIND_DIRS, RIGHT },
+	{ "spool-keep", spool_prepare, spool_act, whole_check, BOTH, RIGHT },
+	{ "wrong-in-place", whole_prepare, in_place, only_check_file, 0, WRONG },
+	{ "wrong-no-file-sync", whole_prepare, without_file_sync, only_check_file, 0, WRONG },
+	{ "wrong-no-dir-sync", whole_prepare, without_dir_sync, only_check_file, 0, WRONG },
+	{ "wrong-sync-again", whole_prepare, sync_again, only_check_file, 0, WRONG },
+	{ "wrong-sync-late", whole_prepare, sync_after_rename, only_check_file, 0, WRONG },
 	{ 0 },
 };

@@ -307,15 +307,15 @@ static void prepare_start(struct run *run)
 }
 
 const struct scenario outbox_scenarios[] = {
-	{ "outbox-put-small", NULL, put_small, check, PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS, false },
-	{ "outbox-put-big", NULL, put_big, check, PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS, false },
-	{ "outbox-deliver", NULL, deliver, check, PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS, false },
-	{ "outbox-once", NULL, once, check, PLATTER_BLIND_FILES, false },
-	{ "outbox-conflict", NULL, conflict, check, PLATTER_BLIND_FILES, false },
-	{ "outbox-chain", NULL, chain, check, PLATTER_BLIND_FILES, false },
-	{ "outbox-held", NULL, held, check, PLATTER_BLIND_FILES, false },
-	{ "outbox-purge", NULL, purge, check, PLATTER_BLIND_FILES, false },
-	{ "outbox-reopened", NULL, reopened, check, PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS, false },
-	{ "outbox-start", prepare_start, start, check, PLATTER_BLIND_FILES, false },
+	{ "outbox-put-small", NULL, put_small, check, PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS, RIGHT },
+	{ "outbox-put-big", NULL, put_big, check, PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS, RIGHT },
+	{ "outbox-deliver", NULL, deliver, check, PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS, RIGHT },
+	{ "outbox-once", NULL, once, check, PLATTER_BLIND_FILES, RIGHT },
+	{ "outbox-conflict", NULL, conflict, check, PLATTER_BLIND_FILES, RIGHT },
+	{ "outbox-chain", NULL, chain, check, PLATTER_BLIND_FILES, RIGHT },
+	{ "outbox-held", NULL, held, check, PLATTER_BLIND_FILES, RIGHT },
+	{ "outbox-purge", NULL, purge, check, PLATTER_BLIND_FILES, RIGHT },
+	{ "outbox-reopened", NULL, reopened, check, PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS, RIGHT },
+	{ "outbox-start", prepare_start, start, check, PLATTER_BLIND_FILES, RIGHT },
 	{ 0 },
 };
