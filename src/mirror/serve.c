@@ -1,6 +1,8 @@
 /* serve.c -- an answer from a representation that is here.
  *
- * WHAT     Conditions first, then the range, then the whole: the order of RFC 9110 13.2.2.
+ * WHAT     Conditions first, then the range, then the whole: the order of RFC 9110 13.2.2. For a queued write weir stands
+ *          in the place of the origin, and judges all conditions; for a cached answer If-Match and If-Unmodified-Since
+ *          are not its business (RFC 9111 4.3.2).
  * WHY      Nearly every answer is a fresh hit without conditions or ranges, and costs one look over the names of the
  *          request's fields and one copy of a list of pointers; the rest is for the few that ask for more.
  * RULES    1. Only a 200 has conditions and ranges: what would not be a 2xx ignores them (RFC 9110 13.2.1, 14.2), and
@@ -29,6 +31,7 @@ struct serving {
 	struct stored *s;
 	const struct header_line *extra;
 	size_t extra_count;
+	bool as_origin;
 };
 
 /* Lines of a reply that is being put together. */
@@ -331,7 +334,7 @@ static void serve_asked(const struct serving *v)
 
 	heads_of_request(v->ex, &lines);
 	h = lines_view(&lines);
-	switch (conditional_judge(exchange_method(v->ex), &h, &view, now_s)) {
+	switch ((v->as_origin ? conditional_judge : conditional_judge_cached)(exchange_method(v->ex), &h, &view, now_s)) {
 	case CONDITIONAL_NOT_MODIFIED:
 		reply_not_modified(v);
 		return;
@@ -348,13 +351,22 @@ static void serve_asked(const struct serving *v)
 		reply_whole(v);
 }
 
+static void serve(const struct serving *v)
+{
+	if (v->s->status == 200 && (is_get(v->ex) || exchange_is_head(v->ex)) && asks_for_more(v->ex)) /* rule 1 */
+		serve_asked(v);
+	else
+		reply_whole(v);
+}
+
 void serve_stored(struct exchange *ex, struct lane *lane, struct stored *s, const struct header_line *extra,
 		  size_t extra_count)
 {
-	const struct serving v = { ex, lane, s, extra, extra_count };
+	serve(&(struct serving){ ex, lane, s, extra, extra_count, false });
+}
 
-	if (s->status == 200 && (is_get(ex) || exchange_is_head(ex)) && asks_for_more(ex)) /* rule 1 */
-		serve_asked(&v);
-	else
-		reply_whole(&v);
+void serve_queued(struct exchange *ex, struct lane *lane, struct stored *s, const struct header_line *extra,
+		  size_t extra_count)
+{
+	serve(&(struct serving){ ex, lane, s, extra, extra_count, true });
 }

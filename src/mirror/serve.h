@@ -12,9 +12,13 @@
 
 #define SERVE_MOST_PARTS_BYTES (1u << 20)
 
-/* extra: further header lines (Age, Cache-Status, Weir-Overlay, ...), fewer than EXCHANGE_PROBLEM_LINES, borrowed until
+/* s was given by upstream: If-Match and If-Unmodified-Since are passed over (RFC 9111 4.3.2), so never 412.
+ * extra: further header lines (Age, Cache-Status, Weir-Overlay, ...), fewer than EXCHANGE_PROBLEM_LINES, borrowed until
  * this returns, as s is. */
 void serve_stored(struct exchange *ex, struct lane *lane, struct stored *s, const struct header_line *extra,
+		  size_t extra_count);
+/* s is made of a write that is queued here: all conditions count, as they would at upstream. */
+void serve_queued(struct exchange *ex, struct lane *lane, struct stored *s, const struct header_line *extra,
 		  size_t extra_count);
 
 #endif

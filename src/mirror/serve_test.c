@@ -23,14 +23,16 @@ static void serve_now(struct exchange *ex)
 	struct slice t = exchange_target(ex);
 	char age[] = "5"; /* on the stack, as it is borrowed only until serve_stored() returns */
 	struct header_line extra[] = { { "Cache-Status", "weir; hit" }, { "Age", age } };
+	struct stored *s = slice_ends(t, "/memory") ? in_memory :
+			   slice_ends(t, "/file")   ? in_a_file :
+			   slice_ends(t, "/empty")  ? empty :
+			   slice_ends(t, "/gone")   ? gone :
+						      no_content;
 
-	serve_stored(ex, site.lane,
-		     slice_ends(t, "/memory") ? in_memory :
-		     slice_ends(t, "/file")   ? in_a_file :
-		     slice_ends(t, "/empty")  ? empty :
-		     slice_ends(t, "/gone")   ? gone :
-						no_content,
-		     extra, ARRAY_LEN(extra));
+	if (slice_starts(t, "/queued/"))
+		serve_queued(ex, site.lane, s, extra, ARRAY_LEN(extra));
+	else
+		serve_stored(ex, site.lane, s, extra, ARRAY_LEN(extra));
 	age[0] = 'x';
 }
 
@@ -204,34 +206,39 @@ static void conditions_are_judged_in_their_order(void **state)
 {
 	static const struct {
 		const char *lines;
-		int status;
+		int of_queued, of_cached;
 	} rows[] = {
-		{ "If-None-Match: \"v1\"\r\n", 304 },
-		{ "If-None-Match: W/\"v1\"\r\n", 304 }, /* weak comparison */
-		{ "If-None-Match: \"v0\", \"v1\"\r\n", 304 },
-		{ "If-None-Match: *\r\n", 304 },
-		{ "If-None-Match: \"v2\"\r\n", 200 },
-		{ "If-Modified-Since: Sun, 06 Nov 1994 08:00:00 GMT\r\n", 304 },
-		{ "If-Modified-Since: Sun, 06 Nov 1994 07:59:59 GMT\r\n", 200 },
-		{ "If-None-Match: \"v2\"\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:00:00 GMT\r\n", 200 },
-		{ "If-Match: \"v1\"\r\n", 200 },
-		{ "If-Match: *\r\n", 200 },
-		{ "If-Match: W/\"v1\"\r\n", 412 }, /* strong comparison */
-		{ "If-Match: \"v2\"\r\n", 412 },
-		{ "If-Match: \"v1\"\r\nIf-None-Match: \"v1\"\r\n", 304 },
-		{ "If-Unmodified-Since: Sun, 06 Nov 1994 08:00:00 GMT\r\n", 200 },
-		{ "If-Unmodified-Since: Sun, 06 Nov 1994 07:59:59 GMT\r\n", 412 },
-		{ "If-Match: \"v1\"\r\nIf-Unmodified-Since: Sun, 06 Nov 1994 07:59:59 GMT\r\n", 200 },
-		{ "If-None-Match: \"v1\"\r\nRange: bytes=0-1\r\n", 304 },
-		{ "If-Match: \"v2\"\r\nRange: bytes=0-1\r\n", 412 },
+		{ "If-None-Match: \"v1\"\r\n", 304, 304 },
+		{ "If-None-Match: W/\"v1\"\r\n", 304, 304 }, /* weak comparison */
+		{ "If-None-Match: \"v0\", \"v1\"\r\n", 304, 304 },
+		{ "If-None-Match: *\r\n", 304, 304 },
+		{ "If-None-Match: \"v2\"\r\n", 200, 200 },
+		{ "If-Modified-Since: Sun, 06 Nov 1994 08:00:00 GMT\r\n", 304, 304 },
+		{ "If-Modified-Since: Sun, 06 Nov 1994 07:59:59 GMT\r\n", 200, 200 },
+		{ "If-None-Match: \"v2\"\r\nIf-Modified-Since: Sun, 06 Nov 1994 08:00:00 GMT\r\n", 200, 200 },
+		{ "If-Match: \"v1\"\r\n", 200, 200 },
+		{ "If-Match: *\r\n", 200, 200 },
+		{ "If-Match: W/\"v1\"\r\n", 412, 200 }, /* strong comparison */
+		{ "If-Match: \"v2\"\r\n", 412, 200 },
+		{ "If-Match: \"v1\"\r\nIf-None-Match: \"v1\"\r\n", 304, 304 },
+		{ "If-Unmodified-Since: Sun, 06 Nov 1994 08:00:00 GMT\r\n", 200, 200 },
+		{ "If-Unmodified-Since: Sun, 06 Nov 1994 07:59:59 GMT\r\n", 412, 200 },
+		{ "If-Match: \"v1\"\r\nIf-Unmodified-Since: Sun, 06 Nov 1994 07:59:59 GMT\r\n", 200, 200 },
+		{ "If-None-Match: \"v1\"\r\nRange: bytes=0-1\r\n", 304, 304 },
+		{ "If-Match: \"v2\"\r\nIf-None-Match: \"v1\"\r\n", 412, 304 },
 	};
 	struct answer a;
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		assert_int_equal(ask("GET", "/memory", rows[i].lines, &a), rows[i].status);
+		assert_int_equal(ask("GET", "/memory", rows[i].lines, &a), rows[i].of_cached);
 		assert_true(has(&a, "Cache-Status: weir; hit"));
 		forget(&a);
-		assert_int_equal(ask("HEAD", "/file", rows[i].lines, &a), rows[i].status);
+		assert_int_equal(ask("HEAD", "/file", rows[i].lines, &a), rows[i].of_cached);
+		forget(&a);
+		assert_int_equal(ask("GET", "/queued/memory", rows[i].lines, &a), rows[i].of_queued);
+		assert_true(has(&a, "Cache-Status: weir; hit"));
+		forget(&a);
+		assert_int_equal(ask("HEAD", "/queued/file", rows[i].lines, &a), rows[i].of_queued);
 		forget(&a);
 	}
 }
