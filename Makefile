@@ -10,6 +10,7 @@ MAKEFLAGS  += --no-print-directory
 MESON_OPTS  =
 TOUR        = 1
 S           =
+K           =
 T           =
 SECS        = 60
 PREFIX      = /usr/local
@@ -28,7 +29,7 @@ define compile
 @set -o pipefail; ninja --quiet -C $(1) | sed '/^ninja: no work to do/d'
 endef
 
-.PHONY: help run test test-all build release asan tsan stories fuzz valgrind tidy format layers cover bench docs install \
+.PHONY: help run test test-all build release asan tsan stories crash fuzz valgrind tidy format layers cover bench docs install \
 	clean packages
 
 help:  ## this list
@@ -66,6 +67,11 @@ tsan:  ## build-tsan/weir, with the thread sanitizer, and its unit tests
 stories: build  ## scenario tests against build/weir; S=pattern picks some (WEIR_BIN=... another binary)
 	@tools/install-packages test
 	@exec env WEIR_BIN="$${WEIR_BIN:-$(CURDIR)/build/weir}" tests/stories/run $(if $(S),-k '$(S)')
+
+crash: build  ## every durable write, with every fault of the disk at every operation, and after a kill -9 (K=word picks scenarios)
+	@build/tests/crash/crash --self-test $(if $(K),-k '$(K)')
+	@build/tests/crash/crash --seeds 10 $(if $(K),-k '$(K)')
+	@$(if $(K),true,tests/crash/kill9)
 
 fuzz:  ## libFuzzer, SECS=60 seconds for each target, or T=pktline alone
 	@tools/install-packages build dev
