@@ -26,6 +26,7 @@
 #include "cli/notify.h"
 #include "core/dirlock.h"
 #include "io/file.h"
+#include "store/outbox.h"
 
 #define HEADER_TIMEOUT_MS 30000 /* see struct server_limits */
 #define IDLE_TIMEOUT_MS 75000
@@ -291,6 +292,7 @@ static bool tear_down(struct daemon *d)
 	stop_services(d);
 	if (d->core.pool && pool_drain(d->core.pool, LAST_DRAIN_MS) < 0)
 		return false;
+	outbox_close(d->outbox);
 	if (d->core.server)
 		server_free(d->core.server);
 	if (d->core.pool)

@@ -1,6 +1,11 @@
 /* service.c -- what services share: the families that each counts under its own name. */
 #include "core/service.h"
 
+#include <stdlib.h>
+
+#include "base/obj.h"
+#include "store/outbox.h"
+
 #define BY_SERVICE { { "service", NULL } }
 
 static const struct metric_family fallbacks_family = {
@@ -42,3 +47,19 @@ void service_metrics_set_cache(struct metrics *m, const char *service, metric_fn
 	metrics_set_fn(m, &cache_bytes_family, labels, bytes, arg);
 	metrics_set_fn(m, &cache_max_bytes_family, labels, max_bytes, arg);
 }
+
+int service_outbox(const struct core *core, struct outbox **ret, struct buf *err)
+{
+	int r = 0;
+
+	if (!*core->outbox) {
+		char *dir = xstrf("%s/outbox", core->data_dir);
+
+		r = outbox_open(dir, core->outbox, err);
+		free(dir);
+	}
+	if (r == 0)
+		*ret = *core->outbox;
+	return r;
+}
+

@@ -29,6 +29,10 @@ struct core {
 	const struct services *services; /* all that run; filled in before the listeners open */
 };
 
+/* The one outbox of this data directory, opened when the first service asks and closed after the last has stopped. 0; or a
+ * code with a sentence in err. From start() only; blocks. */
+int service_outbox(const struct core *core, struct outbox **ret, struct buf *err);
+
 struct service_health;
 
 enum health_state { HEALTH_OK, HEALTH_DEGRADED, HEALTH_UNHEALTHY };

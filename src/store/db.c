@@ -277,7 +277,7 @@ void db_close(struct db *d)
 	pthread_cond_signal(&d->wake);
 	pthread_mutex_unlock(&d->lock);
 	pthread_join(d->writer, NULL);
-	(void)sqlite3_close(d->conn); /* checkpoints; what it cannot is in the -wal, synced */
+	(void)sqlite3_close_v2(d->conn); /* checkpoints; what it cannot is in the -wal, synced */
 	pthread_mutex_destroy(&d->lock);
 	pthread_cond_destroy(&d->wake);
 	free(d->path);
@@ -431,6 +431,11 @@ int db_do(struct db *d, db_job_fn *job, void *arg)
 	pthread_mutex_destroy(&w.lock);
 	pthread_cond_destroy(&w.finished);
 	return w.code;
+}
+
+bool db_is_given_up(const struct db *d)
+{
+	return d->is_given_up;
 }
 
 int db_reader(struct db *d, sqlite3 **ret)

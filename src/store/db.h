@@ -23,7 +23,8 @@ struct db_options {
 
 /* 0; -EPROTO; another code of db_code(). ret_damaged may be NULL. Blocks. */
 int db_open(const struct db_options *o, struct db **ret, bool *ret_damaged);
-void db_close(struct db *d); /* runs what waits, then ends the writer */
+/* Runs what waits, then ends the writer. Statements that jobs have prepared may be finalized after it: the connection ends with them. */
+void db_close(struct db *d);
 
 /* job(conn, arg) runs inside the transaction: 0 keeps it, a negative code undoes this job alone (savepoint). done(arg,
  * code) runs once on the writer thread after the commit: 0, the job's code, -ENOSPC when the disk was full, or -EIO
@@ -33,6 +34,7 @@ typedef int db_job_fn(sqlite3 *conn, void *arg);
 typedef void db_done_fn(void *arg, int code);
 int db_submit(struct db *d, db_job_fn *job, db_done_fn *done, void *arg); /* 0, -ESHUTDOWN */
 int db_do(struct db *d, db_job_fn *job, void *arg); /* the same, waiting for the commit; not on front threads */
+bool db_is_given_up(const struct db *d); /* whether all later jobs get -EIO; from a job or a done only */
 int db_reader(struct db *d, sqlite3 **ret); /* a read-only connection; the caller closes it */
 int db_code(int rc); /* an SQLite result as one of ours: 0; -ENOSPC, WEIR_E_DAMAGED, -EEXIST (constraint), -EIO, ... */
 

@@ -1,0 +1,141 @@
+/* outbox_priv.h -- what the files of the outbox share. outbox.c explains the whole. */
+#ifndef WEIR_STORE_OUTBOX_PRIV_H
+#define WEIR_STORE_OUTBOX_PRIV_H
+
+#include <pthread.h>
+
+#include "store/db.h"
+#include "store/outbox_index.h"
+#include "store/outbox_rows.h"
+
+#define OUTBOX_MAGIC 0x6f757462u
+#define OUTBOX_QUEUE_MAGIC 0x6f757471u
+#define OUTBOX_BODY_NAME 32           /* hexadecimal digits */
+#define OUTBOX_UNSETTLED_RETRY_MS 5000 /* after a settlement that could not be written */
+#define OUTBOX_MOST_DELAY_MS (60 * 60 * 1000) /* at start: the clock may have been set back since an attempt was put off */
+
+struct outbox_queue {
+	unsigned magic;
+	struct list node;
+	struct outbox *ob;
+	char *name;
+	pthread_mutex_t lock; /* all below */
+	struct outbox_limits limits;
+	struct outbox_index index;
+	uint64_t used_entries, used_bytes; /* of what is not settled, and of puts under way */
+	uint64_t refused_large, refused_full, refused_disk;
+	outbox_change_fn *hook;
+	void *hook_arg;
+};
+
+/* Statements of the writer's connection. */
+struct outbox_statements {
+	sqlite3_stmt *insert, *insert_body, *load, *save, *remove_body, *remove, *set_meta;
+};
+
+struct outbox_reader {
+	struct list node;
+	sqlite3 *conn;
+	sqlite3_stmt *get, *list, *list_state, *body, *body_file, *old;
+};
+
+struct outbox {
+	unsigned magic;
+	char *dir, *bodies;
+	struct db *db;
+	pthread_mutex_t lock; /* the list of queues */
+	struct list queues;
+	pthread_mutex_t readers_lock;
+	struct list readers; /* not in use */
+	unsigned reader_count;
+	struct outbox_statements st; /* the writer thread's */
+	uint64_t last_seq;           /* the writer thread's */
+	atomic_uint_fast64_t damaged;
+	atomic_bool is_readonly;
+	atomic_int_fast64_t free_looked_ms; /* monotonic */
+	atomic_uint_fast64_t free_bytes;
+};
+
+/* --- outbox.c: one job on the writer thread, waited for --- */
+enum outbox_role { /* what a change does to the row, see outbox_change.c */
+	OUTBOX_ROLE_SELF,
+	OUTBOX_ROLE_REBASE,  /* a child: its parent is applied */
+	OUTBOX_ROLE_FOLLOW,  /* a descendant: into conflict with its ancestor */
+	OUTBOX_ROLE_INHERIT, /* a child: its parent is gone without being applied */
+	OUTBOX_ROLE_REQUEUE, /* a descendant: out of conflict with its ancestor */
+};
+struct outbox_change {
+	struct outbox_item *item;
+	enum outbox_role role;
+	enum outbox_state to;
+	int64_t due_ms;
+	struct outbox_item *parent;
+	bool is_unanswered, is_damaged;
+};
+struct outbox_op {
+	struct outbox *ob;
+	struct outbox_queue *q;                            /* NULL: none, and no changes */
+	int (*job)(sqlite3 *conn, struct outbox_op *op);   /* in the transaction: 0 or a code; then nothing of it stands */
+	void (*finish)(struct outbox_op *op, int code);    /* after the commit, before the waiter; may be NULL */
+	struct outbox_change *changes; /* made by the job; applied or undone by the op */
+	size_t change_count, change_cap;
+	pthread_mutex_t lock;
+	pthread_cond_t finished;
+	bool is_done;
+	int code, job_code;
+};
+int outbox_op_run(struct outbox_op *op); /* 0 when durable; or a code */
+void outbox_changed(struct outbox_queue *q); /* calls the hook; under no lock */
+int64_t outbox_now_ms(void);
+
+/* --- outbox_change.c: what a job changes of the index, and of the rows that go with it --- */
+/* Under q->lock, in a job: `item` goes to state `to` when this transaction is durable. -EAGAIN: another job of it changes the item already: undo, and run
+ * the whole op again. The change keeps due_ms and parent until the caller sets others. */
+int outbox_change_add(struct outbox_op *op, struct outbox_item *item, enum outbox_role role, enum outbox_state to,
+		      struct outbox_change **ret);
+/* The same for all children (whose parent is `item`), or all descendants in state `from`. Their state stays, or becomes `to`. */
+int outbox_change_add_children(struct outbox_op *op, struct outbox_item *item, enum outbox_role role);
+int outbox_change_add_descendants(struct outbox_op *op, struct outbox_item *item, enum outbox_role role, bool in_conflict,
+				  enum outbox_state to);
+/* After the first change's record is edited: saves it and edits and saves the others by their roles. */
+int outbox_change_save(sqlite3 *conn, struct outbox_op *op, const struct outbox_record *self,
+		       const struct outbox_base *base);
+void outbox_changes_apply(struct outbox_op *op);
+void outbox_changes_undo(struct outbox_op *op);
+int outbox_remove_body_row(sqlite3 *conn, struct outbox *ob, uint64_t seq);
+/* The body of an entry, or its record, turned out to be damaged: it is held, and its children inherit its base. One that is being
+ * sent is only marked: its settlement does the rest. Blocks. */
+void outbox_note_damage(struct outbox *ob, uint64_t seq, const char *what);
+
+/* --- outbox_read.c --- */
+int outbox_reader_take(struct outbox *ob, struct outbox_reader **ret);
+void outbox_reader_give(struct outbox *ob, struct outbox_reader **rd);
+void outbox_readers_close(struct outbox *ob);
+/* The queue that holds this unsettled entry; NULL: none. */
+struct outbox_queue *outbox_queue_of(struct outbox *ob, uint64_t seq);
+
+/* --- outbox_bodies.c --- */
+/* Keeps a complete spool under a new name, synced with its folder. 0; WEIR_E_DAMAGED; -errno; then nothing is kept. */
+int outbox_bodies_keep(struct outbox *ob, struct spool *s, char ret_name[OUTBOX_BODY_NAME + 1], uint32_t *ret_crc);
+void outbox_bodies_remove(struct outbox *ob, struct slice name); /* what cannot be removed is an orphan at the next start */
+/* Reads a kept body through and gives it as a spool. 0; WEIR_E_DAMAGED; -errno. */
+int outbox_bodies_open(struct outbox *ob, struct slice name, uint64_t bytes, uint32_t crc, struct spool **ret);
+int outbox_bodies_in_memory(struct slice body, struct spool **ret);
+/* At start: told of each body that a record names, then removes all others. */
+struct outbox_bodies_sweep;
+struct outbox_bodies_sweep *outbox_bodies_sweep_new(void);
+void outbox_bodies_sweep_expect(struct outbox_bodies_sweep *s, struct slice name);
+int outbox_bodies_sweep_run(struct outbox_bodies_sweep *s, struct outbox *ob);
+void outbox_bodies_sweep_free(struct outbox_bodies_sweep *s);
+/* Whether the file is there with this size. */
+bool outbox_bodies_is_there(struct outbox *ob, struct slice name, uint64_t bytes);
+
+/* --- outbox_open.c --- */
+struct outbox_queue *outbox_queue_make(struct outbox *ob, struct slice name); /* found or made, with no limits */
+int outbox_load(struct outbox *ob); /* fills the index, sweeps, puts back what was being sent. 0 or a code */
+
+/* --- outbox_salvage.c --- */
+/* When the database is fresh: takes over what can be read of the one that was last set aside. 0 or a code; idempotent. */
+int outbox_salvage(struct outbox *ob);
+
+#endif
