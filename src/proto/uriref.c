@@ -8,14 +8,6 @@
 #include "base/err.h"
 #include "proto/url.h"
 
-static bool is_clean(struct slice s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] <= ' ' || s.p[i] > '~')
-			return false;
-	return true;
-}
-
 /* A colon before any of "/?" ends a scheme. */
 static bool has_scheme(struct slice s)
 {
@@ -56,52 +48,45 @@ static void add_without_dots(struct buf *out, struct slice path)
 	}
 }
 
-static void add_target(struct buf *out, struct slice path, struct slice query)
-{
-	add_without_dots(out, path.n ? path : SLICE_LIT("/"));
-	if (query.p) {
-		buf_add_char(out, '?');
-		buf_add_slice(out, query);
-	}
-}
-
-static int resolve_absolute(const struct url *origin, struct slice reference, struct buf *out)
+/* An absolute URL, whose dots go now. */
+static int add_target_of(struct slice whole, const struct url *origin, struct buf *out)
 {
 	struct url u;
 
-	if (url_parse(reference, &u) < 0 || u.https != origin->https || u.port != origin->port ||
-	    strcmp(u.host, origin->host) != 0)
+	if (url_parse(whole, &u) < 0)
+		return WEIR_E_PARSE;
+	if (u.https != origin->https || u.port != origin->port || strcmp(u.host, origin->host) != 0)
 		return -EXDEV;
-	add_target(out, u.path, u.query);
+	add_without_dots(out, u.path.n ? u.path : SLICE_LIT("/"));
+	if (u.query.p) {
+		buf_add_char(out, '?');
+		buf_add_slice(out, u.query);
+	}
 	return 0;
 }
 
-static void cut_query(struct slice s, struct slice *ret_path, struct slice *ret_query)
+static struct slice without_query(struct slice target)
 {
-	*ret_query = (struct slice){ 0 };
-	if (slice_cut(&s, '?', ret_path))
-		*ret_query = s;
+	struct slice path;
+
+	(void)slice_cut(&target, '?', &path); /* none: all of it */
+	return path;
 }
 
-static void resolve_path(struct slice target, struct slice reference, struct buf *out)
+/* RFC 3986 5.2.2, for a reference that begins with a path, a query, or not at all. */
+static void merge(struct slice target, struct slice reference, struct buf *whole)
 {
-	struct slice base_path, base_query, path, query;
-	struct buf merged = BUF_EMPTY;
+	struct slice base = without_query(target);
 
-	cut_query(target, &base_path, &base_query);
-	cut_query(reference, &path, &query);
-	if (!path.n) {
-		path = base_path;
-		query = query.p ? query : base_query;
-	} else if (path.p[0] != '/') {
-		while (base_path.p[base_path.n - 1] != '/')
-			base_path.n--;
-		buf_add_slice(&merged, base_path);
-		buf_add_slice(&merged, path);
-		path = buf_slice(&merged);
-	}
-	add_target(out, path, query);
-	buf_fini(&merged);
+	if (!reference.n)
+		base = target;
+	else if (reference.p[0] == '/')
+		base.n = 0;
+	else if (reference.p[0] != '?')
+		while (base.p[base.n - 1] != '/')
+			base.n--;
+	buf_add_slice(whole, base);
+	buf_add_slice(whole, reference);
 }
 
 int uriref_resolve(struct slice origin, struct slice target, struct slice reference, struct buf *out)
@@ -109,22 +94,25 @@ int uriref_resolve(struct slice origin, struct slice target, struct slice refere
 	struct slice fragment = reference;
 	struct buf whole = BUF_EMPTY;
 	struct url o;
-	int r = 0;
+	int r;
 
 	(void)slice_cut(&fragment, '#', &reference); /* none: all of it */
 	if (reference.n > URIREF_MAX_BYTES)
 		return WEIR_E_TOO_LARGE;
-	if (url_parse(origin, &o) < 0 || !slice_starts(target, "/") || !is_clean(reference))
+	if (url_parse(origin, &o) < 0 || !slice_starts(target, "/"))
 		return WEIR_E_PARSE;
-	if (slice_starts(reference, "//")) {
-		buf_addf(&whole, "%s:", o.https ? "https" : "http");
+	if (has_scheme(reference)) {
 		buf_add_slice(&whole, reference);
-		r = resolve_absolute(&o, buf_slice(&whole), out);
-	} else if (has_scheme(reference)) {
-		r = resolve_absolute(&o, reference, out);
 	} else {
-		resolve_path(target, reference, out);
+		buf_addf(&whole, "%s:", o.https ? "https" : "http");
+		if (!slice_starts(reference, "//")) {
+			buf_addf(&whole, "//%s:%u", o.host, o.port);
+			merge(target, reference, &whole);
+		} else {
+			buf_add_slice(&whole, reference);
+		}
 	}
+	r = add_target_of(buf_slice(&whole), &o, out);
 	buf_fini(&whole);
 	return r;
 }
