@@ -46,12 +46,13 @@ static void add_line(struct buf *out, struct slice line)
 	buf_add_char(out, '\n');
 }
 
-/* One Date that can be read. */
+/* One Date that can be read, and stays. */
 static bool has_date(const struct httplines *h, int64_t now_s)
 {
 	int64_t ignored;
 
-	return httplines_count(h, "date") == 1 && httpdate_parse(httplines_get(h, "date"), now_s, &ignored) == 0;
+	return httplines_count(h, "date") == 1 && httpdate_parse(httplines_get(h, "date"), now_s, &ignored) == 0 &&
+	       !connection_names(h, SLICE_LIT("date"));
 }
 
 static void add_date(struct buf *out, int64_t response_ms)

@@ -56,6 +56,7 @@ static void an_answer_is_stored_without_its_connection_and_length(void **state)
 		{ "ETag: \"a\"\n", "ETag: \"a\"\nDate: Sun, 06 Nov 1994 08:49:37 GMT\n" },
 		{ "Date: yesterday\nETag: \"a\"\n", "ETag: \"a\"\nDate: Sun, 06 Nov 1994 08:49:37 GMT\n" },
 		{ "", "Date: Sun, 06 Nov 1994 08:49:37 GMT\n" },
+		{ "Date: Mon, 07 Nov 1994 08:49:37 GMT\nConnection: date\n", "Date: Sun, 06 Nov 1994 08:49:37 GMT\n" },
 	};
 
 	(void)state;
