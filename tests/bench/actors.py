@@ -328,6 +328,7 @@ class Weir(Server):
 
     name = "weir"
     HOST = "bench.local"
+    SERVICE = "git"  # whose listener is `port`
 
     def __init__(self, folder, binary, upstream=None):
         super().__init__(folder)
@@ -357,7 +358,7 @@ class Weir(Server):
             if words[:1] == ["listening"]:
                 self.address[words[1]] = words[2]
             elif words == ["ready"]:
-                self.port = int(self.address["git"].rpartition(":")[2])
+                self.port = int(self.address[self.SERVICE].rpartition(":")[2])
                 return self
 
     @staticmethod

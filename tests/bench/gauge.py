@@ -11,7 +11,7 @@ import time
 
 from actors import CPUS, ENV, Trouble, backend, program
 
-POST_LUA = pathlib.Path(__file__).with_name("post.lua")
+HERE = pathlib.Path(__file__).parent
 PIPE_BYTES = 1 << 20
 WARM_S = 0.25
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -35,12 +35,12 @@ def median(rounds, key):
 
 # ---- requests ---------------------------------------------------------------------------------------------------
 
-def wrk(url, connections, seconds, body=None):
+def wrk(url, connections, seconds, body=None, script="post.lua", env=ENV):
     """wrk's figures as a dict: `requests`, `rate` (answers a second), `p50_us`, `p99_us`. An answer that is no success,
     or a connection that breaks, is Trouble: such a rate would mean nothing."""
-    env = dict(ENV, BENCH_BODY=str(body)) if body else ENV
+    env = dict(env, BENCH_BODY=str(body)) if body else env
     done = subprocess.run([program("wrk"), "-t", str(min(CPUS, connections)), "-c", str(connections), "-d",
-                           f"{seconds}s", "-s", str(POST_LUA), url], env=env, capture_output=True, text=True,
+                           f"{seconds}s", "-s", str(HERE / script), url], env=env, capture_output=True, text=True,
                           stdin=subprocess.DEVNULL, check=False)
     found = re.search(r"^JSON (.*)$", done.stdout, re.M)
     if done.returncode or not found:
