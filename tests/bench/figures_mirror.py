@@ -8,7 +8,7 @@ import time
 
 import client
 import gauge
-from actors import ENV, ROOT, Trouble, wait_until
+from actors import ENV, Trouble, wait_until
 from actors_mirror import Files, MirrorWeir, NginxCache, Varnish
 from figures import KIB, MIB, Line, between
 
@@ -106,26 +106,21 @@ def outbox_writes(stage):
             line = between(sides, "rate", other, f"{what}: rate", "/s", ratio_at_least=least)
             line.against = against
             yield line
-        if "p99_us" in sides["weir"][0]:
-            yield Line(f"{what}: p99", "us", gauge.median(sides["weir"], "p99_us"))
-    yield Line("durable 4 KiB writes, HTTP: CPU", "us", gauge.median(rounds["weir"], "cpu_us"))
+    for key in ("p99_us", "cpu_us"):
+        yield Line(f"{what}: {key.partition('_')[0]}", "us", gauge.median(rounds["weir"], key))
 
 
-def outbox_put(stage, *args):
-    """tests/bench/outbox_put.c: so many threads, each putting the next when the last is durable."""
+def outbox_put(stage, *how):
+    """tests/bench/outbox_put.c: so many threads, each putting the next when its last is durable."""
     program = stage.weir_bin.parent / "tests" / "bench" / "outbox_put"
     if not program.exists():
-        program = ROOT / "build" / "tests" / "bench" / "outbox_put"
-    if not program.exists():
-        raise Trouble("there is no tests/bench/outbox_put: make release")
-    folder = stage.folder / "puts"
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run([program, *args, "--threads", str(WRITERS), "--bytes", str(BODY), "--seconds",
-                           str(stage.seconds), folder], env=ENV, capture_output=True, text=True, check=False)
+        raise Trouble(f"there is no {program}")
+    number = stage.running["puts"] = stage.running.get("puts", 0) + 1
+    done = subprocess.run([program, *how, stage.folder / f"puts-{number}", str(WRITERS), str(stage.seconds), str(BODY)], env=ENV,
+                          capture_output=True, text=True, check=False)
     if done.returncode:
         raise Trouble(f"outbox_put: {done.stdout}{done.stderr}")
-    import json
-    return json.loads(done.stdout.splitlines()[-1])
+    return {"rate": float(done.stdout.split()[0])}
 
 
 # ---- delivery ---------------------------------------------------------------------------------------------------
