@@ -296,6 +296,8 @@ static int run_job(struct db *d, struct job *j)
 	if (r < 0)
 		return r;
 	j->code = j->run(d->conn, j->arg);
+	if (j->code < 0 && sqlite3_get_autocommit(d->conn))
+		return j->code;
 	if (j->code < 0)
 		r = sql(d->conn, "ROLLBACK TO job");
 	if (r == 0)

@@ -311,6 +311,24 @@ static void a_write_error_reaches_the_job(void **state)
 	assert_int_equal(number_of("SELECT count(*) FROM t"), 2);
 }
 
+static int set_room(sqlite3 *conn, void *arg)
+{
+	return db_code(sqlite3_exec(conn, arg, NULL, NULL, NULL));
+}
+
+/* SQLite undoes the whole transaction when a statement finds the disk full; that is no reason to give the file up. */
+static void when_the_disk_was_full_the_next_job_may_succeed(void **state)
+{
+	int n = 3000;
+
+	assert_int_equal(db_do(d, set_room, (void *)(uintptr_t)"PRAGMA max_page_count=10"), 0);
+	assert_int_equal(db_do(d, insert_much, NULL), -ENOSPC);
+	assert_int_equal(db_do(d, insert, &n), 0);
+	assert_int_equal(db_do(d, set_room, (void *)(uintptr_t)"PRAGMA max_page_count=1073741823"), 0);
+	assert_int_equal(db_do(d, insert_much, NULL), 0);
+	assert_int_equal(number_of("SELECT count(*) FROM t"), 2001);
+}
+
 /* Every answered job is there after a kill -9. */
 static void what_was_answered_survives_a_kill(void **state)
 {
@@ -360,6 +378,7 @@ int main(void)
 		T(a_corrupt_database_is_moved_aside),
 		T(a_newer_database_is_refused),
 		T(a_write_error_reaches_the_job),
+		T(when_the_disk_was_full_the_next_job_may_succeed),
 		T(what_was_answered_survives_a_kill),
 	};
 
