@@ -4,9 +4,11 @@
 #include "admin/admin.h"
 #include "cli/cli.h"
 #include "git/git_service.h"
+#include "mirror/mirror_service.h"
 
 static const struct service *const services[] = {
 	&git_service,
+	&mirror_service,
 	&admin_service, /* last: its routes are those of all before it */
 	NULL,
 };

@@ -35,7 +35,7 @@
 
 /* --- nodes ------------------------------------------------------------------------------------------------------ */
 
-struct node *node_new(struct slice key, struct slice vary, uint64_t id, bool is_file)
+struct node *cache_node_new(struct slice key, struct slice vary, uint64_t id, bool is_file)
 {
 	struct node *n = xcalloc(1, sizeof(*n));
 
@@ -117,7 +117,7 @@ struct opening {
 static void take_row(void *arg, const struct row *row)
 {
 	struct opening *o = arg;
-	struct node *n = node_new(row->key, row->vary, row->id, row->is_file);
+	struct node *n = cache_node_new(row->key, row->vary, row->id, row->is_file);
 
 	if (o->count == o->room) {
 		o->room = o->room ? o->room * 2 : 1024;
@@ -409,7 +409,7 @@ static void publish(struct cache *c, struct shard *sh, struct node *n, struct st
 	}
 }
 
-/* A file gets its name, while its response is served already. 0; -ENOENT: dropped meanwhile; -errno. */
+/* A file gets its name, while its response is served already. 0; -ESTALE: dropped meanwhile; -errno. */
 static int name_body(struct cache *c, struct shard *sh, uint64_t hash, struct stored *s)
 {
 	char *path = body_path(c, s->id);
@@ -417,7 +417,7 @@ static int name_body(struct cache *c, struct shard *sh, uint64_t hash, struct st
 	struct node *n, *lost = NULL;
 
 	pthread_rwlock_wrlock(&sh->lock);
-	n = node_find(sh, hash, s->id);
+	n = cache_node_find(sh, hash, s->id);
 	if (n && r == 0) {
 		n->flags &= (uint8_t)~NODE_UNNAMED;
 		rows_put(c, n);
@@ -431,17 +431,18 @@ static int name_body(struct cache *c, struct shard *sh, uint64_t hash, struct st
 	if (lost)
 		node_dispose(c, lost, ROW_DROPPED);
 	free(path);
-	return r < 0 ? r : n ? 0 : -ENOENT;
+	return !n ? -ESTALE : r;
 }
 
 int cache_put(struct cache *c, struct stored *s, uint64_t epoch)
 {
+	const bool is_large = stored_is_large(s);
 	struct node *n, *gone = NULL;
 	struct shard *sh;
 	int r = 0;
 
 	OBJ_CHECK(c, CACHE_MAGIC);
-	ENSURE(s->id == 0 && (!s->body || s->body_bytes <= STORED_INLINE_BYTES));
+	ENSURE(s->id == 0 && !(s->body && is_large));
 	if (bytes_of(c, s) > c->max_bytes)
 		r = -ENOSPC;
 	else if (atomic_load(&c->waiting_bytes) > MOST_WAITING_BYTES)
@@ -450,9 +451,9 @@ int cache_put(struct cache *c, struct stored *s, uint64_t epoch)
 		cache_not_kept(c, r);
 		return r;
 	}
-	n = node_new(buf_slice(&s->key), buf_slice(&s->vary_key), atomic_fetch_add(&c->next_id, 1), s->file != NULL);
+	n = cache_node_new(buf_slice(&s->key), buf_slice(&s->vary_key), atomic_fetch_add(&c->next_id, 1), is_large);
 	sh = shard_of(c, n->hash);
-	n->flags |= NODE_PENDING | (s->file ? NODE_UNNAMED : 0);
+	n->flags |= NODE_PENDING | (is_large ? NODE_UNNAMED : 0);
 	pthread_rwlock_wrlock(&sh->lock);
 	if (atomic_load(epoch_of(c, n->hash)) != epoch) {
 		pthread_rwlock_unlock(&sh->lock);
@@ -460,16 +461,16 @@ int cache_put(struct cache *c, struct stored *s, uint64_t epoch)
 		return -ESTALE;
 	}
 	publish(c, sh, n, s, &gone);
-	if (!s->file)
+	if (!is_large)
 		rows_put(c, n);
 	pthread_rwlock_unlock(&sh->lock); /* from here on n may be gone */
 	dispose_all(c, gone);
-	if (s->file)
+	if (is_large)
 		r = name_body(c, sh, key_hash(buf_slice(&s->key)), s);
-	if (r < 0 && r != -ENOENT)
+	if (r < 0 && r != -ESTALE)
 		cache_not_kept(c, r);
 	keep_within_limits(c);
-	return r == -ENOENT ? -ESTALE : r;
+	return r;
 }
 
 int cache_update(struct cache *c, struct stored *old, struct stored *fresh)
@@ -481,13 +482,12 @@ int cache_update(struct cache *c, struct stored *old, struct stored *fresh)
 	OBJ_CHECK(c, CACHE_MAGIC);
 	ENSURE(fresh->id == 0 && fresh->body == old->body && slice_eq(buf_slice(&fresh->key), buf_slice(&old->key)));
 	pthread_rwlock_wrlock(&sh->lock);
-	n = node_find(sh, hash, old->id);
+	n = cache_node_find(sh, hash, old->id);
 	if (!n) {
 		pthread_rwlock_unlock(&sh->lock);
 		return -ENOENT;
 	}
 	fresh->id = n->id;
-	n->version++;
 	n->vary = vary_hash(buf_slice(&fresh->vary_key));
 	n->vary_names = vary_names_hash(buf_slice(&fresh->vary_key));
 	twin = rival(sh, n);
@@ -498,7 +498,8 @@ int cache_update(struct cache *c, struct stored *old, struct stored *fresh)
 	node_warm(c, sh, n, fresh);
 	node_touch(c, n);
 	budget_resize(c->budget, &n->item, bytes_of(c, fresh));
-	if (!(n->flags & NODE_UNNAMED)) /* else its row is written when it has a name */
+	/* A row without a name for its file is still to come; one that waits for too much other stays as it is. */
+	if (!(n->flags & NODE_UNNAMED) && atomic_load(&c->waiting_bytes) < MOST_WAITING_BYTES)
 		rows_update(c, n);
 	pthread_rwlock_unlock(&sh->lock);
 	dispose_all(c, gone);
@@ -533,7 +534,7 @@ static bool drop_node(struct cache *c, uint64_t hash, uint64_t id)
 	struct node *n;
 
 	pthread_rwlock_wrlock(&sh->lock);
-	n = node_find(sh, hash, id);
+	n = cache_node_find(sh, hash, id);
 	if (n)
 		node_detach(c, sh, n);
 	pthread_rwlock_unlock(&sh->lock);
@@ -601,15 +602,10 @@ uint64_t cache_drop_prefix(struct cache *c, struct slice prefix)
 	return s.count;
 }
 
-static int nothing(sqlite3 *conn, void *arg)
-{
-	return 0;
-}
-
 void cache_sync(struct cache *c)
 {
 	OBJ_CHECK(c, CACHE_MAGIC);
-	(void)db_do(c->db, nothing, NULL); /* what failed was counted where it failed */
+	rows_sync(c);
 }
 
 /* --- figures ---------------------------------------------------------------------------------------------------- */

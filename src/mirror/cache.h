@@ -43,10 +43,11 @@ int cache_load(struct cache *c, struct slice key, const struct httplines *reques
 /* To be taken before upstream is asked, and given to cache_put() with the answer: it changes when the key is dropped. Never 0.
  * Front too. */
 uint64_t cache_epoch(struct cache *c, struct slice key);
-/* Keeps s (one more reference is taken; its id is set: each s is put once; a body in memory is at most STORED_INLINE_BYTES) in place of what had the same key and vary_key.
- * s->file must be a complete spool made in cache_spool_dir(): it gets its name here, synced, while s is served already. Rows
- * are written behind. 0; -ESTALE: the key was dropped since `epoch`; -ENOSPC: larger than the budget, or the disk is full; -EBUSY: too much
- * waits to be written; -errno. Then it is not kept (counted but for -ESTALE), what was there before may be. */
+/* Keeps s in place of what had the same key and vary_key. One more reference is taken; its id is set: each s is put once. A body
+ * in memory is at most STORED_INLINE_BYTES; s->file must be a complete spool made in cache_spool_dir(): a large one gets its name
+ * here, synced, while s is served already; a small one is copied into its row. Rows are written behind.
+ * 0; -ESTALE: the key was dropped since `epoch`; -ENOSPC: larger than the budget, or the disk is full; -EBUSY: too much waits to be
+ * written; -errno. Then it is not kept (counted but for -ESTALE), and what was there before may be. */
 int cache_put(struct cache *c, struct stored *s, uint64_t epoch);
 /* Puts `fresh` (same key and body as `old`, new head and times: a 304) in place of old; its id is set, a reference taken. 0;
  * -ENOENT: old is gone, nothing happened. Front too. */

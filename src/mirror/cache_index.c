@@ -86,7 +86,7 @@ static struct node **bucket(struct shard *sh, uint64_t hash)
 	return &sh->buckets[hash & sh->mask];
 }
 
-struct node *node_find(struct shard *sh, uint64_t hash, uint64_t id)
+struct node *cache_node_find(struct shard *sh, uint64_t hash, uint64_t id)
 {
 	struct node *n = *bucket(sh, hash);
 

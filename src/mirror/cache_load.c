@@ -165,7 +165,7 @@ static bool attach(struct cache *c, uint64_t hash, const struct candidate *cand,
 	struct node *n;
 
 	pthread_rwlock_wrlock(&sh->lock);
-	n = node_find(sh, hash, cand->id);
+	n = cache_node_find(sh, hash, cand->id);
 	if (n && n->version == cand->version && !n->hot) {
 		n->flags |= NODE_CHECKED;
 		node_warm(c, sh, n, *s);
@@ -183,7 +183,7 @@ static bool drop_damaged(struct cache *c, uint64_t hash, const struct candidate 
 	struct node *n;
 
 	pthread_rwlock_wrlock(&sh->lock);
-	n = node_find(sh, hash, cand->id);
+	n = cache_node_find(sh, hash, cand->id);
 	if (n && (n->version != cand->version || n->hot))
 		n = NULL;
 	if (n)

@@ -44,6 +44,11 @@ struct node {
 	_Atomic uint8_t marks;
 };
 
+static inline bool stored_is_large(const struct stored *s)
+{
+	return s->body_bytes > STORED_INLINE_BYTES;
+}
+
 enum tier { TIER_MEMORY, TIER_FILE, TIERS };
 
 struct shard {
@@ -88,7 +93,7 @@ static inline struct shard *shard_of(struct cache *c, uint64_t hash)
 }
 _Static_assert(CACHE_SHARDS == 1 << (64 - 58), "the shard is the hash's highest bits");
 
-struct node *node_find(struct shard *sh, uint64_t hash, uint64_t id); /* with the lock */
+struct node *cache_node_find(struct shard *sh, uint64_t hash, uint64_t id); /* with the lock */
 void node_insert(struct cache *c, struct shard *sh, struct node *n); /* with the lock for writing */
 /* Out of index and hot tier, with the lock for writing; then it is the caller's, for node_dispose() without the lock. */
 void node_detach(struct cache *c, struct shard *sh, struct node *n);
@@ -112,6 +117,7 @@ struct row { /* borrowed from the statement until the next step or reset */
 
 int rows_open(struct cache *c, bool *ret_damaged);
 void rows_close(struct cache *c); /* runs what waits first */
+void rows_sync(struct cache *c);
 /* With the shard's lock, so that the order is that of the index. */
 void rows_put(struct cache *c, struct node *n);
 void rows_update(struct cache *c, struct node *n);
@@ -137,7 +143,7 @@ int reader_body(struct reader *r, uint64_t id, struct slice *ret); /* likewise, 
 /* --- cache.c --- */
 /* Frees n, which is detached, and removes row and file. No lock held. */
 void node_dispose(struct cache *c, struct node *n, enum row_end end);
-struct node *node_new(struct slice key, struct slice vary, uint64_t id, bool is_file);
+struct node *cache_node_new(struct slice key, struct slice vary, uint64_t id, bool is_file);
 uint64_t response_bytes(const struct cache *c, uint64_t head_bytes, struct slice key, struct slice vary, uint64_t body);
 void cache_not_kept(struct cache *c, int code); /* counts, and logs what is new */
 

@@ -7,7 +7,7 @@
  *          (may_lose_last). A kill -9 loses what still waited, a power cut the last seconds; neither leaves half a response.
  * RULES    1. Jobs are submitted under the shard's lock or for a node that is detached, so rows change in the order of the index.
  *          2. A row that could not be written takes its node along: the index never promises what a later start has not.
- *          3. A row that could not be removed (disk full) is tried again when the next write succeeds: what was dropped must
+ *          3. A row that could not be removed (a full disk) is tried again when the next write succeeds: what was dropped must
  *             not come back with the next start.
  * THREADS  Jobs run on the database's writer thread, which alone touches struct rows. Readers: one thread at a time each. */
 #include "mirror/cache_priv.h"
@@ -69,7 +69,7 @@ int rows_open(struct cache *c, bool *ret_damaged)
 static struct row row_of(const struct stored *s)
 {
 	return (struct row){ .id = s->id,
-			     .is_file = s->file != NULL,
+			     .is_file = stored_is_large(s),
 			     .body_bytes = s->body_bytes,
 			     .body_crc = s->body_crc,
 			     .key = buf_slice(&s->key),
@@ -155,21 +155,43 @@ struct write_job {
 	uint64_t bytes; /* of memory, while it waits */
 };
 
+static int bind_and_write(struct cache *c, sqlite3 *conn, uint64_t id, struct slice body)
+{
+	sqlite3_stmt *st;
+	int r = statement(c, conn, PUT_BODY, &st);
+
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(st, 1, (int64_t)id);
+	bind(st, 2, body);
+	return finish(st);
+}
+
+/* A small body; it may be in a file, as its size was not known when it began to come. */
+static int write_body(struct cache *c, sqlite3 *conn, const struct stored *s)
+{
+	size_t n = (size_t)s->body_bytes;
+	char *bytes;
+	int r;
+
+	if (s->body)
+		return bind_and_write(c, conn, s->id, blob_slice(s->body));
+	bytes = xmalloc(n);
+	if (pread(spool_fd(s->file), bytes, n, 0) == (ssize_t)n)
+		r = bind_and_write(c, conn, s->id, (struct slice){ bytes, n });
+	else
+		r = -EIO;
+	free(bytes);
+	return r;
+}
+
 static int write_run(sqlite3 *conn, void *arg)
 {
 	struct write_job *j = arg;
 	const struct row row = row_of(j->s);
-	sqlite3_stmt *st;
 	int r = write_row(j->c, conn, j->is_update ? UPDATE : PUT, &row);
 
-	if (r < 0 || j->is_update || !j->s->body)
-		return r;
-	r = statement(j->c, conn, PUT_BODY, &st);
-	if (r < 0)
-		return r;
-	sqlite3_bind_int64(st, 1, (int64_t)row.id);
-	bind(st, 2, blob_slice(j->s->body));
-	return finish(st);
+	return r < 0 || j->is_update || row.is_file || !row.body_bytes ? r : write_body(j->c, conn, j->s);
 }
 
 static void retry_removals(struct cache *c);
@@ -182,7 +204,7 @@ static void write_done(void *arg, int code)
 	struct node *n, *lost = NULL;
 
 	pthread_rwlock_wrlock(&sh->lock);
-	n = node_find(sh, j->hash, j->s->id);
+	n = cache_node_find(sh, j->hash, j->s->id);
 	if (n && n->version != j->version)
 		n = NULL; /* a later write decides */
 	if (n && code == 0)
@@ -226,6 +248,7 @@ void rows_put(struct cache *c, struct node *n)
 
 void rows_update(struct cache *c, struct node *n)
 {
+	n->version++;
 	submit_write(c, n, true);
 }
 
@@ -272,7 +295,7 @@ static void remove_done(void *arg, int code)
 	if (j->is_file)
 		remove_file(j); /* also when the row stays: without a file it is worth nothing */
 	j->is_file = false;
-	if (code == -ENOSPC) {
+	if (code < 0 && code != -ESHUTDOWN && code != -EIO) { /* after an EIO no transaction will do: db.h */
 		list_push_back(&c->rows->undone, &j->node);
 		return;
 	}
@@ -382,22 +405,32 @@ void rows_save_uses(struct cache *c)
 
 /* --- closing ---------------------------------------------------------------------------------------------------- */
 
-/* The last job: the connection can only be closed without statements. What failed jobs leave to be done goes undone. */
-static int finalize(sqlite3 *conn, void *arg)
+static int nothing(sqlite3 *conn, void *arg)
+{
+	return 0;
+}
+
+/* After the last transaction, whatever became of it: the connection can only be closed without statements. What failed jobs
+ * leave to be done goes undone. */
+static void finalize(void *arg, int code)
 {
 	struct rows *rows = arg;
 
 	for (int i = 0; i < STATEMENTS; i++)
-		(void)sqlite3_finalize(rows->statements[i]); /* NULL is fine; no statement is under way */
+		(void)sqlite3_finalize(rows->statements[i]); /* NULL is fine; none is under way */
 	rows->is_closed = true;
-	return 0;
+}
+
+void rows_sync(struct cache *c)
+{
+	(void)db_do(c->db, nothing, NULL); /* what failed was counted where it failed */
 }
 
 void rows_close(struct cache *c)
 {
 	if (!c->rows)
 		return;
-	(void)db_do(c->db, finalize, c->rows); /* it fails with the transaction only, which is nothing to it */
+	(void)db_submit(c->db, nothing, finalize, c->rows); /* refused only when it is closed */
 	db_close(c->db);
 	LIST_FOREACH_SAFE(it, next, &c->rows->undone)
 		free(LIST_ENTRY(it, struct remove_job, node));

@@ -2,6 +2,7 @@
 #ifndef WEIR_MIRROR_CACHE_TEST_KIT_H
 #define WEIR_MIRROR_CACHE_TEST_KIT_H
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -183,6 +184,22 @@ KIT bool kit_is_there(const char *key)
 		r = cache_load(cache, slice_str(key), &rq.view, &s);
 	stored_unref(&s);
 	return r == 0;
+}
+
+/* How many files are in a folder of the cache's. */
+KIT unsigned kit_files(const char *folder)
+{
+	char *path = xstrf("%s/%s", kit_dir, folder);
+	DIR *d = opendir(path);
+	struct dirent *e;
+	unsigned n = 0;
+
+	while (d && (e = readdir(d)))
+		n += e->d_name[0] != '.';
+	if (d)
+		closedir(d);
+	free(path);
+	return n;
 }
 
 KIT struct cache_figures kit_figures(void)

@@ -1,0 +1,523 @@
+/* fetch.c -- one GET of upstream, for all who wait for it.
+ *
+ * WHAT     Questions with the same target and credential that arrive together are one flight; its answer is told to all as soon as its head
+ *          is there (large bodies: they follow the spool while it grows) or when it is whole (small ones). What may be stored goes into the
+ *          cache when it is whole.
+ * WHY      Request collapsing keeps a herd from upstream, but only an answer that this cache may share can be given to another's
+ *          request: the others then ask for themselves, and the URI is remembered as one that is not worth waiting for.
+ * RULES    1. Half an answer is never stored, and never ends as if whole (the spool fails, and the clients' connections with it).
+ *          2. Invariant 4: what upstream says is passed on; only its silence, or a 5xx, may be covered by a stale answer.
+ *          3. Invariant 6: fetches are shared within one credential; upstream's yes to it is noted, its no ends the grant.
+ *          4. An answer asked for before a write was applied is not stored after it (cache_epoch).
+ *          5. The fetch owns copies of all it needs: the client whose request started it may leave.
+ * THREADS  A worker for each fetch while it lasts, in fetch_lane. Waiting costs none.
+ * SEE      RFC 9111 4, 4.3; DESIGN.md "Mirror, in depth" */
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/obj.h"
+#include "base/str.h"
+#include "mirror/mirror_priv.h"
+#include "mirror/vary.h"
+#include "store/wholefile.h"
+
+#define FETCH_ARENA_BYTES (1u << 20)
+#define LONELY_MS 2000 /* an answer that may not be stored and that nobody follows any more is given up after this */
+
+struct fetch {
+	struct mirror *m;
+	struct arena arena;
+	struct lines lines, client; /* what goes upstream; the client's own, for Vary */
+	struct slice target, credential;
+	struct policy_request policy;
+	struct stored *old;
+	bool stale_ok, submitted;
+	uint64_t leader, epoch;
+	struct flight *flight; /* NULL once landed */
+	struct cancel *cancel; /* the flight's, which it outlives; NULL: descriptors used up */
+	/* the answer */
+	int status;
+	int64_t request_ms, response_ms, landed_mono_ms;
+	struct buf head, vary, small;
+	enum policy_keep keep;
+	bool not_modified, is_small;
+	struct spool *spool;
+	struct stored *growing; /* in m->underway while it may be shared */
+	int64_t announced;
+	uint64_t bytes;
+	uint32_t crc;
+};
+
+/* What a flight lands with. */
+struct landing {
+	struct stored *s;
+	enum policy_keep keep;
+	bool validated, is_stored;
+	uint64_t leader;
+};
+
+/* --- who waits for what --- */
+
+/* Within one credential; nothing of it stands in the key. */
+static void flight_key(struct mirror *m, struct slice target, struct slice credential, uint64_t alone, struct buf *out)
+{
+	struct grant_key k;
+
+	grants_key(m->grants, slice_str(m->name), (struct slice){ NULL, 0 }, credential, &k);
+	buf_add(out, k.bytes, sizeof(k.bytes));
+	buf_addf(out, "%llx ", (unsigned long long)alone);
+	buf_add_slice(out, target);
+}
+
+static atomic_uint_fast64_t *pass_slot(struct mirror *m, uint64_t hash)
+{
+	return &m->passes[hash % MIRROR_PASS_SLOTS];
+}
+
+static uint64_t pass_hash(struct slice target)
+{
+	return hash_bytes(target.p, target.n) | 1;
+}
+
+static void note_pass(struct mirror *m, struct slice target, bool shareable)
+{
+	uint64_t hash = pass_hash(target);
+	atomic_uint_fast64_t *slot = pass_slot(m, hash);
+
+	if (!shareable)
+		atomic_store_explicit(slot, hash, memory_order_relaxed);
+	else if (atomic_load_explicit(slot, memory_order_relaxed) == hash)
+		atomic_store_explicit(slot, 0, memory_order_relaxed);
+}
+
+static bool is_pass(struct mirror *m, struct slice target)
+{
+	uint64_t hash = pass_hash(target);
+
+	return atomic_load_explicit(pass_slot(m, hash), memory_order_relaxed) == hash;
+}
+
+struct stored *fetch_underway(struct request *q)
+{
+	struct mirror *m = q->m;
+	struct stored *s = NULL, *found;
+
+	pthread_mutex_lock(&m->underway_lock);
+	found = map_count(m->underway) ? map_get(m->underway, q->target) : NULL;
+	if (found && !found->guarded && vary_matches(buf_slice(&found->vary_key), &q->h))
+		s = stored_ref(found);
+	pthread_mutex_unlock(&m->underway_lock);
+	return s;
+}
+
+static void set_underway(struct fetch *f, bool is)
+{
+	struct mirror *m = f->m;
+
+	pthread_mutex_lock(&m->underway_lock);
+	if (is)
+		(void)map_put(m->underway, f->target, f->growing); /* the newest counts */
+	else if (map_get(m->underway, f->target) == f->growing)
+		(void)map_remove(m->underway, f->target);
+	pthread_mutex_unlock(&m->underway_lock);
+}
+
+/* --- landing --- */
+
+static bool is_for(const struct request *q, const struct landing *l)
+{
+	if (q->serial == l->leader || l->s->status >= 500)
+		return true;
+	return l->keep != POLICY_KEEP_NOT && vary_matches(buf_slice(&l->s->vary_key), &q->h);
+}
+
+static void serve_landed(struct request *q, const struct landing *l)
+{
+	const struct policy_times t = { l->s->request_wall_ms, l->s->response_wall_ms };
+	int64_t ttl = policy_lifetime_ms(&l->s->policy, &t) - policy_age_ms(&l->s->policy, &t, clock_wall_ms());
+	const char *collapsed = q->serial == l->leader ? "" : "; collapsed";
+	char line[160];
+
+	if (*collapsed)
+		metric_add(q->m->metrics.shared.collapsed, 1);
+	if (l->validated)
+		(void)snprintf(line, sizeof(line), "weir; fwd=stale; fwd-status=304; ttl=%lld%s",
+			       (long long)(ttl / 1000), collapsed);
+	else
+		(void)snprintf(line, sizeof(line), "weir; fwd=%s; fwd-status=%d%s%s", q->old ? "stale" : "uri-miss",
+			       l->s->status, l->is_stored ? "; stored" : "", collapsed);
+	request_serve(q, l->s, l->validated ? MIRROR_REFRESHED : MIRROR_MISS, line);
+}
+
+static void on_landed(struct exchange *ex, int code, void *result)
+{
+	const struct landing *l = result;
+	struct request *q = ex ? request_of(ex) : NULL;
+
+	if (!q)
+		return; /* in the background: the cache has it now */
+	if (code == 0 && link_status_is_unavailable(l->s->status, true) && q->old && q->stale_ok)
+		code = WEIR_E_STATUS;
+	if (code < 0) {
+		read_fallback(q, code);
+	} else if (is_for(q, l)) {
+		serve_landed(q, l);
+	} else {
+		q->alone = true;
+		fetch_join(q);
+	}
+}
+
+static void land(struct fetch *f, int code, struct landing *l)
+{
+	struct flight *flight = f->flight;
+
+	if (!flight)
+		return;
+	f->flight = NULL;
+	f->landed_mono_ms = clock_mono_ms();
+	if (l)
+		l->leader = f->leader;
+	flight_land(flight, code, l);
+}
+
+/* --- the answer comes in --- */
+
+static int make_stored(struct fetch *f, struct blob *body, struct spool *file, uint64_t bytes, uint32_t crc,
+		       struct stored **ret)
+{
+	return stored_new(&(struct stored_parts){ .key = f->target,
+						  .vary_key = buf_slice(&f->vary),
+						  .head = buf_slice(&f->head),
+						  .status = f->status,
+						  .guarded = f->keep == POLICY_KEEP_GUARDED,
+						  .request_wall_ms = f->request_ms,
+						  .response_wall_ms = f->response_ms,
+						  .body = body,
+						  .file = file,
+						  .body_bytes = bytes,
+						  .body_crc = crc },
+			  ret);
+}
+
+/* All who wait may have it from here on, byte by byte. */
+static int land_growing(struct fetch *f)
+{
+	int r = spool_new(cache_spool_dir(f->m->cache), 0, &f->spool);
+
+	if (r == 0)
+		r = make_stored(f, NULL, spool_ref(f->spool), f->announced < 0 ? STORED_GROWING : (uint64_t)f->announced, 0,
+				&f->growing);
+	if (r < 0)
+		return r;
+	if (f->keep != POLICY_KEEP_NOT)
+		set_underway(f, true);
+	land(f, 0, &(struct landing){ .s = f->growing, .keep = f->keep, .is_stored = f->keep != POLICY_KEEP_NOT });
+	return 0;
+}
+
+static int64_t content_length(const struct httplines *in)
+{
+	uint64_t n = 0;
+	struct slice v = httplines_get(in, "content-length");
+
+	return v.p && str_parse_u64(v, &n) == 0 && n <= INT64_MAX ? (int64_t)n : -1;
+}
+
+static void judge(struct fetch *f)
+{
+	struct slice cut[512];
+	struct httplines h = { cut, 0 };
+	struct policy_response rs;
+
+	h.count = httplines_cut(buf_slice(&f->head), cut, ARRAY_LEN(cut));
+	policy_response_read(f->status, &h, f->response_ms / 1000, &rs);
+	f->keep = policy_may_store(&f->policy, &rs, NULL);
+	if (f->keep != POLICY_KEEP_NOT && vary_key(&h, &(struct httplines){ f->client.items, f->client.count }, &f->vary) < 0)
+		f->keep = POLICY_KEEP_NOT;
+}
+
+static int on_head(void *arg, int status, const struct slice *headers, size_t n)
+{
+	struct fetch *f = arg;
+	const struct httplines in = { headers, n };
+
+	f->status = status;
+	f->response_ms = clock_wall_ms();
+	if (status == 304 && f->old) {
+		f->not_modified = true;
+		fields_update(&f->old->lines, &in, f->response_ms, &f->head);
+		f->status = f->old->status;
+		judge(f);
+		return 0;
+	}
+	fields_to_store(&in, f->response_ms, &f->head);
+	mirror_own_location(f->m, &f->head);
+	judge(f);
+	f->announced = content_length(&in);
+	f->is_small = (f->announced >= 0 && f->announced <= STORED_INLINE_BYTES) || status == 204 ||
+		      status == 304 || (f->stale_ok && link_status_is_unavailable(status, true));
+	return f->is_small ? 0 : land_growing(f);
+}
+
+static int on_data(void *arg, const char *p, size_t n)
+{
+	struct fetch *f = arg;
+
+	if (f->not_modified)
+		return 0;
+	if (f->is_small) {
+		buf_add(&f->small, p, n);
+		return buf_error(&f->small);
+	}
+	if (f->keep == POLICY_KEEP_NOT && spool_watchers(f->spool) == 0 &&
+	    clock_mono_ms() - f->landed_mono_ms > LONELY_MS)
+		return WEIR_E_CANCELLED;
+	f->crc = crc32c(f->crc, p, n);
+	f->bytes += n;
+	return spool_append(f->spool, p, n);
+}
+
+/* --- the end --- */
+
+static void keep_or_drop(struct fetch *f, struct stored *s, bool *ret_stored)
+{
+	int r = f->keep == POLICY_KEEP_NOT ? -ENOENT : cache_put(f->m->cache, s, f->epoch);
+
+	*ret_stored = r == 0;
+	if (r == 0)
+		metric_set(f->m->metrics.shared.last_update, (double)f->response_ms / 1000);
+	/* What upstream says now stands in place of what it said before; its noes are of the asker, not of the thing. */
+	else if (f->old && f->status < 500 && f->status != 401 && f->status != 403 && f->status != 429)
+		cache_drop_one(f->m->cache, f->old);
+}
+
+static int finish_validated(struct fetch *f)
+{
+	struct stored *old = f->old, *fresh = NULL;
+	int r = make_stored(f, blob_ref(old->body), old->file ? spool_ref(old->file) : NULL, old->body_bytes,
+			    old->body_crc, &fresh);
+
+	if (r < 0)
+		return r;
+	if (f->keep == POLICY_KEEP_NOT)
+		cache_drop_one(f->m->cache, old);
+	else
+		(void)cache_update(f->m->cache, old, fresh); /* else it stays as it was: it will be validated again */
+	metric_set(f->m->metrics.shared.last_update, (double)f->response_ms / 1000);
+	land(f, 0, &(struct landing){ .s = fresh, .keep = f->keep, .validated = true });
+	stored_unref(&fresh);
+	return 0;
+}
+
+static int finish_small(struct fetch *f)
+{
+	struct stored *s = NULL;
+	bool is_stored;
+	uint64_t bytes = f->small.len;
+	int r = make_stored(f, blob_new_take(&f->small), NULL, bytes, 0, &s);
+
+	if (r < 0)
+		return r;
+	keep_or_drop(f, s, &is_stored);
+	land(f, 0, &(struct landing){ .s = s, .keep = f->keep, .is_stored = is_stored });
+	stored_unref(&s);
+	return 0;
+}
+
+static int finish_large(struct fetch *f)
+{
+	struct stored *s = NULL;
+	bool is_stored;
+	int r;
+
+	spool_complete(f->spool);
+	if (spool_peek(f->spool, NULL, &r) != SPOOL_COMPLETE)
+		return r;
+	r = make_stored(f, NULL, spool_ref(f->spool), f->bytes, f->crc, &s);
+	if (r < 0)
+		return r;
+	keep_or_drop(f, s, &is_stored);
+	stored_unref(&s);
+	return 0;
+}
+
+static void note_grant(struct fetch *f)
+{
+	struct grant_key k;
+
+	if (!f->credential.n)
+		return;
+	grants_key(f->m->grants, slice_str(f->m->name), f->target, f->credential, &k);
+	if (f->not_modified || (f->status >= 200 && f->status < 300))
+		grants_note(f->m->grants, &k);
+	else if (f->status == 401 || f->status == 403 || f->status == 404 || f->status == 410)
+		grants_revoke(f->m->grants, &k); /* invariant 4 */
+}
+
+static void fetch_end(struct fetch *f, int r)
+{
+	if (r == 0) {
+		note_pass(f->m, f->target, f->keep != POLICY_KEEP_NOT || f->status >= 500);
+		note_grant(f);
+		r = f->not_modified ? finish_validated(f) : f->is_small ? finish_small(f) : finish_large(f);
+	}
+	if (r < 0 && f->spool)
+		spool_fail(f->spool, r);
+	if (f->growing)
+		set_underway(f, false);
+	land(f, r, NULL); /* when nothing has landed yet */
+}
+
+/* --- asking --- */
+
+static void add_conditions(struct fetch *f)
+{
+	struct slice since = { NULL, 0 };
+
+	if (!f->old)
+		return;
+	if (f->old->policy.etag.opaque.p)
+		lines_addf(&f->lines, "If-None-Match: %s%.*s", f->old->policy.etag.weak ? "W/" : "",
+			   (int)f->old->policy.etag.opaque.n, f->old->policy.etag.opaque.p);
+	since = httplines_get(&f->old->lines, "last-modified");
+	if (since.p)
+		lines_addf(&f->lines, "If-Modified-Since: %.*s", (int)since.n, since.p);
+}
+
+static void fetch_free(struct fetch *f)
+{
+	struct mirror *m = f->m;
+	bool was_submitted = f->submitted;
+
+	stored_unref(&f->old);
+	stored_unref(&f->growing);
+	spool_unref(&f->spool);
+	cancel_unref(&f->cancel);
+	buf_fini(&f->head);
+	buf_fini(&f->vary);
+	buf_fini(&f->small);
+	arena_fini(&f->arena);
+	free(f);
+	if (was_submitted)
+		work_job(m, -1); /* the last thing: a stop waits for it */
+}
+
+static void fetch_run(void *arg)
+{
+	struct fetch *f = arg;
+	struct mirror *m = f->m;
+	struct work work;
+	const struct mirror_config *c = mirror_config(m);
+	const struct client_sink sink = { on_head, on_data, f };
+	struct client_result result;
+	struct buf target = BUF_EMPTY;
+	struct client_request rq = { .method = "GET",
+				     .first_byte_ms = f->stale_ok ? c->upstream_patience : c->upstream_timeout };
+	int r;
+
+	f->cancel = flight_cancel(f->flight) ? cancel_ref(flight_cancel(f->flight)) : NULL;
+	work_begin(m, &work, f->cancel);
+	f->epoch = cache_epoch(m->cache, f->target);
+	add_conditions(f);
+	r = mirror_authorize(m, &f->lines);
+	buf_add_slice(&target, f->target);
+	rq.target = buf_slice(&target);
+	rq.headers = f->lines.items;
+	rq.header_count = f->lines.count;
+	f->request_ms = clock_wall_ms();
+	if (r == 0)
+		r = link_call(m->link, &rq, &sink, f->cancel, &result);
+	work_end(m, &work);
+	fetch_end(f, r);
+	buf_fini(&target);
+	fetch_free(f);
+}
+
+/* Copies what it needs, as the client may leave. */
+static struct fetch *fetch_new(struct mirror *m, struct slice target, struct request *q, struct stored *old)
+{
+	struct fetch *f = xcalloc(1, sizeof(*f));
+	char *copy;
+
+	f->m = m;
+	arena_init(&f->arena, FETCH_ARENA_BYTES);
+	lines_init(&f->lines, &f->arena);
+	lines_init(&f->client, &f->arena);
+	copy = arena_dup(&f->arena, target);
+	ENSURE(copy); /* the front bounds a target well below the arena */
+	f->target = (struct slice){ copy, target.n };
+	f->head = (struct buf)BUF_LIMIT(STORED_MOST_HEAD + 1024);
+	buf_init(&f->vary, 0);
+	buf_init(&f->small, 4u << 20); /* bodies of 5xx that are not announced */
+	f->old = old ? stored_ref(old) : NULL;
+	if (q) {
+		struct lines out;
+
+		lines_init(&out, &f->arena);
+		f->stale_ok = q->stale_ok && old;
+		f->policy = q->policy;
+		f->leader = q->serial;
+		heads_to_upstream(q->ex, &q->h, HEADS_WITHOUT_CONDITIONS, &out);
+		lines_copy(&f->lines, &out);
+		lines_copy(&f->client, &q->lines);
+		copy = arena_dup(&f->arena, q->credential);
+		f->credential = (struct slice){ copy, copy ? q->credential.n : 0 };
+	} else {
+		policy_request_read(SLICE_LIT("GET"), &(struct httplines){ NULL, 0 }, &f->policy);
+	}
+	f->policy.method = POLICY_GET; /* a HEAD that finds something stale fetches the whole */
+	return f;
+}
+
+static void fetch_submit(struct fetch *f, struct flight *lead)
+{
+	int r;
+
+	f->flight = lead;
+	f->submitted = true;
+	work_job(f->m, 1);
+	r = pool_submit(f->m->fetch_lane, fetch_run, f);
+	if (r < 0) {
+		land(f, r, NULL);
+		fetch_free(f);
+	}
+}
+
+void fetch_join(struct request *q)
+{
+	struct mirror *m = q->m;
+	struct fetch *f = fetch_new(m, q->target, q, q->old);
+	struct buf key = BUF_EMPTY;
+	struct flight *lead = NULL;
+	bool alone = q->alone || (q->policy.cc.flags & CC_NO_STORE) || (!q->old && is_pass(m, q->target));
+
+	flight_key(m, q->target, q->credential, alone ? q->serial : 0, &key);
+	flight_join(m->flights, buf_slice(&key), q->ex, on_landed, &lead); /* q may be gone from here on */
+	buf_fini(&key);
+	if (lead)
+		fetch_submit(f, lead);
+	else
+		fetch_free(f);
+}
+
+void fetch_background(struct mirror *m, struct slice target, struct request *client, struct stored *old)
+{
+	struct fetch *f;
+	struct buf key = BUF_EMPTY;
+	struct flight *lead = NULL;
+
+	if (atomic_load(&m->stopping) || link_state_is_open(link_state(m->link)))
+		return;
+	f = fetch_new(m, target, client, old);
+	f->leader = 0;
+	/* After a write, what is under way may be older than the write. */
+	flight_key(m, target, client ? client->credential : (struct slice){ NULL, 0 },
+		   old ? 0 : atomic_fetch_add(&m->serials, 1), &key);
+	flight_join_background(m->flights, buf_slice(&key), on_landed, &lead);
+	buf_fini(&key);
+	if (lead)
+		fetch_submit(f, lead);
+	else
+		fetch_free(f);
+}
