@@ -295,8 +295,8 @@ static void keep_or_drop(struct fetch *f, struct stored *s, bool *ret_stored)
 static int finish_validated(struct fetch *f)
 {
 	struct stored *old = f->old, *fresh = NULL;
-	int r = make_stored(f, blob_ref(old->body), old->file ? spool_ref(old->file) : NULL, old->body_bytes,
-			    old->body_crc, &fresh);
+	int r = make_stored(f, old->body ? blob_ref(old->body) : NULL, old->file ? spool_ref(old->file) : NULL,
+			    old->body_bytes, old->body_crc, &fresh);
 
 	if (r < 0)
 		return r;
