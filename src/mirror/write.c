@@ -50,6 +50,7 @@ static void body_put(void *arg, const char *p, size_t n)
 		b->err = outbox_spool_new(b->queue, &b->spool);
 		if (!b->err)
 			b->err = spool_append(b->spool, b->small.data, b->small.len);
+		buf_fini(&b->small); /* it is one or the other */
 	}
 	if (b->err)
 		return;
