@@ -47,6 +47,12 @@ static int64_t back_off_ms(struct delivery *d, unsigned attempts, int64_t retry_
 	return delay > retry_after_ms ? delay : retry_after_ms;
 }
 
+/* outbox_lend() has counted this attempt when the write is sent once only. */
+static unsigned attempts_before(const struct outbox_entry *e)
+{
+	return e->attempts - (e->once && e->attempts ? 1 : 0);
+}
+
 static struct slice cut(const struct buf *b)
 {
 	struct slice s = buf_slice(b);
@@ -66,7 +72,7 @@ static struct outbox_settlement settlement_of(struct delivery *d, const struct o
 		.status = c->status,
 		.error = buf_slice(&c->error),
 		.base = c->base,
-		.not_an_attempt = c->to == CARRIED_PAUSE || c->to == CARRIED_NOT,
+		.not_an_attempt = c->to == CARRIED_NOT,
 	};
 
 	if (s.to == OUTBOX_HELD) {
@@ -76,7 +82,7 @@ static struct outbox_settlement settlement_of(struct delivery *d, const struct o
 	if (s.to == OUTBOX_QUEUED)
 		s.next_attempt_wall_ms = clock_wall_ms();
 	if (c->to == CARRIED_LATER)
-		s.next_attempt_wall_ms += back_off_ms(d, e->attempts, c->retry_after_ms);
+		s.next_attempt_wall_ms += back_off_ms(d, attempts_before(e), c->retry_after_ms);
 	return s;
 }
 
@@ -102,7 +108,7 @@ static void tell(struct delivery *d, const struct outbox_entry *e, const struct 
 	metric_add(d->outcomes[rows[c->to].outcome], 1);
 	log_event(rows[c->to].level, rows[c->to].event, LOG_STR("service", d->service), LOG_STR("id", e->id),
 		  LOG_SLICE("method", buf_slice(&e->method)), LOG_SLICE("key", buf_slice(&e->key)),
-		  LOG_INT("status", c->status), LOG_INT("attempts", e->attempts + !s->not_an_attempt),
+		  LOG_INT("status", c->status), LOG_INT("attempts", attempts_before(e) + 1),
 		  LOG_INT("age_s", (now - e->queued_wall_ms) / 1000),
 		  c->error.len ? LOG_SLICE("reason", buf_slice(&c->error)) : LOG_END,
 		  s->to == OUTBOX_QUEUED ? LOG_INT("again_in_ms", s->next_attempt_wall_ms - now) : LOG_END, LOG_END);

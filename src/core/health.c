@@ -10,6 +10,8 @@
 #include "core/health.h"
 
 #include "base/clock.h"
+#include "base/obj.h"
+#include "core/delivery.h"
 
 struct link_count {
 	unsigned up, away, unknown;
@@ -70,22 +72,69 @@ static const char *upstream_status(const struct link_count *n)
 	return n->up || n->unknown ? "mixed" : "unavailable";
 }
 
+/* What waits for an upstream is healthy; what waits for a person is not. */
+static enum health_state outbox_state(const struct delivery_sum *sum, const char **ret_reason)
+{
+	const struct {
+		bool applies;
+		enum health_state state;
+		const char *reason;
+	} rows[] = {
+		{ sum->is_readonly, HEALTH_UNHEALTHY, "a sync has failed: no writes are taken until a restart" },
+		{ sum->paused > 0, HEALTH_DEGRADED, "delivery is paused: an upstream wants another credential" },
+		{ sum->entries[OUTBOX_CONFLICT] > 0, HEALTH_DEGRADED, "there are conflicts: see weir outbox ls" },
+		{ sum->entries[OUTBOX_HELD] > 0, HEALTH_DEGRADED, "writes are held: see weir outbox ls" },
+		{ sum->damaged > 0, HEALTH_DEGRADED, "damage was found: see weir outbox ls" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (!rows[i].applies)
+			continue;
+		*ret_reason = rows[i].reason;
+		return rows[i].state;
+	}
+	return HEALTH_OK;
+}
+
+static json_t *component(enum health_state state, const char *reason)
+{
+	json_t *o = json_pack("{s:s}", "status", state_names[state]);
+
+	if (reason)
+		(void)json_object_set_new(o, "reason", json_string(reason));
+	return o;
+}
+
+/* *ret_state: never worse than degraded, as reading goes on. */
+static json_t *outbox_component(enum health_state *ret_state)
+{
+	const char *reason = NULL;
+	struct delivery_sum sum;
+	enum health_state state;
+	json_t *o;
+
+	delivery_sum(&sum);
+	state = outbox_state(&sum, &reason);
+	o = component(state, reason);
+	(void)json_object_set_new(o, "queued", json_integer((json_int_t)sum.entries[OUTBOX_QUEUED]));
+	*ret_state = state == HEALTH_OK ? HEALTH_OK : HEALTH_DEGRADED;
+	return o;
+}
+
 json_t *health_json(const struct services *services)
 {
 	struct service_health sum = gather(services);
 	struct link_count links = { .list = json_array() };
-	enum health_state shown;
-	json_t *disk;
+	enum health_state shown, of_outbox;
+	json_t *outbox = outbox_component(&of_outbox);
 
 	for (size_t i = 0; i < services->count; i++) {
 		if (services->items[i].service->each_link)
 			services->items[i].service->each_link(services->items[i].state, count_link, &links);
 	}
 	shown = sum.state == HEALTH_OK && links.away ? HEALTH_DEGRADED : sum.state;
-	disk = json_pack("{s:s}", "status", state_names[sum.state]);
-	if (sum.reason)
-		(void)json_object_set_new(disk, "reason", json_string(sum.reason));
-	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:{s:I, s:I, s:I}, s:{s:o, s:o}}", "status",
+	shown = shown == HEALTH_OK ? of_outbox : shown;
+	return json_pack("{s:s, s:s, s:I, s:s, s:s, s:I, s:{s:I, s:I, s:I}, s:{s:o, s:o, s:o}}", "status",
 			 state_names[shown], "version", services->core->version, "uptime_seconds",
 			 (json_int_t)((clock_mono_ms() - services->core->started_mono_ms) / 1000), "upstream_status",
 			 upstream_status(&links), "offline_mode",
@@ -94,7 +143,7 @@ json_t *health_json(const struct services *services)
 					       : "inactive",
 			 "cached_repos", (json_int_t)sum.cached_repos, "cache_stats", "hits", (json_int_t)sum.hits,
 			 "misses", (json_int_t)sum.misses, "stale_serves", (json_int_t)sum.stale_serves, "components",
-			 "disk", disk, "upstreams", links.list);
+			 "disk", component(sum.state, sum.reason), "outbox", outbox, "upstreams", links.list);
 }
 
 /* --- answers --- */
