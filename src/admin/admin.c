@@ -15,6 +15,8 @@
 #include "base/obj.h"
 #include "core/health.h"
 
+#define MOST_WORKERS 4 /* for the outbox: looked at by people and scripts, and each question is short */
+
 static bool is_allowed(struct admin *a, const struct exchange *ex)
 {
 	bool yes;
@@ -104,12 +106,14 @@ static int start(const struct core *core, const void *section, void **ret_state,
 
 	a->magic = ADMIN_MAGIC;
 	a->core = core;
+	a->lane = lane_new(core->pool, NULL, MOST_WORKERS);
 	ENSURE(pthread_mutex_init(&a->lock, NULL) == 0);
 	r = load_token(s, &a->token, err);
 	if (!r)
 		r = server_listen(core->server, &o, err);
 	if (r < 0) {
 		token_free(a->token);
+		lane_unref(&a->lane);
 		(void)pthread_mutex_destroy(&a->lock); /* nobody has it */
 		free(a);
 		return r;
@@ -149,6 +153,7 @@ static void stop(void *state)
 	OBJ_CHECK(a, ADMIN_MAGIC);
 	a->magic = 0;
 	token_free(a->token);
+	lane_unref(&a->lane);
 	(void)pthread_mutex_destroy(&a->lock); /* no exchange is left that could hold it */
 	free(a);
 }

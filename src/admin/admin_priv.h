@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "core/service.h"
+#include "store/outbox.h"
 
 #define ADMIN_MAGIC 0x41444d4eu
 #define ADMIN_MOST_BODY (64 * 1024) /* bytes of a JSON request body */
@@ -12,6 +13,7 @@
 struct admin {
 	unsigned magic;
 	const struct core *core;
+	struct lane *lane;    /* of workers, for what reads the disk */
 	pthread_mutex_t lock; /* guards token; nothing blocks under it */
 	char *token;          /* NULL: none asked for */
 };
@@ -43,6 +45,16 @@ int route_decode(struct slice s, struct buf *out);
 /* --- api.c --- */
 extern const struct admin_route admin_api_routes[];
 
+/* --- outbox.c --- */
+exchange_fn outbox_handle_list, outbox_handle_show, outbox_handle_act, outbox_handle_drop, outbox_handle_flush;
+/* For /api/v1/status: figures over all queues, and a list of these. */
+json_t *outbox_status_json(void);
+
+/* --- outbox_json.c --- */
+json_t *outbox_entry_json(const struct outbox_entry *e);
+/* The same with what only one entry's page has. Reads its parent: workers. */
+json_t *outbox_entry_details_json(struct outbox *ob, const struct outbox_entry *e);
+
 /* --- page.c --- */
 void page_handle(struct exchange *ex, const struct services *services);
 
@@ -51,6 +63,7 @@ void admin_reply_json(struct exchange *ex, int status, json_t *take);
 /* application/problem+json with one more header (name NULL: none). */
 void admin_reply_problem_with(struct exchange *ex, int status, const char *title, const char *detail, const char *name,
 			      const char *value);
+json_t *admin_time_json(int64_t wall_ms); /* 0: null */
 json_t *admin_link_json(struct link *l);
 /* fn(arg, link) for every link of every service. */
 void admin_each_link(const struct services *services, void (*fn)(void *arg, struct link *l), void *arg);

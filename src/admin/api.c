@@ -1,6 +1,6 @@
-/* api.c -- the parts of /api/v1/ that belong to no one service: status, upstreams.
+/* api.c -- the parts of /api/v1/ that belong to no one service: status, upstreams; the outbox is in outbox.c.
  *
- *   GET /api/v1/status             version, uptime, listeners, upstreams, health, and a member for each service
+ *   GET /api/v1/status             version, uptime, listeners, upstreams, health, outbox, and a member for each service
  *   GET /api/v1/upstreams          {"items": [...], "next": null}
  *   PUT /api/v1/upstreams/{name}   {"enabled": bool}: until the next restart; all links of that name
  *
@@ -58,7 +58,7 @@ void admin_each_link(const struct services *services, void (*fn)(void *arg, stru
 	}
 }
 
-static json_t *time_json(int64_t wall_ms)
+json_t *admin_time_json(int64_t wall_ms)
 {
 	struct buf b = BUF_EMPTY;
 	json_t *v;
@@ -81,7 +81,7 @@ json_t *admin_link_json(struct link *l)
 	str_add_escaped(&error, slice_str(info.last_error), sizeof(info.last_error));
 	o = json_pack("{s:s, s:s, s:s, s:b, s:s, s:o, s:s}", "name", info.name, "service", info.service, "url",
 		      info.url, "enabled", info.enabled, "state", link_state_text(info.state), "since",
-		      time_json(info.since_wall_ms), "last_error", error.data);
+		      admin_time_json(info.since_wall_ms), "last_error", error.data);
 	buf_fini(&error);
 	return o;
 }
@@ -206,10 +206,10 @@ static void handle_status(struct exchange *ex)
 
 	OBJ_CHECK(a, ADMIN_MAGIC);
 	services = a->core->services;
-	o = json_pack("{s:s, s:I, s:o, s:o, s:o, s:o}", "version", a->core->version, "uptime_seconds",
+	o = json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "version", a->core->version, "uptime_seconds",
 		      (json_int_t)((clock_mono_ms() - a->core->started_mono_ms) / 1000), "started_at",
-		      time_json(a->core->started_wall_ms), "listeners", listeners_json(a->core), "upstreams",
-		      upstreams_json(services), "health", health_json(services));
+		      admin_time_json(a->core->started_wall_ms), "listeners", listeners_json(a->core), "upstreams",
+		      upstreams_json(services), "health", health_json(services), "outbox", outbox_status_json());
 	for (size_t i = 0; i < services->count; i++) {
 		const struct service_instance *s = &services->items[i];
 		json_t *into;
@@ -227,5 +227,10 @@ const struct admin_route admin_api_routes[] = {
 	{ "GET", "status", handle_status },
 	{ "GET", "upstreams", handle_upstreams },
 	{ "PUT", "upstreams/", handle_switch },
+	{ "GET", "outbox", outbox_handle_list },
+	{ "POST", "outbox/flush", outbox_handle_flush },
+	{ "GET", "outbox/", outbox_handle_show },
+	{ "POST", "outbox/", outbox_handle_act },
+	{ "DELETE", "outbox/", outbox_handle_drop },
 	{ NULL, NULL, NULL },
 };
