@@ -262,6 +262,55 @@ int admin_call(struct admin_client *c, const char *method, const char *target, j
 	return status;
 }
 
+struct download {
+	FILE *to;
+	int status;
+	struct buf words; /* of an answer that is not 200 */
+};
+
+static int take_head(void *arg, int status, const struct slice *headers, size_t header_count)
+{
+	struct download *d = arg;
+
+	d->status = status;
+	return 0;
+}
+
+static int take_data(void *arg, const char *p, size_t n)
+{
+	struct download *d = arg;
+
+	if (d->status == 200)
+		return fwrite(p, 1, n, d->to) == n ? 0 : -EIO;
+	buf_add(&d->words, p, n);
+	return buf_error(&d->words);
+}
+
+int admin_download(struct admin_client *c, const char *target, FILE *to, struct admin_answer *ret)
+{
+	struct slice header = slice_str(c->authorization);
+	const struct client_request rq = { .method = "GET", .target = slice_str(target), .headers = &header,
+					   .header_count = c->authorization ? 1 : 0 };
+	struct download d = { .to = to, .words = BUF_LIMIT(MOST_ANSWER_BYTES) };
+	const struct client_sink sink = { .on_head = take_head, .on_data = take_data, .arg = &d };
+	struct client_result result = { .status = 0 };
+	int err = client_call(c->http, &rq, &sink, NULL, &result), status = 0;
+
+	if (err && d.status == 200) {
+		cli_complain("only a part came: %s", err_text(err));
+		status = EXIT_FAILED;
+	} else if (err) {
+		status = no_daemon(c, err, &result);
+	} else {
+		*ret = (struct admin_answer){ d.status, json_loadb(d.words.data, d.words.len, 0, NULL) };
+		status = d.status == 401 ? check_answer(c, ret) : 0;
+	}
+	if (status)
+		admin_answer_fini(ret);
+	buf_fini(&d.words);
+	return status;
+}
+
 /* All but letters, digits and what may stand in a query as it is (RFC 3986 section 3.4) becomes %XX. */
 static void add_encoded(struct buf *out, const char *s)
 {
@@ -298,7 +347,7 @@ int admin_list(struct admin_client *c, const char *path, json_t **ret_items)
 		next = json_object_get(a.json, "next");
 		buf_reset(&target);
 		if (json_is_string(next) && json_string_length(next)) {
-			buf_addf(&target, "%s?after=", path);
+			buf_addf(&target, "%s%cafter=", path, strchr(path, '?') ? '&' : '?');
 			add_encoded(&target, json_string_value(next));
 		}
 		admin_answer_fini(&a);

@@ -2,6 +2,8 @@
 #ifndef WEIR_CLI_ADMIN_CLIENT_H
 #define WEIR_CLI_ADMIN_CLIENT_H
 
+#include <stdio.h>
+
 #include "cli/cli_priv.h"
 
 struct admin_client;
@@ -25,7 +27,11 @@ const char *admin_client_address(const struct admin_client *c);
 /* 0 when there is an answer, whatever its status; EXIT_NO_DAEMON, or EXIT_FAILED (401, not an admin listener), with a
  * line on standard error. body may be NULL. Blocks. */
 int admin_call(struct admin_client *c, const char *method, const char *target, json_t *body, struct admin_answer *ret);
-/* The items of all pages of a list, in one array. 0, or an exit status with a line on standard error. */
+/* A GET whose answer, when it is 200, goes to `to` as it comes, whatever it is; another one's JSON is in *ret. As
+ * admin_call(); also EXIT_FAILED when it was cut. What could not be written shows in ferror(to). */
+int admin_download(struct admin_client *c, const char *target, FILE *to, struct admin_answer *ret);
+/* The items of all pages of a list, in one array; path may have a query. 0, or an exit status with a line on standard
+ * error. */
 int admin_list(struct admin_client *c, const char *path, json_t **ret_items);
 
 #endif

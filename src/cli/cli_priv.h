@@ -12,6 +12,9 @@ enum cli_option_bit {
 	CLI_SET = 1 << 1,    /* --set KEY=VALUE, any number */
 	CLI_ADMIN = 1 << 2,  /* --admin HOST:PORT */
 	CLI_JSON = 1 << 3,   /* --json */
+	CLI_STATE = 1 << 4,  /* --state STATE */
+	CLI_SERVICE = 1 << 5, /* --service NAME */
+	CLI_KEEP = 1 << 6,   /* --keep ours|theirs */
 };
 
 struct cli;
@@ -31,6 +34,7 @@ struct cli {
 	const struct service *const *services;
 	const struct config_section **sections; /* the services', NULL-terminated */
 	const char *file, *admin;               /* NULL: not given */
+	const char *state, *service, *keep;     /* the same */
 	const char **sets;                      /* NULL-terminated */
 	const char **args;                      /* NULL-terminated */
 	size_t set_count, arg_count;
@@ -59,5 +63,12 @@ int cmd_repo_ls(const struct cli *cli);
 int cmd_repo_warm(const struct cli *cli);
 int cmd_repo_verify(const struct cli *cli);
 int cmd_repo_evict(const struct cli *cli);
+int cmd_outbox_ls(const struct cli *cli);
+int cmd_outbox_show(const struct cli *cli);
+int cmd_outbox_body(const struct cli *cli);
+int cmd_outbox_retry(const struct cli *cli);
+int cmd_outbox_drop(const struct cli *cli);
+int cmd_outbox_resolve(const struct cli *cli);
+int cmd_outbox_flush(const struct cli *cli);
 
 #endif

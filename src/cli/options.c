@@ -25,6 +25,9 @@ static const struct option {
 	{ "admin", 0, "HOST:PORT", CLI_ADMIN,
 	  "where the daemon's admin listener is (default: WEIR_ADMIN, configuration)" },
 	{ "json", 0, NULL, CLI_JSON, "print JSON" },
+	{ "state", 0, "STATE", CLI_STATE, "only entries in this state" },
+	{ "service", 0, "NAME", CLI_SERVICE, "only those of this service: a mirror's name, sessions" },
+	{ "keep", 0, "ours|theirs", CLI_KEEP, "which version is to be upstream's in the end" },
 	{ "help", 'h', NULL, HELP, "this text" },
 	{ "version", 'V', NULL, VERSION, "the version" },
 	{ NULL, 0, NULL, 0, NULL },
@@ -112,6 +115,9 @@ static void take_option(struct cli *cli, const struct option *o, const char *val
 	case CLI_SET: cli->sets[cli->set_count++] = value; break;
 	case CLI_ADMIN: cli->admin = value; break;
 	case CLI_JSON: cli->json = true; break;
+	case CLI_STATE: cli->state = value; break;
+	case CLI_SERVICE: cli->service = value; break;
+	case CLI_KEEP: cli->keep = value; break;
 	case HELP: cli->help = true; break;
 	default: cli->version = true; break;
 	}

@@ -148,7 +148,7 @@ static void print_list(const char *title, json_t *list, struct buf *out)
 	table_fini(&t);
 }
 
-static void print_service(const char *name, json_t *service, struct buf *out)
+static void print_service(const char *title, json_t *service, struct buf *out)
 {
 	struct table t = TABLE_EMPTY(2);
 	const char *key, *inner;
@@ -161,7 +161,7 @@ static void print_service(const char *name, json_t *service, struct buf *out)
 				add_fact(&t, key, inner, w);
 		}
 	}
-	buf_addf(out, "\nService %s\n", name);
+	buf_addf(out, "\n%s\n", title);
 	table_print(&t, "  ", out);
 	table_fini(&t);
 	json_object_foreach(service, key, v) {
@@ -180,8 +180,13 @@ static void print_status(json_t *status)
 	print_listeners(status, &out);
 	print_upstreams(status, &out);
 	json_object_foreach(status, key, v) {
-		if (json_is_object(v) && strcmp(key, "health") && json_object_size(v))
-			print_service(key, v, &out);
+		char *title;
+
+		if (!json_is_object(v) || !strcmp(key, "health") || !json_object_size(v))
+			continue;
+		title = strcmp(key, "outbox") ? xstrf("Service %s", key) : xstrdup("Outbox"); /* which is no service */
+		print_service(title, v, &out);
+		free(title);
 	}
 	(void)fwrite(out.data, 1, out.len, stdout); /* finish() of cli.c looks for errors */
 	buf_fini(&out);
