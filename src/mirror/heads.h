@@ -26,12 +26,12 @@ static inline struct httplines lines_view(const struct lines *l) /* good until t
 	return (struct httplines){ l->items, l->count };
 }
 
-/* The request's header fields as they came: for policy_request_read(), vary, conditional. The bytes are the exchange's. */
+/* The request's header fields as they came: for policy_request_read(), vary, conditional. Bytes of the exchange. */
 void heads_of_request(struct exchange *ex, struct lines *ret);
 
 enum heads_flags {
 	HEADS_WITHOUT_CONDITIONS = 1, /* If-* and Range: weir asks for the whole, or on its own conditions */
-	HEADS_WITHOUT_CREDENTIAL = 2, /* Authorization and Cookie: what is kept on disk must not have them (invariant 10) */
+	HEADS_WITHOUT_CREDENTIAL = 2, /* Authorization and Cookie: what is kept on disk has none (invariant 10) */
 	HEADS_FOR_OUTBOX = 4, /* nothing of ours yet: heads_add_own() adds it when it is sent. The client's own stay */
 };
 /* What goes upstream of a client's request, `in` being what heads_of_request() gave: without hop-by-hop fields,
@@ -42,10 +42,11 @@ void heads_to_upstream(struct exchange *ex, const struct httplines *in, unsigned
  * and the exchange's X-Request-Id; with `bearer` (may be NULL) in place of any Authorization. */
 void heads_add_own(struct exchange *ex, const char *bearer, struct lines *l);
 /* A stored block or an upstream's lines as exchange_reply() wants them, copied into the arena: without hop-by-hop ones,
- * without Content-Length and X-Request-Id, which the front sets, and with Via. CR and NUL become spaces. room: that many
- * more can be put behind them. NULL when the arena is full. */
+ * without Content-Length and X-Request-Id, which the front sets, and with Via. CR and NUL become spaces. room: that
+ * many more can be put behind them. NULL when the arena is full. */
 struct header_line *heads_for_reply(const struct httplines *in, struct arena *a, size_t room, size_t *ret_count);
-/* Whether the request wants to leave HTTP: a Connection that lists upgrade, with Upgrade: websocket or another protocol but h2c. */
+/* Whether the request wants to leave HTTP: a Connection that lists upgrade, with Upgrade: websocket or another protocol
+ * but h2c. */
 bool heads_is_upgrade(const struct httplines *in);
 
 #endif

@@ -10,8 +10,8 @@
  *          If-Unmodified-Since it refuses always. nginx ignores all of them and overwrites. Nothing in an answer tells
  *          which kind of server it came from, but a 412 that was called for.
  *
- *          A look costs one HEAD for each write and leaves a window: what somebody writes between the look and our write
- *          is overwritten where preconditions are ignored. So:
+ *          A look costs one HEAD for each write and leaves a window: what somebody writes between the look and our
+ *          write is overwritten where preconditions are ignored. So:
  *
  *          setting             | looks first                      | sends
  *          auto                | until the precondition that is   | If-Match with a strong tag; If-None-Match: * where
@@ -22,11 +22,11 @@
  *          check_first         | always                           | nothing
  *          none                | never                            | nothing: the last write wins
  *
- *          `auto` looks and sends: on a server that honours, the precondition closes the window; on one that ignores, the
- *          look is what there is. That a server honours is learned from a 412 which a look proves right, mostly when two
- *          really met in the window. That it refuses without reason is learned from 412s which a look proves wrong: one
- *          for If-Unmodified-Since (Apache), three in a row without a success for the others, as a cache within the
- *          server may show an old state for a second or two. What was learned is kept in a line of text in the mirror's
+ *          `auto` looks and sends: on a server that honours, the precondition closes the window; on one that ignores,
+ *          the look is what there is. That a server honours is learned from a 412 which a look proves right, mostly
+ *          when two really met in the window. That it refuses without reason is learned from 412s which a look proves
+ *          wrong: one for If-Unmodified-Since (Apache), three in a row without a success for the others, as a cache
+ *          within the server may show an old state for a second or two. What was learned is kept in a line of text in the mirror's
  *          folder; whoever changes the server removes the file, or names the setting.
  *
  * RULES    1. Never two preconditions in one request: lighttpd and Apache judge both, against RFC 9110 13.2.2.
@@ -35,8 +35,8 @@
  *          3. Tags are equal weakly, or but for the suffix that servers add for a content coding ("x-gzip"), unless
  *             Last-Modified differs; and If-Match is sent with the tag that the look gave, of the plain content.
  *          4. With a base, the client's own conditions stay here: they were judged when the write was taken, against
- *             the view that its client had. Without one they go on, and a single tag, "*" or date of theirs is looked at
- *             as a base would be.
+ *             the view that its client had. Without one they go on, and a single tag, "*" or date of theirs is looked
+ *             at as a base would be.
  * SEE      RFC 9110 8.8, 13; docs/upstreams.md */
 #include "mirror/preconditions.h"
 
@@ -98,7 +98,9 @@ static int64_t date_of(const struct httplines *h, const char *name, int64_t now_
 {
 	int64_t s;
 
-	return httplines_count(h, name) == 1 && httpdate_parse(httplines_get(h, name), now_s, &s) == 0 ? s : POLICY_NO_TIME;
+	if (httplines_count(h, name) != 1 || httpdate_parse(httplines_get(h, name), now_s, &s) < 0)
+		return POLICY_NO_TIME;
+	return s;
 }
 
 void preconditions_read(int status, const struct httplines *answer, int64_t now_s, struct precondition_seen *ret)
@@ -147,7 +149,8 @@ static enum precondition_verdict compare_dates(const struct precondition_basis *
 	return PRECONDITION_CHANGED;
 }
 
-enum precondition_verdict preconditions_compare(const struct precondition_basis *b, const struct precondition_seen *seen)
+enum precondition_verdict preconditions_compare(const struct precondition_basis *b,
+						const struct precondition_seen *seen)
 {
 	enum precondition_verdict by_date;
 
@@ -190,10 +193,10 @@ static void take_base(const struct outbox_base *base, struct precondition_basis 
 /* Rule 4. In the order of RFC 9110 13.2.2. */
 static void take_clients(const struct httplines *h, int64_t now_s, struct precondition_basis *b)
 {
-	struct slice none_match = httplines_get(h, "If-None-Match");
+	struct slice match = httplines_get(h, "If-Match"), none_match = httplines_get(h, "If-None-Match");
 
-	if (httplines_count(h, "If-Match")) {
-		b->known = httplines_count(h, "If-Match") == 1 && etag_parse(httplines_get(h, "If-Match"), &b->etag) == 0;
+	if (match.p) {
+		b->known = httplines_count(h, "If-Match") == 1 && etag_parse(match, &b->etag) == 0;
 		return;
 	}
 	if (none_match.p) {
@@ -337,7 +340,8 @@ static bool doubt(struct precondition_lore *lore, enum precondition_kind kind)
 
 	if (++lore->doubts[kind] >= most)
 		return set_trust(lore, kind, PRECONDITION_USELESS);
-	return lore->trust[kind] == PRECONDITION_HONOURED && set_trust(lore, kind, PRECONDITION_UNTRIED); /* looks again */
+	/* and looks again until then */
+	return lore->trust[kind] == PRECONDITION_HONOURED && set_trust(lore, kind, PRECONDITION_UNTRIED);
 }
 
 bool preconditions_learn(struct precondition_lore *lore, const struct precondition_plan *sent,

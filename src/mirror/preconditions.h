@@ -90,9 +90,10 @@ struct precondition_plan {
 	int64_t modified_s;
 	unsigned looks;
 };
-/* `headers`: the entry's lines, looked at when the base is not known (now_s for their two-digit years). base and headers are borrowed as long as the plan
- * is used; so is what each look found. For PUT, DELETE and PATCH; a POST changes something else than its URI, so its
- * entry has no base, and its own conditions should be left to upstream: mode NONE. */
+/* `headers`: the entry's lines, looked at when the base is not known (now_s for their two-digit years). base and
+ * headers are borrowed as long as the plan is used; so is what each look found. For PUT, DELETE and PATCH; a POST
+ * changes something else than its URI, so its entry has no base, and its own conditions should be left to upstream:
+ * mode NONE. */
 void preconditions_plan(enum precondition_mode mode, const struct outbox_base *base, const struct httplines *headers,
 			const struct precondition_lore *lore, int64_t now_s, struct precondition_plan *ret);
 

@@ -363,7 +363,8 @@ static void a_tag_that_is_weak_because_the_file_is_young_is_waited_for(void **st
 /* --- learning --- */
 
 /* Sends by `lore` what follows from the base, and learns from a 412 with this look after it. */
-static bool learn_412(struct precondition_lore *lore, const char *base, const char *tag, int64_t modified_s, int64_t date_s)
+static bool learn_412(struct precondition_lore *lore, const char *base, const char *tag, int64_t modified_s,
+		      int64_t date_s)
 {
 	struct outbox_base b = base_of(base);
 	const struct httplines h = of(NULL);

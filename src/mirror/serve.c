@@ -1,8 +1,8 @@
 /* serve.c -- an answer from a representation that is here.
  *
- * WHAT     Conditions first, then the range, then the whole: the order of RFC 9110 13.2.2. For a queued write weir stands
- *          in the place of the origin, and judges all conditions; for a cached answer If-Match and If-Unmodified-Since
- *          are not its business (RFC 9111 4.3.2).
+ * WHAT     Conditions first, then the range, then the whole: the order of RFC 9110 13.2.2. For a queued write weir
+ *          stands in the place of the origin, and judges all conditions; for a cached answer If-Match and
+ *          If-Unmodified-Since are not its business (RFC 9111 4.3.2).
  * WHY      Nearly every answer is a fresh hit without conditions or ranges, and costs one look over the names of the
  *          request's fields and one copy of a list of pointers; the rest is for the few that ask for more.
  * RULES    1. Only a 200 has conditions and ranges: what would not be a 2xx ignores them (RFC 9110 13.2.1, 14.2), and
@@ -109,7 +109,7 @@ static void reply_not_modified(const struct serving *v)
 static void reply_failed(const struct serving *v)
 {
 	exchange_reply_problem_with(v->ex, 412, v->extra, v->extra_count, "Precondition failed",
-				    "what is stored here is not what the condition asks for; read it again without one");
+				    "what is queued here is not what the condition asks for; read it without one");
 }
 
 static void reply_unsatisfied(const struct serving *v)
@@ -219,7 +219,8 @@ static void send_parts(void *arg)
 		r = add_part(q, type, q->ranges[i], &body);
 	buf_addf(&body, "--%s--\r\n", q->boundary);
 	if (r < 0)
-		exchange_reply_problem(ex, 500, "Stored body is not readable", "weir cannot read its copy: %s", err_text(r));
+		exchange_reply_problem(ex, 500, "Stored body is not readable", "weir cannot read its copy: %s",
+				       err_text(r));
 	else
 		exchange_reply(ex, 206, q->reply.lines, q->reply.count, blob_new_take(&body));
 	buf_fini(&body); /* q went with the exchange's arena */
@@ -328,13 +329,14 @@ static void serve_asked(const struct serving *v)
 		.date_s = s->policy.date_s,
 	};
 	int64_t now_s = clock_wall_ms() / 1000;
+	struct slice method = exchange_method(v->ex);
 	struct range_set set;
 	struct httplines h;
 	struct lines lines;
 
 	heads_of_request(v->ex, &lines);
 	h = lines_view(&lines);
-	switch ((v->as_origin ? conditional_judge : conditional_judge_cached)(exchange_method(v->ex), &h, &view, now_s)) {
+	switch ((v->as_origin ? conditional_judge : conditional_judge_cached)(method, &h, &view, now_s)) {
 	case CONDITIONAL_NOT_MODIFIED:
 		reply_not_modified(v);
 		return;

@@ -3,7 +3,7 @@
  * Evaluates the client's conditions (RFC 9110 13.2.2), ranges (14) and If-Range, and replies 200, 206 (one range from
  * where the body is, without copying a file; several as multipart/byteranges up to SERVE_MOST_PARTS_BYTES, above it the
  * whole), 304, 412 or 416. What is stored with another status than 200 is sent as it is. Any thread that owns ex; when
- * several ranges of a file are wanted it reads the file: on a front thread it hands over to a worker of `lane` first. */
+ * several ranges of a file are wanted it reads the file: on a front thread it hands over to a worker of `lane`. */
 #ifndef WEIR_MIRROR_SERVE_H
 #define WEIR_MIRROR_SERVE_H
 

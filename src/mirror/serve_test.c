@@ -140,7 +140,10 @@ static const struct {
 	const char *target;
 	size_t bytes;
 } places[] = {
-	{ "/memory", MEMORY_BYTES }, { "/file", FILE_BYTES }, { "/worker/memory", MEMORY_BYTES }, { "/worker/file", FILE_BYTES },
+	{ "/memory", MEMORY_BYTES },
+	{ "/file", FILE_BYTES },
+	{ "/worker/memory", MEMORY_BYTES },
+	{ "/worker/file", FILE_BYTES },
 };
 
 /* --- the whole --- */
@@ -251,7 +254,8 @@ static void a_304_has_what_updates_a_copy_and_nothing_that_describes_a_body(void
 		"Last-Modified: Sun, 06 Nov 1994 08:00:00 GMT", "X-Mine: 1", "Age: 5", "Via: 1.1 weir",
 	};
 	static const char *const away[] = {
-		"Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Range", "Accept-Ranges",
+		"Content-Type",     "Content-Length", "Content-Encoding",
+		"Content-Language", "Content-Range",  "Accept-Ranges",
 	};
 	struct answer a;
 
@@ -361,8 +365,8 @@ static void check_two_parts(const char *target, size_t bytes)
 	assert_int_equal(count_lines(&a, "Content-Range"), 0);
 	assert_true(has(&a, "ETag: \"v1\""));
 	assert_true(has(&a, "Age: 5"));
-	buf_addf(&wanted, "--%s\r\nContent-Type: text/x\r\nContent-Range: bytes 5-6/%zu\r\n\r\n%.2s\r\n", boundary, bytes,
-		 content.data + 5);
+	buf_addf(&wanted, "--%s\r\nContent-Type: text/x\r\nContent-Range: bytes 5-6/%zu\r\n\r\n%.2s\r\n", boundary,
+		 bytes, content.data + 5);
 	buf_addf(&wanted, "--%s\r\nContent-Type: text/x\r\nContent-Range: bytes %zu-%zu/%zu\r\n\r\n%.4s\r\n--%s--\r\n",
 		 boundary, bytes - 4, bytes - 1, bytes, content.data + bytes - 4, boundary);
 	assert_string_equal(a.body.data, wanted.data);
