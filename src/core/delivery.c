@@ -22,7 +22,7 @@
  *
  * THREADS  The delivery's own; workers; `lock` is a leaf and never held across a call of the outbox or the service.
  * SEE      docs/DESIGN.md, "Mirror, in depth" and invariants 2, 3, 9 */
-#include "core/delivery_priv.h"
+#include "core/delivery.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -32,6 +32,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/rand.h"
+#include "core/delivery_priv.h"
 
 #define MOST_WAIT_MS 10000     /* between two looks, so that a clock that was set back is noticed */
 #define PURGE_EVERY_MS 10000
