@@ -14,7 +14,8 @@
  *          5. The names of the file and of its -wal are synced before db_open() succeeds. SQLite syncs the folder too, at
  *             the first commit, but takes no notice when that fails.
  * THREADS  Any may submit. One writer thread for each database; readers have connections of their own.
- * LIMITS   At most 1,000 jobs in a transaction, so that no answer waits for long. Files above 256 MiB are not read
+ * LIMITS   At most 1,000 jobs in a transaction, so that no answer waits for long. What SQLite keeps aside within one stays in
+ *          memory: a full or missing /tmp is nothing to it. Files above 256 MiB are not read
  *          through at opening (quick_check took 0.5 s for 250 MB): their rows carry sums of their own. */
 #include "store/db.h"
 
@@ -77,8 +78,6 @@ int db_code(int rc)
 	case SQLITE_AUTH:
 	case SQLITE_READONLY:
 		return -EACCES;
-	case SQLITE_CANTOPEN:
-		return -ENOENT;
 	case SQLITE_TOOBIG:
 		return WEIR_E_TOO_LARGE;
 	case SQLITE_CONSTRAINT:
@@ -89,6 +88,15 @@ int db_code(int rc)
 }
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
+
+/* Of a file that does not open the system says why. Only here can -ENOENT come of it: elsewhere that means that there is
+ * no such row, and running out of descriptors must not look like that. */
+static int open_code(sqlite3 *conn, int rc)
+{
+	int e = conn && (rc & 0xff) == SQLITE_CANTOPEN ? sqlite3_system_errno(conn) : 0;
+
+	return e > 0 ? -e : db_code(rc);
+}
 
 static int sql(sqlite3 *conn, const char *text)
 {
@@ -157,14 +165,14 @@ static int make_schema(sqlite3 *conn, const struct db_options *o)
 static int open_conn(const struct db_options *o, sqlite3 **ret)
 {
 	sqlite3 *conn = NULL;
-	int r = db_code(sqlite3_open_v2(o->path, &conn,
-					SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
+	int r = sqlite3_open_v2(o->path, &conn, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 
+	r = open_code(conn, r);
 	if (r == 0) {
 		(void)sqlite3_extended_result_codes(conn, 1);
 		(void)sqlite3_busy_timeout(conn, BUSY_MS);
 		r = sql(conn, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=16384;"
-			      "PRAGMA cache_size=-512; PRAGMA foreign_keys=ON");
+			      "PRAGMA cache_size=-512; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY");
 	}
 	if (r == 0 && o->may_lose_last)
 		r = sql(conn, "PRAGMA synchronous=NORMAL");
@@ -446,7 +454,8 @@ int db_reader(struct db *d, sqlite3 **ret)
 	int r;
 
 	OBJ_CHECK(d, DB_MAGIC);
-	r = db_code(sqlite3_open_v2(d->path, &conn, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL));
+	r = sqlite3_open_v2(d->path, &conn, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+	r = open_code(conn, r);
 	if (r == 0) {
 		(void)sqlite3_extended_result_codes(conn, 1);
 		(void)sqlite3_busy_timeout(conn, BUSY_MS);
