@@ -65,9 +65,14 @@ void outbox_changed(struct outbox_queue *q)
 	pthread_mutex_lock(&q->lock);
 	hook = q->hook;
 	arg = q->hook_arg;
+	q->hook_calls++;
 	pthread_mutex_unlock(&q->lock);
 	if (hook)
 		hook(arg);
+	pthread_mutex_lock(&q->lock);
+	if (--q->hook_calls == 0)
+		pthread_cond_broadcast(&q->hook_idle);
+	pthread_mutex_unlock(&q->lock);
 }
 
 static int op_job(sqlite3 *conn, void *arg)
@@ -219,7 +224,7 @@ static int put_job(sqlite3 *conn, struct outbox_op *op)
 	r = put_take_place(p);
 	if (r < 0)
 		return r;
-	r = outbox_row_insert(conn, &ob->st.insert, &p->row, false);
+	r = outbox_row_insert(conn, &ob->st.insert, &p->row);
 	if (r == 0 && p->w->body.n)
 		r = insert_body(conn, &ob->st.insert_body, p->row.seq, p->w->body);
 	if (r == 0)
@@ -362,6 +367,14 @@ static int body_size(const struct outbox_write *w, uint64_t *ret_bytes)
 	return spool_peek(w->spool, ret_bytes, NULL) == SPOOL_COMPLETE ? 0 : WEIR_E_DAMAGED;
 }
 
+/* A database that turns out to be corrupt is not the caller's damage. */
+static int run_put(struct outbox_op *op)
+{
+	int r = outbox_op_run(op);
+
+	return r == WEIR_E_DAMAGED ? -EIO : r;
+}
+
 int outbox_put(struct outbox_queue *q, const struct outbox_write *w, struct outbox_receipt *ret)
 {
 	struct put p = { 0 };
@@ -384,7 +397,7 @@ int outbox_put(struct outbox_queue *q, const struct outbox_write *w, struct outb
 		p.row.body_crc = crc32c(0, w->body.p, w->body.n);
 	}
 	if (r == 0)
-		r = outbox_op_run(&p.op);
+		r = run_put(&p.op);
 	if (r < 0) {
 		if (!p.is_added)
 			free(p.item);
@@ -487,6 +500,8 @@ void outbox_set_change_hook(struct outbox_queue *q, outbox_change_fn *fn, void *
 	pthread_mutex_lock(&q->lock);
 	q->hook = fn;
 	q->hook_arg = arg;
+	while (q->hook_calls)
+		pthread_cond_wait(&q->hook_idle, &q->lock);
 	pthread_mutex_unlock(&q->lock);
 }
 

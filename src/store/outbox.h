@@ -197,7 +197,7 @@ struct outbox_figures {
 void outbox_figures(struct outbox_queue *q, struct outbox_figures *ret);
 
 /* fn(arg) after a put, a settlement or a verb changed what may be due, or what a key's view is: on any thread, under no lock; it may only post.
- * One hook for each queue, set before the first put. */
+ * One hook for each queue; NULL: none. When this returns the one before is not called any more, so it must not be called from a hook. */
 typedef void outbox_change_fn(void *arg);
 void outbox_set_change_hook(struct outbox_queue *q, outbox_change_fn *fn, void *arg);
 

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "base/map.h"
 #include "base/obj.h"
 #include "base/rand.h"
 #include "base/str.h"
@@ -143,30 +142,20 @@ bool outbox_bodies_is_there(struct outbox *ob, struct slice name, uint64_t bytes
 
 /* --- at start --------------------------------------------------------------------------------------------------- */
 
-struct outbox_bodies_sweep {
-	struct map *expected;
-};
-
-struct outbox_bodies_sweep *outbox_bodies_sweep_new(void)
+static void remove_orphan(struct outbox *ob, struct slice name)
 {
-	struct outbox_bodies_sweep *s = xcalloc(1, sizeof(*s));
+	char *path;
 
-	s->expected = map_new();
-	return s;
+	if (outbox_damaged(ob) == 0) {
+		outbox_bodies_remove(ob, name);
+		return;
+	}
+	path = path_of(ob, name);
+	(void)wholefile_set_aside(path, ob->dir); /* tried again at the next start */
+	free(path);
 }
 
-void outbox_bodies_sweep_free(struct outbox_bodies_sweep *s)
-{
-	map_free(s->expected);
-	free(s);
-}
-
-void outbox_bodies_sweep_expect(struct outbox_bodies_sweep *s, struct slice name)
-{
-	(void)map_put(s->expected, name, s); /* any value: it is a set */
-}
-
-int outbox_bodies_sweep_run(struct outbox_bodies_sweep *s, struct outbox *ob)
+int outbox_bodies_sweep(struct outbox *ob, const struct map *expected)
 {
 	int r = wholefile_sweep(ob->bodies); /* spool_keep leaves such names for two system calls */
 	DIR *d = r == 0 ? opendir(ob->bodies) : NULL;
@@ -176,8 +165,8 @@ int outbox_bodies_sweep_run(struct outbox_bodies_sweep *s, struct outbox *ob)
 		return r < 0 ? r : -errno;
 	while ((e = readdir(d))) {
 		struct slice name = slice_str(e->d_name);
-		if (name.n == OUTBOX_BODY_NAME && str_is_hex(name) && !map_get(s->expected, name))
-			(void)unlinkat(dirfd(d), e->d_name, 0); /* tried again at the next start */
+		if (name.n == OUTBOX_BODY_NAME && str_is_hex(name) && !map_get(expected, name))
+			remove_orphan(ob, name);
 	}
 	(void)closedir(d);
 	return 0;

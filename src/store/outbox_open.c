@@ -17,6 +17,7 @@
 #include "base/map.h"
 #include "base/obj.h"
 #include "io/file.h"
+#include "store/wholefile.h"
 
 /* --- queues ----------------------------------------------------------------------------------------------------- */
 
@@ -37,6 +38,7 @@ struct outbox_queue *outbox_queue_make(struct outbox *ob, struct slice name)
 	q->ob = ob;
 	q->name = slice_dup(name);
 	ENSURE(pthread_mutex_init(&q->lock, NULL) == 0);
+	ENSURE(pthread_cond_init(&q->hook_idle, NULL) == 0);
 	list_push_back(&ob->queues, &q->node);
 	pthread_mutex_unlock(&ob->lock);
 	return q;
@@ -56,6 +58,7 @@ static void queue_free(struct outbox_queue *q)
 {
 	outbox_index_fini(&q->index);
 	pthread_mutex_destroy(&q->lock);
+	pthread_cond_destroy(&q->hook_idle);
 	free(q->name);
 	q->magic = 0;
 	free(q);
@@ -72,7 +75,7 @@ struct repair { /* to be done after the scan, when nothing is read any more */
 
 struct load {
 	struct outbox *ob;
-	struct outbox_bodies_sweep *sweep;
+	struct map *bodies; /* names that records know; the values say nothing */
 	struct list repairs;
 	int64_t now_ms;
 };
@@ -134,7 +137,7 @@ static void load_row(struct load *l, const struct outbox_row *row)
 	struct outbox_item *item;
 
 	if (row->body_file.n && !(row->is_whole && row->state == OUTBOX_APPLIED))
-		outbox_bodies_sweep_expect(l->sweep, row->body_file);
+		(void)map_put(l->bodies, row->body_file, l);
 	if (row->seq > l->ob->last_seq)
 		l->ob->last_seq = row->seq;
 	if (row->is_whole && outbox_state_is_settled((enum outbox_state)row->state)) {
@@ -234,7 +237,7 @@ static int repair_one(struct outbox *ob, struct repair *p)
 
 int outbox_load(struct outbox *ob)
 {
-	struct load l = { .ob = ob, .sweep = outbox_bodies_sweep_new(), .now_ms = outbox_now_ms() };
+	struct load l = { .ob = ob, .bodies = map_new(), .now_ms = outbox_now_ms() };
 	sqlite3 *conn = NULL;
 	int r;
 
@@ -246,7 +249,7 @@ int outbox_load(struct outbox *ob)
 		r = scan(&l, conn);
 	(void)sqlite3_close(conn); /* nothing is left open */
 	if (r == 0)
-		r = outbox_bodies_sweep_run(l.sweep, ob);
+		r = outbox_bodies_sweep(ob, l.bodies);
 	LIST_FOREACH_SAFE(it, next, &l.repairs) {
 		struct repair *p = LIST_ENTRY(it, struct repair, node);
 		if (r == 0)
@@ -254,7 +257,7 @@ int outbox_load(struct outbox *ob)
 		list_remove(&p->node);
 		free(p);
 	}
-	outbox_bodies_sweep_free(l.sweep);
+	map_free(l.bodies);
 	return r;
 }
 
@@ -264,13 +267,12 @@ static int open_all(struct outbox *ob, struct buf *err)
 {
 	char *path = xstrf("%s/outbox.db", ob->dir);
 	struct db_options o = { .path = path, .schema = outbox_schema, .version = OUTBOX_DB_VERSION };
-	bool damaged = false;
 	int r = dir_make_all(ob->bodies, 0700);
 
 	if (r == 0)
-		r = db_open(&o, &ob->db, &damaged);
-	if (damaged)
-		atomic_fetch_add(&ob->damaged, 1);
+		r = db_open(&o, &ob->db, NULL);
+	if (r == 0)
+		r = outbox_salvage(ob);
 	if (r == 0)
 		r = outbox_load(ob);
 	if (r == -EPROTO)
@@ -281,7 +283,7 @@ static int open_all(struct outbox *ob, struct buf *err)
 	return r;
 }
 
-int outbox_open(const char *dir, struct outbox **ret, struct buf *err)
+static int open_once(const char *dir, struct outbox **ret, struct buf *err)
 {
 	struct outbox *ob = xcalloc(1, sizeof(*ob));
 	int r;
@@ -299,6 +301,33 @@ int outbox_open(const char *dir, struct outbox **ret, struct buf *err)
 		outbox_close(ob);
 	else
 		*ret = ob;
+	return r;
+}
+
+/* As db_open() does when it is SQLite that notices at opening: large databases are not read through then. */
+static int set_database_aside(const char *dir)
+{
+	static const char *const names[] = { "outbox.db-wal", "outbox.db-shm", "outbox.db" };
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(names) && r == 0; i++) {
+		char *path = xstrf("%s/%s", dir, names[i]);
+		r = wholefile_set_aside(path, dir);
+		if (r == -ENOENT)
+			r = 0;
+		free(path);
+	}
+	return r;
+}
+
+int outbox_open(const char *dir, struct outbox **ret, struct buf *err)
+{
+	int r = open_once(dir, ret, err);
+
+	if (r == WEIR_E_DAMAGED && set_database_aside(dir) == 0) {
+		buf_reset(err);
+		r = open_once(dir, ret, err);
+	}
 	return r;
 }
 

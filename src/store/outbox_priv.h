@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "base/map.h"
 #include "store/db.h"
 #include "store/outbox_index.h"
 #include "store/outbox_rows.h"
@@ -26,6 +27,8 @@ struct outbox_queue {
 	uint64_t refused_large, refused_full, refused_disk;
 	outbox_change_fn *hook;
 	void *hook_arg;
+	unsigned hook_calls; /* under way */
+	pthread_cond_t hook_idle;
 };
 
 /* Statements of the writer's connection. */
@@ -121,12 +124,9 @@ void outbox_bodies_remove(struct outbox *ob, struct slice name); /* what cannot 
 /* Reads a kept body through and gives it as a spool. 0; WEIR_E_DAMAGED; -errno. */
 int outbox_bodies_open(struct outbox *ob, struct slice name, uint64_t bytes, uint32_t crc, struct spool **ret);
 int outbox_bodies_in_memory(struct slice body, struct spool **ret);
-/* At start: told of each body that a record names, then removes all others. */
-struct outbox_bodies_sweep;
-struct outbox_bodies_sweep *outbox_bodies_sweep_new(void);
-void outbox_bodies_sweep_expect(struct outbox_bodies_sweep *s, struct slice name);
-int outbox_bodies_sweep_run(struct outbox_bodies_sweep *s, struct outbox *ob);
-void outbox_bodies_sweep_free(struct outbox_bodies_sweep *s);
+/* At start: what no record names (`expected` has the names that do) is removed; set aside when records were found damaged or lost, as one
+ * of them may have named it. 0 or -errno. */
+int outbox_bodies_sweep(struct outbox *ob, const struct map *expected);
 /* Whether the file is there with this size. */
 bool outbox_bodies_is_there(struct outbox *ob, struct slice name, uint64_t bytes);
 
@@ -135,7 +135,8 @@ struct outbox_queue *outbox_queue_make(struct outbox *ob, struct slice name); /*
 int outbox_load(struct outbox *ob); /* fills the index, sweeps, puts back what was being sent. 0 or a code */
 
 /* --- outbox_salvage.c --- */
-/* When the database is fresh: takes over what can be read of the one that was last set aside. 0 or a code; idempotent. */
+/* When the database is fresh: takes over what can be read of the one that was set aside last, counts what is lost, and notes that the
+ * database is in use, all in one transaction. 0 or a code. */
 int outbox_salvage(struct outbox *ob);
 
 #endif

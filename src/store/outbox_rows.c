@@ -243,14 +243,24 @@ static int run(sqlite3_stmt *st)
 	return db_code(rc);
 }
 
-int outbox_row_insert(sqlite3 *conn, sqlite3_stmt **st, const struct outbox_row *row, bool or_ignore)
+#define INSERT                                                                                                         \
+	" INTO entries(" OUTBOX_ROW_COLUMNS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18," \
+	"?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,?32)"
+
+int outbox_row_copy(sqlite3 *conn, sqlite3_stmt **st, sqlite3_stmt *from)
 {
-	static const char sql[] = "INSERT INTO entries(" OUTBOX_ROW_COLUMNS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,"
-				  "?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,?32)";
-	static const char sql_ignore[] = "INSERT OR IGNORE INTO entries(" OUTBOX_ROW_COLUMNS
-					 ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,"
-					 "?20,?21,?22,?23,?24,?25,?26,?27,?28,?29,?30,?31,?32)";
-	int r = outbox_prepare(conn, st, or_ignore ? sql_ignore : sql);
+	int r = outbox_prepare(conn, st, "INSERT OR IGNORE" INSERT);
+
+	if (r < 0)
+		return r;
+	for (int i = C_SEQ; i <= C_ANSWER; i++)
+		(void)sqlite3_bind_value(*st, i + 1, sqlite3_column_value(from, i)); /* cannot fail but for memory */
+	return run(*st);
+}
+
+int outbox_row_insert(sqlite3 *conn, sqlite3_stmt **st, const struct outbox_row *row)
+{
+	int r = outbox_prepare(conn, st, "INSERT" INSERT);
 
 	if (r < 0)
 		return r;

@@ -49,7 +49,10 @@ int outbox_prepare(sqlite3 *conn, sqlite3_stmt **st, const char *sql); /* 0 or a
 /* The current row of a statement that selects OUTBOX_ROW_COLUMNS. */
 void outbox_row_read(sqlite3_stmt *st, struct outbox_row *ret);
 /* Binds and runs "INSERT INTO entries"; *st as for outbox_prepare. Sums are computed. 0 or a code. */
-int outbox_row_insert(sqlite3 *conn, sqlite3_stmt **st, const struct outbox_row *row, bool or_ignore);
+int outbox_row_insert(sqlite3 *conn, sqlite3_stmt **st, const struct outbox_row *row);
+/* The same with the current row of another connection's statement that selects OUTBOX_ROW_COLUMNS: as it is, sums and all. One whose
+ * seq is there is left out. */
+int outbox_row_copy(sqlite3 *conn, sqlite3_stmt **st, sqlite3_stmt *from);
 /* A copy of a row that can be changed and saved. */
 struct outbox_record {
 	struct outbox_entry e; /* e.state HELD and e.damaged when the row is not whole */

@@ -1,0 +1,280 @@
+/* outbox_salvage.c -- what can be saved of a database that SQLite calls corrupt.
+ *
+ * db_open() has moved such a database to damaged/ with its journal, and made a fresh one. A fresh one says so: it has no row
+ * "in_use" in `meta`. Then whatever outbox.db was set aside last is read row by row, and what is readable goes into the fresh one in
+ * the same transaction as "in_use": a stop on the way leaves a fresh database, and the next start does it all again. What
+ * was taken over keeps its seq, its id and its sums, so a row that is readable but wrong is shown as damaged like any other.
+ *
+ * A table is walked from its first row on; where SQLite finds a page corrupt, from its last row back; and between the two ends by trying
+ * seqs ahead, at doubling distances. Rows that are on readable pages below a corrupt inner one may be lost; that something is
+ * lost is counted, once, as nobody can say how many. The moved files stay as they are: what is read is a second name of them in
+ * salvage/, because journal and database must be called alike, and SQLite puts its shared memory beside them. */
+#include "store/outbox_priv.h"
+
+#include <dirent.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/obj.h"
+#include "io/file.h"
+
+#define DONE_TAIL ".salvaged"
+#define MOST_FAILURES 4096 /* pages that cannot be read, before the rest is given up */
+
+/* --- finding it ------------------------------------------------------------------------------------------------- */
+
+/* The newest name in damaged/ that begins with `head` and a time ("outbox.db.1234567890123-0badcafe"); NULL: none. The caller frees. */
+static char *newest(const char *folder, const char *head)
+{
+	DIR *d = opendir(folder);
+	struct dirent *e;
+	char *found = NULL;
+
+	while (d && (e = readdir(d))) {
+		struct slice name = slice_str(e->d_name);
+		if (!slice_starts(name, head) || slice_ends(name, DONE_TAIL))
+			continue;
+		if (found && strcmp(found, e->d_name) >= 0)
+			continue;
+		free(found);
+		found = xstrdup(e->d_name);
+	}
+	if (d)
+		(void)closedir(d);
+	return found;
+}
+
+/* The journal that was set aside with the database, in the same moment but for milliseconds. */
+static bool belongs(const char *database, const char *journal)
+{
+	int64_t of_database = strtoll(strrchr(database, '.') + 1, NULL, 10);
+	int64_t of_journal = strtoll(strrchr(journal, '.') + 1, NULL, 10);
+
+	return of_journal <= of_database && of_database - of_journal < 60 * 1000; /* it is moved first; disks can be slow */
+}
+
+static int link_as(const char *damaged, const char *name, const char *salvage, const char *as)
+{
+	char *from = xstrf("%s/%s", damaged, name), *to = xstrf("%s/%s", salvage, as);
+	int r = link(from, to) < 0 ? -errno : 0;
+
+	free(from);
+	free(to);
+	return r;
+}
+
+/* Gives what is to be read its second names. 0; -ENOENT: there is nothing. *ret_name: in damaged/. */
+static int lay_out(const char *damaged, const char *salvage, char **ret_name)
+{
+	char *name = newest(damaged, "outbox.db."), *journal = newest(damaged, "outbox.db-wal.");
+	int r = name ? tree_remove(salvage) : -ENOENT; /* of a start that was stopped */
+
+	if (r == 0)
+		r = dir_make_all(salvage, 0700);
+	if (r == 0)
+		r = link_as(damaged, name, salvage, "outbox.db");
+	if (r == 0 && journal && belongs(name, journal))
+		r = link_as(damaged, journal, salvage, "outbox.db-wal");
+	free(journal);
+	if (r == 0)
+		*ret_name = name;
+	else
+		free(name);
+	return r;
+}
+
+/* --- walking a table -------------------------------------------------------------------------------------------- */
+
+struct salvage {
+	struct outbox *ob;
+	sqlite3 *from, *to;
+	sqlite3_stmt *insert, *insert_body;
+	bool is_broken; /* something could not be read */
+	unsigned failures;
+	uint64_t last_seq;
+};
+
+typedef int take_fn(struct salvage *s, sqlite3_stmt *row); /* 0 or a code of the fresh database */
+
+static int take_entry(struct salvage *s, sqlite3_stmt *st)
+{
+	struct outbox_row row;
+
+	outbox_row_read(st, &row);
+	if (row.seq > s->last_seq && row.seq <= INT64_MAX)
+		s->last_seq = row.seq;
+	return outbox_row_copy(s->to, &s->insert, st);
+}
+
+static int take_body(struct salvage *s, sqlite3_stmt *st)
+{
+	int r = outbox_prepare(s->to, &s->insert_body, "INSERT OR IGNORE INTO bodies(seq,body) VALUES(?1,?2)"), rc;
+
+	if (r < 0)
+		return r;
+	(void)sqlite3_bind_value(s->insert_body, 1, sqlite3_column_value(st, 0)); /* neither can fail with a number that is there */
+	(void)sqlite3_bind_value(s->insert_body, 2, sqlite3_column_value(st, 1));
+	rc = sqlite3_step(s->insert_body);
+	(void)sqlite3_reset(s->insert_body); /* repeats the failure of the step */
+	return rc == SQLITE_CONSTRAINT ? 0 : db_code(rc);
+}
+
+/* Rows with low < seq < high in the order of the statement, until the end or a failure. *ret_at is the last that was read. 0: to
+ * the end; WEIR_E_DAMAGED: not; another code: of the fresh database. */
+static int walk(struct salvage *s, sqlite3_stmt *st, take_fn *take, int64_t low, int64_t high, int64_t *ret_at)
+{
+	int rc = SQLITE_DONE, r = 0;
+
+	(void)sqlite3_bind_int64(st, 1, low); /* neither can fail */
+	(void)sqlite3_bind_int64(st, 2, high);
+	while (r == 0 && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+		*ret_at = sqlite3_column_int64(st, 0);
+		r = take(s, st);
+	}
+	(void)sqlite3_reset(st); /* repeats the failure of the step */
+	if (r < 0 || rc == SQLITE_DONE)
+		return r;
+	s->is_broken = true;
+	s->failures++;
+	return WEIR_E_DAMAGED;
+}
+
+/* From both ends, then what can be reached between them. */
+static int walk_table(struct salvage *s, const char *columns, take_fn *take)
+{
+	char *up = xstrf("SELECT %s WHERE seq>?1 AND seq<?2 ORDER BY seq", columns);
+	char *down = xstrf("SELECT %s WHERE seq>?1 AND seq<?2 ORDER BY seq DESC", columns);
+	sqlite3_stmt *forward = NULL, *backward = NULL;
+	int64_t low = 0, high = INT64_MAX, ahead = 1;
+	int r = outbox_prepare(s->from, &forward, up);
+
+	if (r == 0)
+		r = outbox_prepare(s->from, &backward, down);
+	if (r < 0) {
+		s->is_broken = true; /* the table itself cannot be found */
+		r = 0;
+		goto out;
+	}
+	r = walk(s, forward, take, low, high, &low);
+	if (r == WEIR_E_DAMAGED)
+		r = walk(s, backward, take, low, high, &high);
+	while (r == WEIR_E_DAMAGED && s->failures < MOST_FAILURES && ahead < high - low) {
+		int64_t before = low, tried = low + ahead, back = tried + 1;
+		low = tried;
+		r = walk(s, forward, take, low, high, &low);
+		if (low > tried && (r == 0 || r == WEIR_E_DAMAGED))
+			(void)walk(s, backward, take, before, tried + 1, &back); /* what the last step passed over */
+		ahead = low > tried ? 1 : ahead * 2;                             /* it got on: small steps again */
+	}
+	if (r == WEIR_E_DAMAGED)
+		r = 0;
+out:
+	(void)sqlite3_finalize(forward); /* neither is under way */
+	(void)sqlite3_finalize(backward);
+	free(up);
+	free(down);
+	return r;
+}
+
+/* --- all of it -------------------------------------------------------------------------------------------------- */
+
+static bool is_in_use(sqlite3 *conn)
+{
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite3_prepare_v2(conn, "SELECT 1 FROM meta WHERE name='in_use'", -1, &st, NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(st);
+	(void)sqlite3_finalize(st); /* repeats the failure of the step */
+	return rc == SQLITE_ROW;
+}
+
+static int salvage_job(sqlite3 *conn, void *arg)
+{
+	struct salvage *s = arg;
+	char *meta;
+	int r = 0;
+
+	s->to = conn;
+	if (s->from)
+		r = walk_table(s, OUTBOX_ROW_COLUMNS " FROM entries", take_entry);
+	if (s->from && r == 0)
+		r = walk_table(s, "seq,body FROM bodies", take_body);
+	(void)sqlite3_finalize(s->insert); /* neither is under way */
+	(void)sqlite3_finalize(s->insert_body);
+	if (r < 0)
+		return r;
+	meta = xstrf("INSERT OR REPLACE INTO meta VALUES('in_use',1),('last_seq',%lld)", (long long)s->last_seq);
+	r = db_code(sqlite3_exec(conn, meta, NULL, NULL, NULL));
+	free(meta);
+	return r;
+}
+
+/* The last seq that was given, if it can still be read: those of purged entries do not come again either. */
+static uint64_t last_seq_of(sqlite3 *conn)
+{
+	sqlite3_stmt *st = NULL;
+	int64_t seq = 0;
+
+	if (sqlite3_prepare_v2(conn, "SELECT value FROM meta WHERE name='last_seq'", -1, &st, NULL) == SQLITE_OK &&
+	    sqlite3_step(st) == SQLITE_ROW)
+		seq = sqlite3_column_int64(st, 0);
+	(void)sqlite3_finalize(st); /* as above */
+	return seq > 0 ? (uint64_t)seq : 0;
+}
+
+/* It is not read a second time, should the fresh one be damaged, too. */
+static void mark_done(const char *damaged, const char *name)
+{
+	char *from = xstrf("%s/%s", damaged, name), *to = xstrf("%s/%s" DONE_TAIL, damaged, name);
+
+	(void)rename(from, to); /* at worst it is read again in that case, and rows that are there stay as they are */
+	free(from);
+	free(to);
+}
+
+static int salvage_from(struct outbox *ob, const char *damaged, const char *salvage)
+{
+	struct salvage s = { .ob = ob };
+	char *name = NULL, *path = xstrf("%s/outbox.db", salvage);
+	int r = lay_out(damaged, salvage, &name);
+
+	if (r == 0) {
+		s.is_broken = true; /* SQLite said so */
+		if (sqlite3_open_v2(path, &s.from, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK)
+			s.last_seq = last_seq_of(s.from);
+	}
+	if (r == 0 || r == -ENOENT)
+		r = db_do(ob->db, salvage_job, &s);
+	(void)sqlite3_close(s.from); /* nothing is left open */
+	if (r == 0 && s.is_broken)
+		atomic_fetch_add(&ob->damaged, 1);
+	if (r == 0 && name)
+		mark_done(damaged, name);
+	if (name)
+		(void)tree_remove(salvage); /* second names only; the next time begins with that */
+	free(name);
+	free(path);
+	return r;
+}
+
+int outbox_salvage(struct outbox *ob)
+{
+	char *damaged, *salvage;
+	sqlite3 *conn;
+	bool is_used;
+	int r = db_reader(ob->db, &conn);
+
+	if (r < 0)
+		return r;
+	is_used = is_in_use(conn);
+	(void)sqlite3_close(conn); /* nothing is left open */
+	if (is_used)
+		return 0;
+	damaged = xstrf("%s/damaged", ob->dir);
+	salvage = xstrf("%s/salvage", ob->dir);
+	r = salvage_from(ob, damaged, salvage);
+	free(damaged);
+	free(salvage);
+	return r;
+}
