@@ -95,7 +95,7 @@ void exchange_reply(struct exchange *ex, int status, const struct header_line *h
  * chunked (HTTP/1.0: until close). If the spool fails, the connection is cut. */
 void exchange_reply_spool(struct exchange *ex, int status, const struct header_line *headers, size_t header_count,
 			  struct spool *spool, int64_t total_bytes);
-/* Sends `bytes` bytes of a complete spool, from byte `from` on; takes the reference. */
+/* Sends `bytes` bytes of a spool that has them, or will, from byte `from` on; takes the reference. */
 void exchange_reply_spool_part(struct exchange *ex, int status, const struct header_line *headers, size_t header_count,
 			       struct spool *spool, uint64_t from, uint64_t bytes);
 /* A head without a body: to a HEAD, or with status 204 or 304 (else a bug). `bytes` is the length that the body of a

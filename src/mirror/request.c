@@ -92,26 +92,6 @@ void request_unavailable(struct request *q, int code)
 				"mirror %s cannot do this now: %s; see weir's log and disk", name, err_text(code));
 }
 
-static void serve_growing(struct request *q, struct stored *s, const struct header_line *extra, size_t extra_count)
-{
-	struct arena *a = exchange_arena(q->ex);
-	struct header_line *lines = arena_alloc(a, (s->reply_count + extra_count) * sizeof(*lines));
-
-	if (!lines) {
-		request_problem(q, 431, MIRROR_REFUSED, "weir; fwd=miss", "Too large", "the header fields are too large");
-		return;
-	}
-	memcpy(lines, s->reply, s->reply_count * sizeof(*lines));
-	memcpy(lines + s->reply_count, extra, extra_count * sizeof(*lines));
-	exchange_reply_spool(q->ex, s->status, lines, s->reply_count + extra_count, spool_ref(s->file),
-			     s->body_bytes == STORED_GROWING ? -1 : (int64_t)s->body_bytes);
-}
-
-static bool is_growing(const struct stored *s)
-{
-	return s->file && (s->body_bytes == STORED_GROWING || spool_peek(s->file, NULL, NULL) != SPOOL_COMPLETE);
-}
-
 void request_serve(struct request *q, struct stored *s, enum mirror_cache how, const char *cache_status)
 {
 	struct header_line extra[3] = { { "Cache-Status", cache_status } };
@@ -128,10 +108,7 @@ void request_serve(struct request *q, struct stored *s, enum mirror_cache how, c
 		(void)snprintf(age, sizeof(age), "%lld", (long long)(age_ms / 1000));
 		extra[n++] = (struct header_line){ "Age", age };
 	}
-	if (is_growing(s))
-		serve_growing(q, s, extra, n);
-	else
-		serve_stored(q->ex, q->m->disk_lane, s, extra, n);
+	(how == MIRROR_OVERLAY ? serve_queued : serve_stored)(q->ex, q->m->disk_lane, s, extra, n);
 }
 
 /* --- the beginning --- */

@@ -8,8 +8,8 @@
  * RULES    1. Only a 200 has conditions and ranges: what would not be a 2xx ignores them (RFC 9110 13.2.1, 14.2), and
  *             other 2xx are rarely stored.
  *          2. Ranges count in bytes of the stored body, as Content-Length would: with its Content-Encoding.
- *          3. A Range is a wish: what cannot be given cheaply (see range.h, SERVE_MOST_PARTS_BYTES, no free worker) is
- *             answered by the whole.
+ *          3. A Range is a wish: what cannot be given cheaply (see range.h, SERVE_MOST_PARTS_BYTES, no free worker, a
+ *             length that is not known yet) is answered by the whole.
  * THREADS  The owner's of the exchange. Several ranges of a file are read by a worker.
  * SEE      RFC 9110 13, 14, 15.3.7, 15.4.5, 15.5.13, 15.5.17 */
 #include "mirror/serve.h"
@@ -32,6 +32,8 @@ struct serving {
 	const struct header_line *extra;
 	size_t extra_count;
 	bool as_origin;
+	bool is_whole;  /* false: its spool still grows, and it is sent as it does */
+	int64_t length; /* -1: not known yet */
 };
 
 /* Lines of a reply that is being put together. */
@@ -82,14 +84,15 @@ static void reply_whole(const struct serving *v)
 {
 	static const char *const nothing[] = { NULL };
 	struct stored *s = v->s;
+	bool ranges = s->status == 200 && v->is_whole; /* what is still coming may be nothing that is kept */
 	struct reply r;
 
-	if (!begin_reply(v, s->status == 200 ? replaced : nothing, &r))
+	if (!begin_reply(v, ranges ? replaced : nothing, &r))
 		return;
-	if (s->status == 200)
+	if (ranges)
 		add_line(&r, "Accept-Ranges", "bytes");
 	if (s->file)
-		exchange_reply_spool(v->ex, s->status, r.lines, r.count, spool_ref(s->file), (int64_t)s->body_bytes);
+		exchange_reply_spool(v->ex, s->status, r.lines, r.count, spool_ref(s->file), v->length);
 	else
 		exchange_reply(v->ex, s->status, r.lines, r.count, s->body ? blob_ref(s->body) : NULL);
 }
@@ -118,12 +121,12 @@ static void reply_unsatisfied(const struct serving *v)
 	struct buf range = BUF_EMPTY;
 
 	ENSURE(v->extra_count < EXCHANGE_PROBLEM_LINES);
-	range_format_unsatisfied((int64_t)v->s->body_bytes, &range);
+	range_format_unsatisfied(v->length, &range);
 	if (v->extra_count)
 		memcpy(lines, v->extra, v->extra_count * sizeof(*lines));
 	lines[v->extra_count] = (struct header_line){ "Content-Range", range.data };
 	exchange_reply_problem_with(v->ex, 416, lines, v->extra_count + 1, "Range not satisfiable",
-				    "it has %llu bytes", (unsigned long long)v->s->body_bytes);
+				    "it has %lld bytes", (long long)v->length);
 	buf_fini(&range);
 }
 
@@ -142,7 +145,7 @@ static void reply_part(const struct serving *v, struct byte_range part)
 
 	if (!begin_reply(v, replaced, &r))
 		return;
-	range_format_content(part, (int64_t)s->body_bytes, &range);
+	range_format_content(part, v->length, &range);
 	add_line(&r, "Accept-Ranges", "bytes");
 	add_line(&r, "Content-Range", range.data);
 	if (s->file)
@@ -160,6 +163,7 @@ struct parts { /* in the exchange's arena, as a worker may go on with it */
 	struct exchange *ex;
 	struct stored *s; /* one reference */
 	struct reply reply;
+	int64_t length;
 	char boundary[33];
 	size_t count;
 	struct byte_range ranges[RANGE_MOST];
@@ -199,7 +203,7 @@ static int add_part(const struct parts *q, struct slice type, struct byte_range 
 		buf_add_str(out, "\r\n");
 	}
 	buf_add_str(out, "Content-Range: ");
-	range_format_content(r, (int64_t)q->s->body_bytes, out);
+	range_format_content(r, q->length, out);
 	buf_add_str(out, "\r\n\r\n");
 	err = add_bytes(q->s, r, out);
 	buf_add_str(out, "\r\n");
@@ -255,7 +259,7 @@ static void reply_parts(const struct serving *v, const struct byte_range *ranges
 		reply_whole(v);
 		return;
 	}
-	*q = (struct parts){ .ex = v->ex, .s = stored_ref(v->s), .count = count };
+	*q = (struct parts){ .ex = v->ex, .s = stored_ref(v->s), .length = v->length, .count = count };
 	memcpy(q->ranges, ranges, count * sizeof(*ranges));
 	(void)snprintf(q->boundary, sizeof(q->boundary), "%016llx%016llx", (unsigned long long)rand_u64(),
 		       (unsigned long long)rand_u64());
@@ -277,7 +281,7 @@ static void reply_ranges(const struct serving *v, const struct range_set *set)
 	uint64_t sum = 0;
 	size_t count;
 
-	switch (range_resolve(set, (int64_t)v->s->body_bytes, ranges, &count)) {
+	switch (range_resolve(set, v->length, ranges, &count)) {
 	case 0:
 		break;
 	case -ERANGE:
@@ -291,7 +295,7 @@ static void reply_ranges(const struct serving *v, const struct range_set *set)
 		sum += range_bytes(ranges[i]);
 	if (count == 1)
 		reply_part(v, ranges[0]);
-	else if (sum <= SERVE_MOST_PARTS_BYTES)
+	else if (sum <= SERVE_MOST_PARTS_BYTES && v->is_whole)
 		reply_parts(v, ranges, count);
 	else
 		reply_whole(v);
@@ -346,16 +350,21 @@ static void serve_asked(const struct serving *v)
 	case CONDITIONAL_GO_ON:
 		break;
 	}
-	if (is_get(v->ex) && httplines_count(&h, "Range") == 1 && conditional_range_applies(&h, &view, now_s) &&
-	    range_parse(httplines_get(&h, "Range"), &set) == 0)
+	if (is_get(v->ex) && v->length >= 0 && httplines_count(&h, "Range") == 1 &&
+	    conditional_range_applies(&h, &view, now_s) && range_parse(httplines_get(&h, "Range"), &set) == 0)
 		reply_ranges(v, &set);
 	else
 		reply_whole(v);
 }
 
-static void serve(const struct serving *v)
+static void serve(struct serving *v)
 {
-	if (v->s->status == 200 && (is_get(v->ex) || exchange_is_head(v->ex)) && asks_for_more(v->ex)) /* rule 1 */
+	const struct stored *s = v->s;
+	uint64_t bytes = s->body_bytes;
+
+	v->is_whole = !s->file || spool_peek(s->file, &bytes, NULL) == SPOOL_COMPLETE;
+	v->length = v->is_whole ? (int64_t)bytes : s->body_bytes == STORED_GROWING ? -1 : (int64_t)s->body_bytes;
+	if (s->status == 200 && (is_get(v->ex) || exchange_is_head(v->ex)) && asks_for_more(v->ex)) /* rule 1 */
 		serve_asked(v);
 	else
 		reply_whole(v);
@@ -364,11 +373,12 @@ static void serve(const struct serving *v)
 void serve_stored(struct exchange *ex, struct lane *lane, struct stored *s, const struct header_line *extra,
 		  size_t extra_count)
 {
-	serve(&(struct serving){ ex, lane, s, extra, extra_count, false });
+	serve(&(struct serving){ .ex = ex, .lane = lane, .s = s, .extra = extra, .extra_count = extra_count });
 }
 
 void serve_queued(struct exchange *ex, struct lane *lane, struct stored *s, const struct header_line *extra,
 		  size_t extra_count)
 {
-	serve(&(struct serving){ ex, lane, s, extra, extra_count, true });
+	serve(&(struct serving){ .ex = ex, .lane = lane, .s = s, .extra = extra, .extra_count = extra_count,
+				 .as_origin = true });
 }

@@ -1,4 +1,5 @@
-/* serve.h -- answers a GET or HEAD from a representation that is here, whole: a stored response or a queued write.
+/* serve.h -- answers a GET or HEAD from a representation that is here: a stored response, one that is still coming (its
+ * spool grows; body_bytes may be STORED_GROWING), or a queued write.
  *
  * Evaluates the client's conditions (RFC 9110 13.2.2), ranges (14) and If-Range, and replies 200, 206 (one range from
  * where the body is, without copying a file; several as multipart/byteranges up to SERVE_MOST_PARTS_BYTES, above it the

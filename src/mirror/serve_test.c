@@ -15,6 +15,9 @@
 
 static struct buf content = BUF_EMPTY; /* FILE_BYTES; a body in memory is its beginning */
 static struct stored *in_memory, *in_a_file, *empty, *gone, *no_content;
+static struct stored *coming, *announced; /* both grow with: */
+static struct spool *growing;
+static _Atomic int served;
 
 /* --- the stage --- */
 
@@ -27,6 +30,8 @@ static void serve_now(struct exchange *ex)
 			   slice_ends(t, "/file")   ? in_a_file :
 			   slice_ends(t, "/empty")  ? empty :
 			   slice_ends(t, "/gone")   ? gone :
+			   slice_ends(t, "/coming") ? coming :
+			   slice_ends(t, "/announced") ? announced :
 						      no_content;
 
 	if (slice_starts(t, "/queued/"))
@@ -34,6 +39,7 @@ static void serve_now(struct exchange *ex)
 	else
 		serve_stored(ex, site.lane, s, extra, ARRAY_LEN(extra));
 	age[0] = 'x';
+	atomic_fetch_add(&served, 1);
 }
 
 static void serve_it(struct exchange *ex)
@@ -82,6 +88,9 @@ static int open_stage(void **state)
 	no_content = make(204, NULL, NULL, 0);
 	site_handle = serve_it;
 	start();
+	assert_int_equal(spool_new(site.dir, 0, &growing), 0);
+	coming = make(200, NULL, spool_ref(growing), STORED_GROWING);
+	announced = make(200, NULL, spool_ref(growing), MEMORY_BYTES);
 	return 0;
 }
 
@@ -94,6 +103,9 @@ static int close_stage(void **state)
 	stored_unref(&empty);
 	stored_unref(&gone);
 	stored_unref(&no_content);
+	stored_unref(&coming);
+	stored_unref(&announced);
+	spool_unref(&growing);
 	buf_fini(&content);
 	return clean ? 0 : -1;
 }
@@ -392,6 +404,65 @@ static void more_than_one_likes_to_hold_in_memory_is_sent_whole(void **state)
 	forget(&a);
 }
 
+/* --- what is still coming --- */
+
+static int begin(const char *target, const char *lines)
+{
+	char request[200];
+	int fd = dial();
+
+	(void)snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", target, lines);
+	say(fd, request);
+	return fd;
+}
+
+static void end(int fd, int status, size_t from, size_t n)
+{
+	struct answer a;
+
+	assert_int_equal(hear(fd, &a, true), status);
+	assert_false(a.cut);
+	assert_bytes(&a, from, n);
+	assert_int_equal(count_lines(&a, "Content-Range"), status == 206);
+	forget(&a);
+	close(fd);
+}
+
+static void what_is_still_coming_is_sent_as_it_comes(void **state)
+{
+	struct answer a;
+	int whole, part, unknown, several, before;
+
+	assert_int_equal(spool_append(growing, content.data, 5000), 0);
+	assert_int_equal(ask("HEAD", "/announced", "", &a), 200);
+	assert_true(has(&a, "Content-Length: 10000"));
+	assert_true(has(&a, "Accept-Ranges: none")); /* as upstream says: it may be nothing that is kept */
+	forget(&a);
+	assert_int_equal(ask("HEAD", "/coming", "", &a), 200);
+	assert_int_equal(count_lines(&a, "Content-Length"), 0);
+	forget(&a);
+	assert_int_equal(ask("GET", "/coming", "If-None-Match: \"v1\"\r\n", &a), 304);
+	forget(&a);
+	assert_int_equal(ask("GET", "/announced", "Range: bytes=10-4009\r\n", &a), 206); /* it is there already */
+	assert_bytes(&a, 10, 4000);
+	forget(&a);
+	before = atomic_load(&served);
+	whole = begin("/announced", "");
+	part = begin("/announced", "Range: bytes=4000-8999\r\n");
+	unknown = begin("/coming", "Range: bytes=4000-8999\r\n");
+	several = begin("/announced", "Range: bytes=0-0,8000-8001\r\n");
+	wait_for(&served, before + 4); /* what is sent is decided */
+	assert_int_equal(spool_append(growing, content.data + 5000, 5000), 0);
+	end(part, 206, 4000, 5000);
+	spool_complete(growing);
+	end(whole, 200, 0, MEMORY_BYTES);
+	end(unknown, 200, 0, MEMORY_BYTES);
+	end(several, 200, 0, MEMORY_BYTES);
+	assert_int_equal(ask("GET", "/coming", "Range: bytes=-5\r\n", &a), 206); /* its end is known now */
+	assert_bytes(&a, MEMORY_BYTES - 5, 5);
+	forget(&a);
+}
+
 static void without_a_worker_several_ranges_of_a_file_are_the_whole(void **state)
 {
 	struct answer a;
@@ -415,6 +486,7 @@ int main(void)
 		cmocka_unit_test(a_range_beyond_the_end_is_416),
 		cmocka_unit_test(several_ranges_are_the_parts_of_one_answer),
 		cmocka_unit_test(more_than_one_likes_to_hold_in_memory_is_sent_whole),
+		cmocka_unit_test(what_is_still_coming_is_sent_as_it_comes),
 		cmocka_unit_test(without_a_worker_several_ranges_of_a_file_are_the_whole),
 	};
 
