@@ -602,10 +602,10 @@ uint64_t cache_drop_prefix(struct cache *c, struct slice prefix)
 	return s.count;
 }
 
-void cache_sync(struct cache *c)
+int cache_sync(struct cache *c)
 {
 	OBJ_CHECK(c, CACHE_MAGIC);
-	rows_sync(c);
+	return rows_sync(c);
 }
 
 /* --- figures ---------------------------------------------------------------------------------------------------- */

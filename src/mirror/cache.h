@@ -58,9 +58,9 @@ void cache_drop(struct cache *c, struct slice key);
 void cache_drop_one(struct cache *c, struct stored *s);
 /* Every key that begins with prefix ("" for all), for the operator. How many. */
 uint64_t cache_drop_prefix(struct cache *c, struct slice prefix);
-/* Waits until all that was put and dropped before is in the database, so that a kill -9 does not undo it: a write whose URI was
- * dropped is acknowledged after this. A power cut may undo the last seconds. */
-void cache_sync(struct cache *c);
+/* Waits until all that was put and dropped before is in the database and on the platter: neither a kill -9 nor a power cut brings
+ * back what was dropped. A write whose URI was dropped is acknowledged after this. 0 or -errno: then a power cut might. */
+int cache_sync(struct cache *c);
 
 const char *cache_spool_dir(const struct cache *c);
 

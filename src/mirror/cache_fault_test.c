@@ -1,6 +1,9 @@
 /* cache_fault_test.c -- damage is set aside, counted and not there; a full disk keeps nothing and stops nothing. */
 #include "mirror/cache.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "mirror/cache_priv.h"
 #include "mirror/cache_test_kit.h"
 
@@ -297,6 +300,30 @@ static void an_update_that_fails_ends_the_response(void **state)
 	stored_unref(&fresh);
 }
 
+static void what_was_synced_survives_a_kill(void **state)
+{
+	pid_t pid;
+
+	cache_close(cache);
+	pid = fork();
+	if (pid == 0) {
+		kit_open();
+		ENSURE(kit_put("/a", "a", 100) == 0 && kit_put("/b", "large", BIG) == 0 && kit_put("/c", "c", BIG) == 0);
+		ENSURE(cache_sync(cache) == 0);
+		cache_drop(cache, SLICE_LIT("/a"));
+		cache_drop(cache, SLICE_LIT("/c"));
+		ENSURE(cache_sync(cache) == 0);
+		(void)kill(getpid(), SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	kit_open();
+	assert_int_equal(kit_figures().responses, 1);
+	assert_false(kit_is_there("/a"));
+	assert_false(kit_is_there("/c"));
+	assert_true(kit_has("/b", "large", BIG));
+	assert_int_equal(kit_files("bodies"), 1);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
 
 int main(void)
@@ -314,6 +341,7 @@ int main(void)
 		T(a_body_that_gets_no_name_is_not_kept),
 		T(a_removal_that_failed_is_done_later),
 		T(an_update_that_fails_ends_the_response),
+		T(what_was_synced_survives_a_kill),
 	};
 
 	return cmocka_run_group_tests_name("cache_fault", tests, NULL, NULL);

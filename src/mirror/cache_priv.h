@@ -105,7 +105,7 @@ void index_cool(struct cache *c); /* until the hot tier is within its limits, as
 /* --- cache_rows.c --- */
 struct row { /* borrowed from the statement until the next step or reset */
 	uint64_t id;
-	int64_t used_ms; /* at opening only */
+	int64_t used_ms; /* not from reader_row() */
 	bool is_file;
 	uint64_t body_bytes, head_bytes;
 	uint32_t body_crc;
@@ -117,7 +117,7 @@ struct row { /* borrowed from the statement until the next step or reset */
 
 int rows_open(struct cache *c, bool *ret_damaged);
 void rows_close(struct cache *c); /* runs what waits first */
-void rows_sync(struct cache *c);
+int rows_sync(struct cache *c); /* cache_sync() */
 /* With the shard's lock, so that the order is that of the index. */
 void rows_put(struct cache *c, struct node *n);
 void rows_update(struct cache *c, struct node *n);

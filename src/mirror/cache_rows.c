@@ -4,7 +4,8 @@
  *          rewrites little. Table body: the small bodies, under the same id. A sum over everything but used_at covers the
  *          row; the body's own covers the body, here or in a file.
  * WHY      What may be lost need not wait for a sync: answers leave before their rows are written, and commits are not synced
- *          (may_lose_last). A kill -9 loses what still waited, a power cut the last seconds; neither leaves half a response.
+ *          (may_lose_last). A kill -9 loses what still waited, a power cut the last seconds; neither leaves half a response. Only an
+ *          invalidation must not be lost: rows_sync() waits for it and syncs the journal.
  * RULES    1. Jobs are submitted under the shard's lock or for a node that is detached, so rows change in the order of the index.
  *          2. A row that could not be written takes its node along: the index never promises what a later start has not.
  *          3. A row that could not be removed (a full disk) is tried again when the next write succeeds: what was dropped must
@@ -12,6 +13,7 @@
  * THREADS  Jobs run on the database's writer thread, which alone touches struct rows. Readers: one thread at a time each. */
 #include "mirror/cache_priv.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -19,6 +21,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/obj.h"
+#include "io/file.h"
 #include "store/wholefile.h"
 
 #define MOST_SET_ASIDE 64 /* files in a run: a failing disk must not fill itself with evidence */
@@ -34,18 +37,19 @@ enum { PUT, PUT_BODY, UPDATE, REMOVE, REMOVE_BODY, USE, STATEMENTS };
 static const char *const texts[STATEMENTS] = {
 	[PUT] = "INSERT OR REPLACE INTO response VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
 	[PUT_BODY] = "INSERT OR REPLACE INTO body VALUES (?1, ?2)",
-	[UPDATE] = "UPDATE response SET used_at=?2, is_file=?3, body_bytes=?4, body_crc=?5, key=?6, vary=?7, status=?8, guarded=?9,"
-		   " request_at=?10, response_at=?11, row_crc=?12, head=?13 WHERE id=?1",
+	[UPDATE] = ("UPDATE response SET used_at=?2, is_file=?3, body_bytes=?4, body_crc=?5, key=?6, vary=?7, status=?8,"
+		    " guarded=?9, request_at=?10, response_at=?11, row_crc=?12, head=?13 WHERE id=?1"),
 	[REMOVE] = "DELETE FROM response WHERE id=?1",
 	[REMOVE_BODY] = "DELETE FROM body WHERE id=?1",
 	[USE] = "UPDATE response SET used_at=?2 WHERE id=?1",
 };
 
-struct rows { /* the writer thread's */
+struct rows { /* the writer thread's, but wal_fd */
 	sqlite3_stmt *statements[STATEMENTS];
 	struct list undone; /* removals that failed */
 	unsigned set_aside;
 	bool is_closed;
+	int wal_fd; /* to sync it when somebody asks */
 };
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
@@ -61,14 +65,18 @@ int rows_open(struct cache *c, bool *ret_damaged)
 		return r;
 	c->rows = xcalloc(1, sizeof(*c->rows));
 	list_init(&c->rows->undone);
-	return 0;
+	path = xstrf("%s/cache.db-wal", c->dir);
+	c->rows->wal_fd = open(path, O_RDONLY | O_CLOEXEC); /* db_open() has made it; it stays while the database is open */
+	free(path);
+	return c->rows->wal_fd < 0 ? -errno : 0;
 }
 
 /* --- one row ---------------------------------------------------------------------------------------------------- */
 
-static struct row row_of(const struct stored *s)
+static struct row row_of(const struct stored *s, int64_t used_ms)
 {
 	return (struct row){ .id = s->id,
+			     .used_ms = used_ms,
 			     .is_file = stored_is_large(s),
 			     .body_bytes = s->body_bytes,
 			     .body_crc = s->body_crc,
@@ -117,7 +125,7 @@ static int write_row(struct cache *c, sqlite3 *conn, int which, const struct row
 	if (r < 0)
 		return r;
 	sqlite3_bind_int64(st, 1, (int64_t)row->id);
-	sqlite3_bind_int64(st, 2, clock_wall_ms());
+	sqlite3_bind_int64(st, 2, row->used_ms);
 	sqlite3_bind_int(st, 3, row->is_file);
 	sqlite3_bind_int64(st, 4, (int64_t)row->body_bytes);
 	sqlite3_bind_int64(st, 5, row->body_crc);
@@ -152,6 +160,7 @@ struct write_job {
 	uint64_t hash;
 	uint16_t version;
 	bool is_update;
+	int64_t used_ms;
 	uint64_t bytes; /* of memory, while it waits */
 };
 
@@ -188,7 +197,7 @@ static int write_body(struct cache *c, sqlite3 *conn, const struct stored *s)
 static int write_run(sqlite3 *conn, void *arg)
 {
 	struct write_job *j = arg;
-	const struct row row = row_of(j->s);
+	const struct row row = row_of(j->s, j->used_ms);
 	int r = write_row(j->c, conn, j->is_update ? UPDATE : PUT, &row);
 
 	return r < 0 || j->is_update || row.is_file || !row.body_bytes ? r : write_body(j->c, conn, j->s);
@@ -235,6 +244,7 @@ static void submit_write(struct cache *c, struct node *n, bool is_update)
 				 .hash = n->hash,
 				 .version = n->version,
 				 .is_update = is_update,
+				 .used_ms = (int64_t)atomic_load(&n->used_s) * 1000,
 				 .bytes = stored_memory(n->hot) };
 	n->flags |= NODE_PENDING;
 	atomic_fetch_add(&c->waiting_bytes, j->bytes);
@@ -421,9 +431,11 @@ static void finalize(void *arg, int code)
 	rows->is_closed = true;
 }
 
-void rows_sync(struct cache *c)
+/* Behind the commit that db_do() waits for, all of it is in the -wal or, synced by SQLite, in the database. */
+int rows_sync(struct cache *c)
 {
 	(void)db_do(c->db, nothing, NULL); /* what failed was counted where it failed */
+	return fdatasync(c->rows->wal_fd) < 0 ? -errno : 0;
 }
 
 void rows_close(struct cache *c)
@@ -434,5 +446,6 @@ void rows_close(struct cache *c)
 	db_close(c->db);
 	LIST_FOREACH_SAFE(it, next, &c->rows->undone)
 		free(LIST_ENTRY(it, struct remove_job, node));
+	fd_close(&c->rows->wal_fd);
 	free(c->rows);
 }

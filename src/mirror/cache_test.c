@@ -312,7 +312,7 @@ static void the_hot_tier_keeps_within_its_memory_and_files(void **state)
 	}
 }
 
-static int64_t wall_ms = 1800000000000;
+static _Atomic int64_t wall_ms = 1800000000000;
 
 static int64_t fake_clock(int wall)
 {
