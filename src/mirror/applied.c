@@ -23,9 +23,16 @@
 #define NEVER_MATCHES "\"weir-overwritten\""
 #define MOST_LINES 512
 
+struct dropping {
+	struct mirror *m;
+	bool any;
+};
+
 static void drop(void *arg, struct slice target)
 {
-	cache_drop(((struct mirror *)arg)->cache, target);
+	struct dropping *d = arg;
+
+	d->any |= cache_drop(d->m->cache, target);
 }
 
 static size_t cut_head(struct slice head, struct slice cut[MOST_LINES])
@@ -39,8 +46,11 @@ void applied_invalidate(struct mirror *m, const struct applied *a)
 {
 	struct slice cut[MOST_LINES];
 	const struct httplines h = { cut, cut_head(a->head, cut) };
+	struct dropping d = { .m = m };
 
-	invalidate_after(a->method, a->status, slice_str(m->origin), a->target, &h, drop, m);
+	invalidate_after(a->method, a->status, slice_str(m->origin), a->target, &h, drop, &d);
+	if (d.any)
+		(void)cache_sync(m->cache); /* else a power cut might bring it back, for as long as it seems fresh */
 }
 
 /* What upstream says of it now, with our bytes or those read back (one of body and file), goes into the cache if a GET without any header

@@ -14,7 +14,7 @@ struct applied {
 	bool is_encoded;        /* it was sent with a Content-Encoding */
 };
 
-/* Drops what the write made untrue (RFC 9111 4.4). Front too; no more is needed for methods other than PUT, PATCH and DELETE. */
+/* Drops what the write made untrue (RFC 9111 4.4), durably: before the write is acknowledged. Workers; blocks. */
 void applied_invalidate(struct mirror *m, const struct applied *a);
 /* Finds out what is there now and puts it into the cache, so that it can be read in the next outage; *ret (initialised by the caller; may be
  * NULL) becomes what a write on top of this one is based on. Best effort: without an answer ret->known is false. Workers; blocks. */

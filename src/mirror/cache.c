@@ -508,11 +508,12 @@ int cache_update(struct cache *c, struct stored *old, struct stored *fresh)
 
 /* --- dropping --------------------------------------------------------------------------------------------------- */
 
-void cache_drop(struct cache *c, struct slice key)
+bool cache_drop(struct cache *c, struct slice key)
 {
 	uint64_t hash = key_hash(key);
 	struct shard *sh = shard_of(c, hash);
 	struct node *gone = NULL, *next;
+	bool any;
 
 	OBJ_CHECK(c, CACHE_MAGIC);
 	pthread_rwlock_wrlock(&sh->lock);
@@ -525,7 +526,9 @@ void cache_drop(struct cache *c, struct slice key)
 		push(&gone, n);
 	}
 	pthread_rwlock_unlock(&sh->lock);
+	any = gone != NULL;
 	dispose_all(c, gone);
+	return any;
 }
 
 static bool drop_node(struct cache *c, uint64_t hash, uint64_t id)

@@ -52,8 +52,9 @@ int cache_put(struct cache *c, struct stored *s, uint64_t epoch);
 /* Puts `fresh` (same key and body as `old`, new head and times: a 304) in place of old; its id is set, a reference taken. 0;
  * -ENOENT: old is gone, nothing happened. Front too. */
 int cache_update(struct cache *c, struct stored *old, struct stored *fresh);
-/* All variants of a key are gone: for everybody who asks from here on. Front too (rows and files go behind: cache_sync()). */
-void cache_drop(struct cache *c, struct slice key);
+/* All variants of a key are gone: for everybody who asks from here on. Whether there were any. Front too (rows and files go
+ * behind: cache_sync()). */
+bool cache_drop(struct cache *c, struct slice key);
 /* This one only (found damaged, or replaced by an answer that may not be stored). Front too. */
 void cache_drop_one(struct cache *c, struct stored *s);
 /* Every key that begins with prefix ("" for all), for the operator. How many. */
