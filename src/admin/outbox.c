@@ -171,7 +171,7 @@ static int find(struct exchange *ex, struct slice id, struct outbox_entry *ret)
 				       "no configured service queues writes, so there are no entries");
 	else if (err == -ENOENT)
 		exchange_reply_problem(ex, 404, "No such entry",
-				       "no entry has the id %s; GET /api/v1/outbox lists them", shown.data);
+				       "no entry has the id %s; weir outbox ls lists them", shown.data);
 	else if (err)
 		exchange_reply_problem(ex, 503, "Not found out", "the outbox cannot be read: %s", err_text(err));
 	buf_fini(&shown);

@@ -203,7 +203,7 @@ static int explain_group(int argc, char **argv)
 	for (const struct cli_command *c = cli_commands; c->name; c++) {
 		if (strncmp(c->name, argv[1], n) || c->name[n] != ' ')
 			continue;
-		(void)fprintf(to, "  %-12s %-8s %s\n", c->name, c->arguments, c->summary);
+		(void)fprintf(to, "  %-14s %-8s %s\n", c->name, c->arguments, c->summary);
 	}
 	return wants_help ? EXIT_DONE : EXIT_USAGE;
 }

@@ -184,7 +184,7 @@ static uint64_t unsettled(const uint64_t by_state[OUTBOX_STATES])
 
 void delivery_status(struct delivery *d, json_t *into)
 {
-	static const enum outbox_state shown[] = { OUTBOX_QUEUED, OUTBOX_SENDING, OUTBOX_CONFLICT, OUTBOX_HELD };
+	static const enum outbox_state shown[] = { OUTBOX_QUEUED, OUTBOX_CONFLICT, OUTBOX_HELD };
 	char reason[sizeof(d->pause_reason)];
 	struct buf oldest = BUF_EMPTY;
 	struct outbox_figures f;
@@ -201,6 +201,8 @@ void delivery_status(struct delivery *d, json_t *into)
 	(void)json_object_set_new(into, "upstream", json_string(link_state_text(link_state(d->o.link))));
 	delivery_pause_reason(d, reason);
 	(void)json_object_set_new(into, "paused", json_string(reason));
+	/* Last, as tables for people end after a few columns. */
+	(void)json_object_set_new(into, "sending", json_integer((json_int_t)f.entries[OUTBOX_SENDING]));
 	buf_fini(&oldest);
 }
 
