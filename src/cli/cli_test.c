@@ -52,6 +52,20 @@ static const struct canned {
 	{ "POST", "/api/v1/repos/verify", "git.test/org/a\"", 200, "{\"ok\": true}" },
 	{ "POST", "/api/v1/repos/verify", "git.test/org/b\"", 200, "{\"ok\": false, \"detail\": \"a pack is torn\"}" },
 	{ "POST", "/api/v1/repos/evict", "git.test/org/a\"", 204, "" },
+	{ "GET", "/api/v1/outbox?state=held&service=a%20b", NULL, 200,
+	  "{\"items\": [{\"id\": \"one\", \"state\": \"held\"}], \"next\": \"17\"}" },
+	{ "GET", "/api/v1/outbox?state=held&service=a%20b&after=17", NULL, 200,
+	  "{\"items\": [{\"id\": \"two\", \"state\": \"held\"}], \"next\": null}" },
+	{ "GET", "/api/v1/outbox/one", NULL, 200, "{\"id\": \"one\", \"state\": \"held\", \"method\": \"PUT\"}" },
+	{ "GET", "/api/v1/outbox/one/body", NULL, 200, "{ours}" },
+	{ "POST", "/api/v1/outbox/one/retry", NULL, 200,
+	  "{\"id\": \"one\", \"state\": \"queued\", \"method\": \"PUT\", \"raw_uri\": \"/a\"}" },
+	{ "POST", "/api/v1/outbox/one/resolve", "{\"keep\":\"theirs\"}", 200,
+	  "{\"id\": \"one\", \"state\": \"resolved\", \"method\": \"PUT\", \"raw_uri\": \"/a\", \"service\": \"files\","
+	  " \"body_bytes\": 4}" },
+	{ "DELETE", "/api/v1/outbox/one", NULL, 409, "{\"detail\": \"one is being sent\"}" },
+	{ "POST", "/api/v1/outbox/flush", "{\"service\":\"files\"}", 200,
+	  "{\"items\": [{\"service\": \"files\", \"queued\": 3, \"upstream\": \"down\"}], \"next\": null}" },
 	{ "POST", "/api/v1/repos/", NULL, 404,
 	  "{\"title\": \"No such repository\", \"status\": 404, \"detail\": \"it is not cached\"}" },
 };
@@ -304,6 +318,11 @@ static void test_usage_errors_are_told_with_what_was_meant(void **state)
 		{ { "repo", "evict" }, "repo evict: an argument is missing; usage: weir repo evict URL" },
 		{ { "repo", "warm", "github.com" },
 		  "\"github.com\" names no repository; accepted: a URL as for git clone, or HOST/PATH" },
+		{ { "outbox", "ls", "--state", "lost" }, "\"lost\" is no state; accepted: queued, sending, applied" },
+		{ { "outbox", "resolve", "one" }, "say which version is to stay: --keep ours, or --keep theirs" },
+		{ { "outbox", "resolve", "one", "--keep=both" }, "say which version is to stay" },
+		{ { "outbox", "show" }, "outbox show: an argument is missing; usage: weir outbox show ID" },
+		{ { "outbxo" }, "no command outbxo; did you mean weir outbox?" },
 		{ { "serve", "--set", "a" }, "--set: \"a\" is not KEY=VALUE" },
 		{ { "status", "--admin", "no address" }, "\"no address\" is no address of an admin listener" },
 	};
@@ -374,7 +393,10 @@ static void test_without_a_daemon_commands_exit_with_3(void **state)
 					       { "repo", "ls" },
 					       { "repo", "warm", "git.test/a" },
 					       { "repo", "verify" },
-					       { "repo", "evict", "git.test/a" } };
+					       { "repo", "evict", "git.test/a" },
+					       { "outbox", "ls" },
+					       { "outbox", "body", "one" },
+					       { "outbox", "flush" } };
 
 	assert_int_equal(setenv("WEIR_ADMIN", "127.0.0.1:1", 1), 0);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -516,6 +538,34 @@ static void test_commands_steer_and_tell_which_failed(void **state)
 	assert_int_equal(unsetenv("WEIR_ADMIN"), 0);
 }
 
+static void test_the_outbox_is_looked_at_and_steered(void **state)
+{
+	pid_t pid = daemon_start();
+
+	assert_int_equal(weir(ARGS("outbox", "ls", "--state=held", "--service", "a b", "--json")), 0);
+	expect_said(&out, "\"one\"");
+	expect_said(&out, "\"two\"");
+	assert_int_equal(weir(ARGS("outbox", "show", "one")), 0);
+	expect_said(&out, "  state            held\n");
+	assert_int_equal(weir(ARGS("outbox", "show", "../one")), 1);
+	expect_said(&err, "weir: ../one: Not Found\n");
+	assert_int_equal(weir(ARGS("outbox", "body", "one")), 0);
+	assert_string_equal(out.data, "{ours}"); /* as it is, no line end added */
+	assert_int_equal(weir(ARGS("outbox", "body", "two")), 1);
+	assert_string_equal(out.data, "");
+	assert_int_equal(weir(ARGS("outbox", "retry", "two", "one")), 1);
+	expect_said(&err, "weir: two: Not Found\n");
+	expect_said(&out, "one: queued: PUT /a\n");
+	assert_int_equal(weir(ARGS("outbox", "resolve", "one", "--keep", "theirs")), 0);
+	expect_said(&out, "one: resolved: PUT /a to files, 4 B, queued -; what the upstream has stays\n");
+	assert_int_equal(weir(ARGS("outbox", "drop", "one")), 1);
+	expect_said(&err, "weir: one: one is being sent\n");
+	assert_int_equal(weir(ARGS("outbox", "flush", "--service", "files")), 0);
+	expect_said(&out, "files: 3 queued; the upstream is down: they go when it is back\n");
+	daemon_stop(pid, SIGTERM);
+	assert_int_equal(unsetenv("WEIR_ADMIN"), 0);
+}
+
 static void test_warm_tells_how_far_it_is(void **state)
 {
 	pid_t pid = daemon_start();
@@ -572,6 +622,7 @@ int main(void)
 		cmocka_unit_test(test_an_address_in_use_is_said_and_is_1),
 		cmocka_unit_test(test_commands_show_what_the_daemon_says),
 		cmocka_unit_test(test_commands_steer_and_tell_which_failed),
+		cmocka_unit_test(test_the_outbox_is_looked_at_and_steered),
 		cmocka_unit_test(test_warm_tells_how_far_it_is),
 		cmocka_unit_test(test_the_token_goes_only_where_it_belongs),
 	};

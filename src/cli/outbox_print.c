@@ -28,7 +28,9 @@ static void add_readable(struct buf *out, struct slice s, size_t most)
 	for (size_t i = 0; i < s.n && i < most; i++) {
 		unsigned char c = (unsigned char)s.p[i], next = i + 1 < s.n ? (unsigned char)s.p[i + 1] : 0;
 
-		if (c < 0x20 || c == 0x7f || (c == 0xc2 && next >= 0x80 && next < 0xa0))
+		if (c == 0xc2 && next >= 0x80 && next < 0xa0)
+			buf_addf(out, "\\x%02x", (unsigned char)s.p[++i]);
+		else if (c < 0x20 || c == 0x7f)
 			buf_addf(out, "\\x%02x", c);
 		else
 			buf_add_char(out, (char)c);
