@@ -159,8 +159,11 @@ static void applied_before(struct carry *c)
 	applied(c);
 }
 
+/* The overlay ends with it, and what readers see then has to be theirs: the base of a better write. */
 static void conflict(struct carry *c)
 {
+	cache_drop(c->m->cache, buf_slice(&c->e->uri));
+	fetch_background(c->m, buf_slice(&c->e->uri), NULL, NULL);
 	c->ret->to = CARRIED_CONFLICT;
 	outbox_base_copy(&c->ret->base, &c->look.now);
 	buf_addf(&c->ret->error, "%s", c->look.now.absent ? "it was deleted upstream meanwhile" :
@@ -384,13 +387,17 @@ static int send_following(struct carry *c)
 
 /* --- what the answer means --- */
 
+#define MOST_LOCATION_SHOWN 300
+
 static void refused(struct carry *c)
 {
 	struct slice cut[MOST_LINES], type = answer_field(c, "content-type", cut);
 
-	buf_addf(&c->ret->error, is_redirect(c->status) ?
-					 "upstream answered %d, which leads elsewhere" :
-					 "upstream answered %d", c->status);
+	buf_addf(&c->ret->error, "upstream answered %d", c->status);
+	if (is_redirect(c->status)) {
+		buf_add_str(&c->ret->error, ", which leads elsewhere: ");
+		str_add_escaped(&c->ret->error, answer_field(c, "location", cut), MOST_LOCATION_SHOWN);
+	}
 	c->ret->to = CARRIED_HELD;
 	buf_add_slice(&c->ret->answer, buf_slice(&c->answer));
 	buf_add_slice(&c->ret->answer_type, type);

@@ -11,7 +11,7 @@ NAME = "files"
 
 def options_of_a_mirror(door, name=NAME):
     """The ordinary options of one mirror, with short times."""
-    return {"name": name, "listen": "127.0.0.1:0", "upstream": door.url, "upstream_timeout": "10s",
+    return {"name": name, "listen": "127.0.0.1:0", "upstream": door.url, "upstream_timeout": "4s",
             "upstream_patience": "1s", "outbox": {"retry": {"first": "50ms", "max": "400ms"}}}
 
 
