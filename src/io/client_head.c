@@ -52,7 +52,7 @@ static int parse_status(struct slice line)
 	if (!slice_cut(&line, ' ', &version) || !slice_starts(version, "HTTP/1."))
 		return WEIR_E_PROTOCOL;
 	(void)slice_cut(&line, ' ', &code); /* a reason phrase is not needed */
-	if (code.n != 3 || !is_digits(code) || code.p[0] < '1')
+	if (code.n != 3 || !is_digits(code) || code.p[0] < '1' || code.p[0] > '5') /* RFC 9110 15 */
 		return WEIR_E_PROTOCOL;
 	return (code.p[0] - '0') * 100 + (code.p[1] - '0') * 10 + (code.p[2] - '0');
 }
