@@ -280,6 +280,15 @@ static int on_data(void *arg, const char *p, size_t n)
 
 /* --- the end --- */
 
+/* What upstream says now stands in place of what it said before. A no to a credential is of the asker, not of the thing;
+ * to nobody in particular it says that what was for all is not so any more. */
+static bool ends_old(const struct fetch *f)
+{
+	bool is_no = f->status == 401 || f->status == 403;
+
+	return f->status < 500 && f->status != 429 && !(is_no && (f->credential.n || f->old->guarded));
+}
+
 static void keep_or_drop(struct fetch *f, struct stored *s, bool *ret_stored)
 {
 	int r = f->keep == POLICY_KEEP_NOT ? -ENOENT : cache_put(f->m->cache, s, f->epoch);
@@ -287,8 +296,7 @@ static void keep_or_drop(struct fetch *f, struct stored *s, bool *ret_stored)
 	*ret_stored = r == 0;
 	if (r == 0)
 		metric_set(f->m->metrics.shared.last_update, (double)f->response_ms / 1000);
-	/* What upstream says now stands in place of what it said before; its noes are of the asker, not of the thing. */
-	else if (f->old && f->status < 500 && f->status != 401 && f->status != 403 && f->status != 429)
+	else if (f->old && ends_old(f))
 		cache_drop_one(f->m->cache, f->old);
 }
 

@@ -31,7 +31,7 @@ static bool is_to_be_logged(struct mirror *m)
 	       atomic_compare_exchange_strong(&m->fallback_logged_mono_ms, &last, now);
 }
 
-static void note_fallback(struct request *q, const char *why, int64_t ttl_ms)
+static void note_fallback(struct request *q, const char *why, int64_t age_ms, int64_t ttl_ms)
 {
 	struct mirror *m = q->m;
 
@@ -43,7 +43,7 @@ static void note_fallback(struct request *q, const char *why, int64_t ttl_ms)
 	log_event(LOG_INFO, "offline_fallback", LOG_STR("service", m->name), LOG_STR("why", why),
 		  LOG_STR("request", exchange_id(q->ex)), LOG_END);
 	if (ttl_ms < 0)
-		log_event(LOG_WARN, "stale_serve", LOG_STR("service", m->name), LOG_INT("stale_s", -ttl_ms / 1000),
+		log_event(LOG_WARN, "stale_serve", LOG_STR("service", m->name), LOG_INT("age_s", age_ms / 1000),
 			  LOG_STR("request", exchange_id(q->ex)), LOG_END);
 }
 
@@ -51,14 +51,15 @@ void read_fallback(struct request *q, int code)
 {
 	const struct policy_times t = { q->old ? q->old->request_wall_ms : 0, q->old ? q->old->response_wall_ms : 0 };
 	char line[96];
-	int64_t ttl;
+	int64_t age, ttl;
 
 	if (!q->old || !q->stale_ok || !(err_is_unavailable(code) || code == WEIR_E_STATUS)) {
 		request_unavailable(q, code);
 		return;
 	}
-	ttl = policy_lifetime_ms(&q->old->policy, &t) - policy_age_ms(&q->old->policy, &t, clock_wall_ms());
-	note_fallback(q, code == WEIR_E_STATUS ? "upstream answers 5xx" : err_text(code), ttl);
+	age = policy_age_ms(&q->old->policy, &t, clock_wall_ms());
+	ttl = policy_lifetime_ms(&q->old->policy, &t) - age;
+	note_fallback(q, code == WEIR_E_STATUS ? "upstream answers 5xx" : err_text(code), age, ttl);
 	(void)snprintf(line, sizeof(line), "weir; hit; ttl=%lld; detail=offline", (long long)(ttl / 1000));
 	request_serve(q, q->old, MIRROR_OFFLINE, line);
 }
