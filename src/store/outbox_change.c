@@ -12,6 +12,8 @@
  *           got into conflict
  * INHERIT   children of a dropped,   base and parent of what is gone
  *           resolved or damaged one
+ * ORPHAN    children of one whose      conflict; no parent: what they are based on is not known, and they are never
+ *           record cannot be read      sent as if they had no base
  * REQUEUE   descendants in conflict  queued; due at once
  *           of one that is queued
  *           anew */
@@ -124,6 +126,10 @@ static void edit_relative(struct outbox_record *rec, const struct outbox_change 
 		e->parent = self->e.parent;
 		outbox_base_copy(&e->base, &self->e.base);
 		break;
+	case OUTBOX_ROLE_ORPHAN:
+		e->parent = 0;
+		set_error(rec, OUTBOX_ORPHAN_TEXT);
+		break;
 	case OUTBOX_ROLE_REQUEUE:
 		e->next_attempt_wall_ms = 0;
 		outbox_base_copy(&e->theirs, &(struct outbox_base){ 0 });
@@ -138,7 +144,7 @@ int outbox_change_save(sqlite3 *conn, struct outbox_op *op, const struct outbox_
 		       const struct outbox_base *base)
 {
 	struct outbox *ob = op->ob;
-	int r = outbox_record_save(conn, &ob->st.save, self);
+	int r = self ? outbox_record_save(conn, &ob->st.save, self) : 0;
 
 	for (size_t i = 1; i < op->change_count && r == 0; i++) {
 		struct outbox_record rec;
@@ -242,10 +248,25 @@ static int damage_collect(struct outbox_op *op, uint64_t seq)
 	return r;
 }
 
+/* The record cannot tell what its children were to be based on. */
+static void orphan_children(struct outbox_op *op)
+{
+	pthread_mutex_lock(&op->q->lock);
+	for (size_t i = 1; i < op->change_count; i++) {
+		struct outbox_change *c = &op->changes[i];
+		c->role = OUTBOX_ROLE_ORPHAN;
+		c->to = OUTBOX_CONFLICT;
+		c->parent = NULL;
+		c->item->next_state = OUTBOX_CONFLICT;
+	}
+	pthread_mutex_unlock(&op->q->lock);
+}
+
 static int damage_job(sqlite3 *conn, struct outbox_op *op)
 {
 	struct damage_op *d = CONTAINER_OF(op, struct damage_op, op);
 	struct outbox_record rec;
+	bool is_there;
 	int r;
 
 	pthread_mutex_lock(&op->q->lock);
@@ -254,13 +275,20 @@ static int damage_job(sqlite3 *conn, struct outbox_op *op)
 	if (r < 0)
 		return r;
 	r = outbox_record_load(conn, &op->ob->st.load, d->seq, &rec);
-	if (r < 0)
+	is_there = r == 0;
+	if (r < 0 && r != -ENOENT && r != WEIR_E_DAMAGED)
 		return r;
-	rec.e.state = OUTBOX_HELD;
-	rec.e.damaged = true;
-	set_error(&rec, d->what);
-	r = outbox_change_save(conn, op, &rec, NULL);
-	outbox_record_fini(&rec);
+	if (!is_there || !rec.is_whole) {
+		orphan_children(op);
+		r = outbox_change_save(conn, op, NULL, NULL); /* of the record nothing is written: its sums tell */
+	} else {
+		rec.e.state = OUTBOX_HELD;
+		rec.e.damaged = true;
+		set_error(&rec, d->what);
+		r = outbox_change_save(conn, op, &rec, NULL);
+	}
+	if (is_there)
+		outbox_record_fini(&rec);
 	return r;
 }
 

@@ -207,7 +207,7 @@ static int repair_job(sqlite3 *conn, struct outbox_op *op)
 	} else {
 		rec.e.state = OUTBOX_CONFLICT;
 		rec.e.parent = 0;
-		buf_add_str(&rec.e.last_error, "the write that this one is based on is lost or damaged");
+		buf_add_str(&rec.e.last_error, OUTBOX_ORPHAN_TEXT);
 	}
 	r = outbox_record_save(conn, &op->ob->st.save, &rec);
 	outbox_record_fini(&rec);

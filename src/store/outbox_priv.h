@@ -15,6 +15,8 @@
 #define OUTBOX_UNSETTLED_RETRY_MS 5000 /* after a settlement that could not be written */
 #define OUTBOX_MOST_DELAY_MS (60 * 60 * 1000) /* at start: the clock may have been set back since an attempt was put off */
 
+#define OUTBOX_ORPHAN_TEXT "the write that this one is based on is lost or damaged"
+
 struct outbox_queue {
 	unsigned magic;
 	struct list node;
@@ -66,6 +68,7 @@ enum outbox_role { /* what a change does to the row, see outbox_change.c */
 	OUTBOX_ROLE_FOLLOW,  /* a descendant: into conflict with its ancestor */
 	OUTBOX_ROLE_INHERIT, /* a child: its parent is gone without being applied */
 	OUTBOX_ROLE_REQUEUE, /* a descendant: out of conflict with its ancestor */
+	OUTBOX_ROLE_ORPHAN,  /* a child: what it is based on cannot be read any more */
 };
 struct outbox_change {
 	struct outbox_item *item;
@@ -100,7 +103,7 @@ int outbox_change_add(struct outbox_op *op, struct outbox_item *item, enum outbo
 int outbox_change_add_children(struct outbox_op *op, struct outbox_item *item, enum outbox_role role);
 int outbox_change_add_descendants(struct outbox_op *op, struct outbox_item *item, enum outbox_role role, bool in_conflict,
 				  enum outbox_state to);
-/* After the first change's record is edited: saves it and edits and saves the others by their roles. */
+/* After the first change's record is edited: saves it (NULL: it stays as it is), and edits and saves the others by their roles. */
 int outbox_change_save(sqlite3 *conn, struct outbox_op *op, const struct outbox_record *self,
 		       const struct outbox_base *base);
 void outbox_changes_apply(struct outbox_op *op);

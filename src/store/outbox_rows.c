@@ -366,6 +366,7 @@ void outbox_record_read(const struct outbox_row *row, struct outbox_record *ret)
 	copy_entry(&ret->e, row);
 	ret->tag = row->tag;
 	ret->flags = row->flags;
+	ret->is_whole = row->is_whole;
 	copy_text(&ret->body_file, row->body_file);
 }
 

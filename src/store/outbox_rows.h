@@ -58,6 +58,7 @@ struct outbox_record {
 	struct outbox_entry e; /* e.state HELD and e.damaged when the row is not whole */
 	uint32_t tag, flags;
 	struct buf body_file;
+	bool is_whole;
 };
 void outbox_record_read(const struct outbox_row *row, struct outbox_record *ret); /* ret is overwritten */
 void outbox_record_fini(struct outbox_record *rec);

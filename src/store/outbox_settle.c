@@ -79,7 +79,7 @@ int outbox_lend(struct outbox_queue *q, int64_t now_wall_ms, struct outbox_entry
 			return -ENOENT;
 		r = lend_one(q, seq, once, ret);
 		if (r < 0)
-			take_back(q, seq, r == WEIR_E_DAMAGED ? 0 : now_wall_ms + OUTBOX_UNSETTLED_RETRY_MS);
+			take_back(q, seq, now_wall_ms + OUTBOX_UNSETTLED_RETRY_MS);
 		if (r == WEIR_E_DAMAGED)
 			outbox_note_damage(q->ob, seq, "the record is damaged");
 	} while (r == WEIR_E_DAMAGED); /* the next one, then */

@@ -2,6 +2,7 @@
 #ifndef WEIR_STORE_OUTBOX_TEST_KIT_H
 #define WEIR_STORE_OUTBOX_TEST_KIT_H
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -76,6 +77,38 @@ static inline uint64_t kit_put(struct kit *k, const char *key, const char *body)
 
 	assert_int_equal(outbox_put(k->q, &w, &got), 0);
 	return got.seq;
+}
+
+static inline uint64_t kit_put_large(struct kit *k, const char *key, size_t bytes)
+{
+	struct outbox_write w = kit_write(key, "");
+	struct outbox_receipt got;
+	char *p = xmalloc(bytes);
+
+	memset(p, 'x', bytes);
+	assert_int_equal(outbox_spool_new(k->q, &w.spool), 0);
+	assert_int_equal(spool_append(w.spool, p, bytes), 0);
+	spool_complete(w.spool);
+	assert_int_equal(outbox_put(k->q, &w, &got), 0);
+	spool_unref(&w.spool);
+	free(p);
+	return got.seq;
+}
+
+/* How many files a folder has; none when it is not there. */
+static inline unsigned kit_files(struct kit *k, const char *folder)
+{
+	char *path = xstrf("%s/%s", k->dir, folder);
+	DIR *d = opendir(path);
+	struct dirent *e;
+	unsigned n = 0;
+
+	while (d && (e = readdir(d)))
+		n += e->d_name[0] != '.';
+	if (d)
+		(void)closedir(d);
+	free(path);
+	return n;
 }
 
 /* The seq of what is lent; 0: nothing is due. */
