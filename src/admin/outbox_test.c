@@ -1,5 +1,5 @@
-/* outbox_test.c -- /api/v1/outbox over a real socket, with a real outbox of two queues: `files`, which a delivery runs, and
- * `solo`, whose entries the tests lend and settle themselves. */
+/* outbox_test.c -- /api/v1/outbox over a real socket, with a real outbox of two queues: `files`, which a delivery runs,
+ * and `solo`, whose entries the tests lend and settle themselves. */
 #include "admin/admin.h"
 
 #include <errno.h>
@@ -452,7 +452,8 @@ static void ours_is_kept_over_what_upstream_has_now(void **state)
 	struct outbox_entry e = { .seq = 0 };
 	int64_t next;
 
-	assert_int_equal(outbox_lend(files, clock_wall_ms(), &e, &next), 0); /* the link is disabled: its delivery does not */
+	/* The link is disabled: its delivery lends nothing. */
+	assert_int_equal(outbox_lend(files, clock_wall_ms(), &e, &next), 0);
 	outbox_entry_fini(&e);
 	assert_int_equal(outbox_settle(files, r.seq, &s), 0);
 	rebase_error = WEIR_E_OPEN;
@@ -471,7 +472,9 @@ static void ours_is_kept_over_what_upstream_has_now(void **state)
 
 static void what_is_not_understood_changes_nothing(void **state)
 {
-	static const char *const bodies[] = { "", "{}", "{\"keep\": \"both\"}", "{\"keep\": 1}", "[\"ours\"]", "keep=ours",
+	static const char *const bodies[] = { "",		   "{}",
+					      "{\"keep\": \"both\"}", "{\"keep\": 1}",
+					      "[\"ours\"]",	   "keep=ours",
 					      "{\"keep\": \"ours\", \"also\": 1}" };
 	struct outbox_receipt r = put(solo, "/a", "ours");
 

@@ -70,8 +70,9 @@ static void an_empty_list_is_a_sentence(void **state)
 
 static void a_conflict_shows_both_versions_and_the_choice(void **state)
 {
-	show("{\"id\": \"" ID "\", \"service\": \"files\", \"state\": \"conflict\", \"method\": \"PUT\", \"raw_uri\": \"/a\","
-	     " \"base_etag\": \"\\\"v1\\\"\", \"base_mod_time\": \"2026-01-02T03:04:05Z\","
+	show("{\"id\": \"" ID "\", \"service\": \"files\", \"state\": \"conflict\","
+	     " \"method\": \"PUT\", \"raw_uri\": \"/a\", \"base_etag\": \"\\\"v1\\\"\","
+	     " \"base_mod_time\": \"2026-01-02T03:04:05Z\","
 	     " \"theirs_etag\": \"\\\"v2\\\"\", \"theirs_mod_time\": null}");
 	expect(ID "  PUT /a\n");
 	expect("  ours is based on \"v1\", of 2026-01-02T03:04:05Z, ");
@@ -86,8 +87,9 @@ static void a_conflict_shows_both_versions_and_the_choice(void **state)
 
 static void a_refusal_shows_the_answer_line_by_line(void **state)
 {
-	show("{\"id\": \"" ID "\", \"state\": \"held\", \"last_status\": 403, \"answer\": \"{\\\"no\\\": 1}\\r\\nno \\u001b]0;\\n\","
-	     " \"answer_type\": \"application/json\", \"headers\": [{\"name\": \"X\", \"value\": \"\\\"y\\\"\"}]}");
+	show("{\"id\": \"" ID "\", \"state\": \"held\", \"last_status\": 403,"
+	     " \"answer\": \"{\\\"no\\\": 1}\\r\\nno \\u001b]0;\\n\", \"answer_type\": \"application/json\","
+	     " \"headers\": [{\"name\": \"X\", \"value\": \"\\\"y\\\"\"}]}");
 	expect("  last status      403\n");
 	expect("\nHeaders\n  X: \"y\"\n");
 	expect("\nUpstream's answer (application/json)\n  {\"no\": 1}\n  no \\x1b]0;\n");
@@ -99,7 +101,8 @@ static void a_refusal_shows_the_answer_line_by_line(void **state)
 
 static void what_is_over_asks_for_nothing(void **state)
 {
-	show("{\"id\": \"" ID "\", \"state\": \"applied\", \"method\": \"PUT\", \"raw_uri\": \"/a\", \"last_status\": 201}");
+	show("{\"id\": \"" ID "\", \"state\": \"applied\", \"method\": \"PUT\", \"raw_uri\": \"/a\","
+	     " \"last_status\": 201}");
 	assert_null(strstr(out.data, "What to do"));
 	assert_null(strstr(out.data, "theirs"));
 }
@@ -111,8 +114,8 @@ static void what_is_not_readable_is_escaped_and_what_is_long_is_cut(void **state
 	assert_non_null(long_uri);
 	memset(long_uri, 'a', 2000);
 	long_uri[2000] = '\0';
-	text = xstrf("{\"id\": \"" ID "\", \"method\": \"PUT\", \"raw_uri\": \"%s\", \"last_error\": \"gr\\u00fcn \\u009b\\u007f\"}",
-		     long_uri);
+	text = xstrf("{\"id\": \"" ID "\", \"method\": \"PUT\", \"raw_uri\": \"%s\","
+		     " \"last_error\": \"gr\\u00fcn \\u009b\\u007f\"}", long_uri);
 	show(text);
 	expect("aaa...\n");
 	expect("gr\xc3\xbcn \\x9b\\x7f\n"); /* letters stay, C0 and C1 controls do not */

@@ -2,7 +2,8 @@
  *
  * WHAT     Runs on the worker that carried the entry, once for each entry lent; delivery.h has the table.
  * RULES    1. A queue pauses before its entry is back in it: else the entry would be lent again at once.
- *          2. What cannot be recorded durably is not told as done: no counter, no log line.
+ *          2. What came of an attempt is counted and logged before it is recorded: whoever sees the entry's state finds
+ *             both. That it could not be recorded is told as well; then there will be another attempt.
  *          3. The log names the key, which is the path without its query: that may hold what is nobody's business. */
 #include "core/delivery_priv.h"
 
@@ -149,14 +150,13 @@ void delivery_settle(struct delivery *d, const struct outbox_entry *e, const str
 
 	if (c->to == CARRIED_NOT && !cancel_fired(d->cancel))
 		delivery_rest(d, 0);
+	tell(d, e, c, &s);
 	err = outbox_settle(d->o.queue, e->seq, &s);
 	if (paused_now)
 		log_event(LOG_WARN, "outbox_paused", LOG_STR("service", d->service), LOG_STR("id", e->id),
 			  LOG_INT("status", c->status), LOG_SLICE("reason", buf_slice(&c->error)), LOG_END);
-	if (err) {
+	if (err)
 		delivery_rest(d, err);
-		return;
-	}
-	disk_is_fine(d);
-	tell(d, e, c, &s);
+	else
+		disk_is_fine(d);
 }
