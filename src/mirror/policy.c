@@ -238,6 +238,8 @@ static enum policy_reuse reuse_online(const struct policy_request *rq, const str
 		return POLICY_MUST_VALIDATE;
 	if (wish->max_age_s != CC_ABSENT && v->age_ms > wish->max_age_s * 1000)
 		return POLICY_MUST_VALIDATE;
+	if (wish->max_age_s == 0)
+		return POLICY_MUST_VALIDATE; /* also in the millisecond in which it came: that is what clients mean */
 	if (wish->min_fresh_s != CC_ABSENT && -stale_ms < wish->min_fresh_s * 1000)
 		return POLICY_MUST_VALIDATE;
 	if (stale_ms < 0)

@@ -298,6 +298,7 @@ static const struct reuse_row {
 	{ "5.2.1.1", "Cache-Control: max-age=10\n", "Cache-Control: max-age=60\n", 10, FRESH, true },
 	{ "5.2.1.1", "Cache-Control: max-age=10\n", "Cache-Control: max-age=60\n", 11, VALIDATE, true },
 	{ "5.2.1.1", "Cache-Control: max-age=0\n", "Cache-Control: max-age=60\n", 1, VALIDATE, true },
+	{ "5.2.1.1", "Cache-Control: max-age=0\n", "Cache-Control: max-age=60\n", 0, VALIDATE, true },
 	{ "5.2.1.1", "Cache-Control: max-age=100\n", "Cache-Control: max-age=60\n", 61, VALIDATE, true },
 	{ "5.2.1.1", "Cache-Control: max-age=100, max-stale\n", "Cache-Control: max-age=60\n", 99, FRESH, true },
 	{ "5.2.1.1", "Cache-Control: max-age=100, max-stale\n", "Cache-Control: max-age=60\n", 101, VALIDATE, true },
