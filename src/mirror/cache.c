@@ -1,21 +1,21 @@
 /* cache.c -- the stored responses of one mirror.
  *
- * WHAT     The contract of cache.h, by the index in memory (cache_index.c), the database behind it (cache_rows.c) and the way
- *          back from it (cache_load.c).
- * WHY      The index answers at once what is fresh in memory and what is not here at all, so front threads never ask a disk.
- *          Everything else is behind: an answer is in the index before its row is written.
- * RULES    1. Index first, then disk: a node goes into the index, and out of it, under its shard's lock, and its job is
- *             submitted there or for a node that nobody else can find any more. So the rows follow in the index's order.
- *          2. A body file has its name before its row is written, and loses it after its row is gone: what a kill leaves
- *             behind is a file without a row, which the next start sweeps.
- *          3. Epochs: a drop counts one of 4,096 counters up, by the key's hash, before it looks for nodes; a put compares it under
- *             the shard's lock. A namesake in the same counter only costs a response its place.
- *          4. core/budget.h keeps the order of use for the disk. Its lock is taken within a shard's; evicting takes the
- *             shard's without it.
+ * WHAT     The contract of cache.h, by the index in memory (cache_index.c), the database behind it (cache_rows.c) and
+ *          the way back from it (cache_load.c).
+ * WHY      The index answers at once what is fresh in memory and what is not here at all, so front threads never ask
+ *          a disk. Everything else is behind: an answer is in the index before its row is written.
+ * RULES    1. Index first, then disk: a node goes into the index, and out of it, under its shard's lock, and its job
+ *             is submitted there or for a node that nobody else can find any more. So the rows follow in the index's
+ *             order.
+ *          2. A body file has its name before its row is written, and loses it after its row is gone: what a kill
+ *             leaves behind is a file without a row, which the next start sweeps.
+ *          3. Epochs: a drop counts one of 4,096 counters up, by the key's hash, before it looks for nodes; a put
+ *             compares it under the shard's lock. A namesake in the same counter only costs a response its place.
+ *          4. core/budget.h keeps the order of use for the disk. Its lock is taken within a shard's; evicting takes
+ *             the shard's without it.
  * THREADS  See cache.h. Locks: see cache_priv.h. */
 #include "mirror/cache.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -23,15 +23,14 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/obj.h"
-#include "base/str.h"
 #include "io/file.h"
 #include "mirror/cache_priv.h"
 #include "mirror/vary.h"
 
-#define CACHE_MAGIC 0x63616368u
-#define ROW_BYTES 512                       /* what a row takes beside its text, about */
+#define CACHE_MAGIC        0x63616368u
+#define ROW_BYTES          512 /* what a row takes beside its text, about */
 #define MOST_WAITING_BYTES ((uint64_t)64 << 20) /* of responses whose rows wait to be written */
-#define SAVE_USES_MS (10 * 60 * 1000)
+#define SAVE_USES_MS       (10 * 60 * 1000)
 
 /* --- nodes ------------------------------------------------------------------------------------------------------ */
 
@@ -102,124 +101,7 @@ void cache_not_kept(struct cache *c, int code)
 		log_event(LOG_WARN, "cache_not_kept", LOG_STR("folder", c->dir), LOG_ERR("error", code), LOG_END);
 }
 
-/* --- opening ---------------------------------------------------------------------------------------------------- */
-
-struct opening {
-	struct cache *c;
-	struct found {
-		struct node *node;
-		uint64_t bytes;
-		int64_t used_ms;
-	} *found;
-	size_t count, room;
-};
-
-static void take_row(void *arg, const struct row *row)
-{
-	struct opening *o = arg;
-	struct node *n = cache_node_new(row->key, row->vary, row->id, row->is_file);
-
-	if (o->count == o->room) {
-		o->room = o->room ? o->room * 2 : 1024;
-		o->found = xrealloc(o->found, o->room * sizeof(*o->found));
-	}
-	atomic_store(&n->used_s, (uint32_t)(row->used_ms / 1000));
-	o->found[o->count++] = (struct found){
-		n, response_bytes(o->c, row->head_bytes, row->key, row->vary, row->body_bytes), row->used_ms
-	};
-	if (row->id >= o->c->next_id)
-		o->c->next_id = row->id + 1;
-}
-
-static int by_use(const void *a, const void *b)
-{
-	int64_t x = ((const struct found *)a)->used_ms, y = ((const struct found *)b)->used_ms;
-
-	return (x > y) - (x < y);
-}
-
-static int by_id(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static struct node *rival(struct shard *sh, const struct node *n)
-{
-	struct node *at = sh->buckets[n->hash & sh->mask];
-
-	while (at && (at == n || at->hash != n->hash || at->vary != n->vary || at->vary_names != n->vary_names))
-		at = at->next;
-	return at;
-}
-
-/* A kill between a new row and the end of the old one leaves both: the newer counts. A size beyond belief is damage. */
-static void adopt(struct cache *c, struct found *f)
-{
-	struct shard *sh = shard_of(c, f->node->hash);
-	struct node *old = rival(sh, f->node), *lost = NULL;
-
-	if (f->bytes > c->max_bytes || (old && old->id > f->node->id))
-		lost = f->node;
-	else if (old)
-		lost = old;
-	if (lost == old && old)
-		node_detach(c, sh, old);
-	if (lost != f->node) {
-		node_insert(c, sh, f->node);
-		budget_add(c->budget, &f->node->item, f->bytes, f->used_ms);
-	} else {
-		f->node->flags |= NODE_GONE;
-	}
-	if (lost)
-		node_dispose(c, lost, ROW_DROPPED);
-}
-
-/* Files without a row, names that are none of ours. */
-static int sweep(struct cache *c, const uint64_t *files, size_t count)
-{
-	DIR *d = opendir(c->bodies);
-	struct dirent *e;
-
-	if (!d)
-		return -errno;
-	while ((e = readdir(d))) {
-		struct slice name = slice_str(e->d_name);
-		uint64_t id = 0;
-		if (e->d_name[0] == '.')
-			continue;
-		if (name.n == 16 && str_is_hex(name))
-			id = strtoull(e->d_name, NULL, 16);
-		if (!id || !bsearch(&id, files, count, sizeof(id), by_id))
-			(void)unlinkat(dirfd(d), e->d_name, 0); /* what stays is found again */
-	}
-	(void)closedir(d);
-	return 0;
-}
-
-static int load_index(struct cache *c)
-{
-	struct opening o = { .c = c };
-	uint64_t *files;
-	size_t count = 0;
-	int r;
-
-	r = rows_scan(c, take_row, &o);
-	files = xcalloc(o.count + 1, sizeof(*files));
-	for (size_t i = 0; i < o.count; i++)
-		if (o.found[i].node->flags & NODE_FILE)
-			files[count++] = o.found[i].node->id; /* in order, as they were read */
-	if (o.count)
-		qsort(o.found, o.count, sizeof(*o.found), by_use);
-	for (size_t i = 0; i < o.count; i++)
-		adopt(c, &o.found[i]);
-	if (r == 0)
-		r = sweep(c, files, count);
-	free(files);
-	free(o.found);
-	return r;
-}
+/* --- opening and closing ------------------------------------------------------------------------------------------ */
 
 static void cache_free(struct cache *c)
 {
@@ -269,7 +151,7 @@ int cache_open(const struct cache_options *o, struct cache **ret, struct buf *er
 	if (r == 0)
 		r = rows_open(c, &damaged);
 	if (r == 0)
-		r = load_index(c);
+		r = index_load(c);
 	if (r < 0) {
 		if (r == -EPROTO)
 			buf_addf(err, "%s/cache.db was written by a newer weir: remove it or use that version", o->dir);
@@ -390,7 +272,7 @@ static struct node *longest_unused(struct shard *sh, uint64_t hash)
 /* Into the index, in place of what it replaces. With the lock for writing. */
 static void publish(struct cache *c, struct shard *sh, struct node *n, struct stored *s, struct node **gone)
 {
-	struct node *old = rival(sh, n);
+	struct node *old = node_rival(sh, n);
 	int64_t now_ms = clock_wall_ms();
 
 	if (old) {
@@ -490,7 +372,7 @@ int cache_update(struct cache *c, struct stored *old, struct stored *fresh)
 	fresh->id = n->id;
 	n->vary = vary_hash(buf_slice(&fresh->vary_key));
 	n->vary_names = vary_names_hash(buf_slice(&fresh->vary_key));
-	twin = rival(sh, n);
+	twin = node_rival(sh, n);
 	if (twin) {
 		node_detach(c, sh, twin);
 		push(&gone, twin);

@@ -176,8 +176,8 @@ static void of_two_rows_for_the_same_the_newer_counts(void **state)
 	assert_int_equal(kit_put("/b", "three", 100), 0);
 	cache_close(cache);
 	/* Rows 1 and 3 are there; the first becomes a copy of the third, used later. */
-	change("INSERT INTO response SELECT 2, used_at + 5, is_file, body_bytes, body_crc, key, vary, status, guarded, request_at,"
-	       " response_at, row_crc, head FROM response WHERE id=3");
+	change("INSERT INTO response SELECT 2, used_at + 5, is_file, body_bytes, body_crc, key, vary, status, guarded,"
+	       " request_at, response_at, row_crc, head FROM response WHERE id=3");
 	kit_open();
 	assert_int_equal(kit_figures().responses, 2);
 	assert_true(kit_has("/b", "three", 100));
@@ -308,7 +308,8 @@ static void what_was_synced_survives_a_kill(void **state)
 	pid = fork();
 	if (pid == 0) {
 		kit_open();
-		ENSURE(kit_put("/a", "a", 100) == 0 && kit_put("/b", "large", BIG) == 0 && kit_put("/c", "c", BIG) == 0);
+		ENSURE(kit_put("/a", "a", 100) == 0 && kit_put("/b", "large", BIG) == 0 &&
+		       kit_put("/c", "c", BIG) == 0);
 		ENSURE(cache_sync(cache) == 0);
 		cache_drop(cache, SLICE_LIT("/a"));
 		cache_drop(cache, SLICE_LIT("/c"));

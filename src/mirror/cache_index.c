@@ -1,14 +1,15 @@
 /* cache_index.c -- what the cache knows without the disk: every stored response, and the hot ones whole.
  *
- * WHAT     64 shards by the hash of the key, each a hash table with chains and a read-write lock. A node is 112 bytes, 48 of
- *          them the budget's (128 as malloc counts), and takes one or two pointers of its table: at most 144 bytes for a
- *          response that is on disk only.
- * WHY      A hit on a front thread is one hash, one shared lock, one look at Vary and one count; the shards keep two threads from
- *          meeting, and readers of one shard do not exclude each other. The use is noted with two relaxed atomics; the
- *          budget's order, behind a lock of its own, learns of it at most once a second for each response.
+ * WHAT     64 shards by the hash of the key, each a hash table with chains and a read-write lock. A node is 112
+ *          bytes, 48 of them the budget's (128 as malloc counts), and takes one or two pointers of its table: at most
+ *          144 bytes for a response that is on disk only.
+ * WHY      A hit on a front thread is one hash, one shared lock, one look at Vary and one count; the shards keep two
+ *          threads from meeting, and readers of one shard do not exclude each other. The use is noted with two
+ *          relaxed atomics; the budget's order, behind a lock of its own, learns of it at most once a second for each
+ *          response.
  * RULES    1. A node is in the index as long as NODE_GONE is not set; who sets it disposes of the node.
- *          2. The hot tier is cooled by second chance: a response at the front of its shard's ring goes unless it was used
- *             since the last look. What is not in the database yet stays.
+ *          2. The hot tier is cooled by second chance: a response at the front of its shard's ring goes unless it was
+ *             used since the last look. What is not in the database yet stays.
  * THREADS  Any. Locks: see cache_priv.h. */
 #include "mirror/cache_priv.h"
 
@@ -73,7 +74,7 @@ uint32_t vary_names_hash(struct slice vary_key)
 
 	while (vary_key.n) {
 		(void)slice_cut(&vary_key, '\n', &line); /* each ends in one */
-		(void)slice_cut(&line, ':', &name);      /* without a value there is none */
+		(void)slice_cut(&line, ':', &name); /* without a value there is none */
 		h = h * 31 + hash_bytes(name.p, name.n);
 	}
 	return (uint32_t)h;
@@ -93,6 +94,15 @@ struct node *cache_node_find(struct shard *sh, uint64_t hash, uint64_t id)
 	while (n && (n->hash != hash || n->id != id))
 		n = n->next;
 	return n;
+}
+
+struct node *node_rival(struct shard *sh, const struct node *n)
+{
+	struct node *at = sh->buckets[n->hash & sh->mask];
+
+	while (at && (at == n || at->hash != n->hash || at->vary != n->vary || at->vary_names != n->vary_names))
+		at = at->next;
+	return at;
 }
 
 static void grow(struct shard *sh)

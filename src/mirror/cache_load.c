@@ -1,12 +1,13 @@
 /* cache_load.c -- stored responses back from disk.
  *
- * WHAT     The variants of a key that are not in memory are read, those that fit the request become hot, the most recent of all
- *          is the answer. One load for a key at a time: the second of a hundred clients finds it hot.
- * RULES    1. What is read counts only while its node is in the index, in the version that was looked for: a row that was
- *             replaced or dropped meanwhile is not damage, and the search begins anew.
- *          2. Row and body agree with their sums, a file once in a run, or they are damage: out of the index, the file into
- *             damaged/ (invariant 7). A disk that cannot be read just now, or no descriptor, is not damage.
- * THREADS  Workers: all of it blocks. Two that want the same key: the second waits on a condition, no lock is held in I/O. */
+ * WHAT     The variants of a key that are not in memory are read, those that fit the request become hot, the most
+ *          recent of all is the answer. One load for a key at a time: the second of a hundred clients finds it hot.
+ * RULES    1. What is read counts only while its node is in the index, in the version that was looked for: a row that
+ *             was replaced or dropped meanwhile is not damage, and the search begins anew.
+ *          2. Row and body agree with their sums, a file once in a run, or they are damage: out of the index, the
+ *             file into damaged/ (invariant 7). A disk that cannot be read just now, or no descriptor, is not damage.
+ * THREADS  Workers: all of it blocks. Two that want the same key: the second waits on a condition, no lock is held in
+ *          I/O. */
 #include "mirror/cache_priv.h"
 
 #include <fcntl.h>
@@ -21,7 +22,7 @@
 #include "mirror/vary.h"
 #include "store/wholefile.h"
 
-#define TRIES 4            /* a key that is replaced faster than it is read is as good as not there */
+#define TRIES 4 /* a key that is replaced faster than it is read is as good as not there */
 #define PIECE (256 * 1024)
 
 /* --- one at a time for a key ------------------------------------------------------------------------------------ */

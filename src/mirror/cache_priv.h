@@ -1,6 +1,5 @@
-/* cache_priv.h -- what the files of the cache share: cache.c (the contract of cache.h), cache_index.c (what is in memory),
- * cache_rows.c (into the database),
- * cache_reader.c and cache_load.c (back from disk).
+/* cache_priv.h -- what the files of the cache share: cache.c (the contract of cache.h), cache_index.c (what is in
+ * memory), cache_rows.c (into the database), cache_reader.c, cache_load.c and cache_open.c (back from disk).
  *
  * LOCKS    shard.lock -> the budget's, the database queue's. No I/O under any. cache.load_lock: alone. */
 #ifndef WEIR_MIRROR_CACHE_PRIV_H
@@ -28,8 +27,8 @@ enum node_marks { /* atomic */
 	NODE_UNSAVED = 2, /* used_s is not in the database */
 };
 
-/* One stored response in the index: 112 bytes. The hash stands for the key: whoever reads compares the key itself, and
- * dropping or replacing a namesake loses what may be lost. */
+/* One stored response in the index: 112 bytes. The hash stands for the key: whoever reads compares the key itself,
+ * and dropping or replacing a namesake loses what may be lost. */
 struct node {
 	struct budget_item item;
 	struct node *next; /* in its bucket */
@@ -94,8 +93,10 @@ static inline struct shard *shard_of(struct cache *c, uint64_t hash)
 _Static_assert(CACHE_SHARDS == 1 << (64 - 58), "the shard is the hash's highest bits");
 
 struct node *cache_node_find(struct shard *sh, uint64_t hash, uint64_t id); /* with the lock */
+/* Another of the same key and vary key; likewise. */
+struct node *node_rival(struct shard *sh, const struct node *n);
 void node_insert(struct cache *c, struct shard *sh, struct node *n); /* with the lock for writing */
-/* Out of index and hot tier, with the lock for writing; then it is the caller's, for node_dispose() without the lock. */
+/* Out of index and hot tier, with the lock for writing; then it is the caller's, for node_dispose() without it. */
 void node_detach(struct cache *c, struct shard *sh, struct node *n);
 void node_warm(struct cache *c, struct shard *sh, struct node *n, struct stored *s); /* takes a reference; likewise */
 void node_touch(struct cache *c, struct node *n); /* with the lock, reading will do */
@@ -139,6 +140,9 @@ void readers_close(struct cache *c);
 /* 0; -ENOENT; WEIR_E_DAMAGED (the sum does not agree); another code. The row is borrowed until the next call. */
 int reader_row(struct reader *r, uint64_t id, struct row *ret);
 int reader_body(struct reader *r, uint64_t id, struct slice *ret); /* likewise, unchecked; the row stays */
+
+/* --- cache_open.c --- */
+int index_load(struct cache *c); /* from the database; sweeps the bodies' folder. 0 or a code */
 
 /* --- cache.c --- */
 /* Frees n, which is detached, and removes row and file. No lock held. */

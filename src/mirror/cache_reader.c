@@ -51,7 +51,8 @@ static struct slice column(sqlite3_stmt *st, int i)
 
 int rows_scan(struct cache *c, rows_fn *fn, void *arg)
 {
-	static const char text[] = "SELECT id, used_at, is_file, body_bytes, key, vary, length(head) FROM response ORDER BY id";
+	static const char text[] =
+		"SELECT id, used_at, is_file, body_bytes, key, vary, length(head) FROM response ORDER BY id";
 	sqlite3_stmt *st = NULL;
 	sqlite3 *conn = NULL;
 	int rc, r = db_reader(c->db, &conn);
@@ -101,10 +102,11 @@ int reader_get(struct cache *c, struct reader **ret)
 	rd = xcalloc(1, sizeof(*rd));
 	r = db_reader(c->db, &rd->conn);
 	if (r == 0)
-		r = db_code(sqlite3_prepare_v2(rd->conn,
-					       "SELECT status, guarded, request_at, response_at, is_file, body_bytes, body_crc,"
-					       " row_crc, key, vary, head FROM response WHERE id=?1",
-					       -1, &rd->row, NULL));
+		r = db_code(sqlite3_prepare_v2(
+			rd->conn,
+			"SELECT status, guarded, request_at, response_at, is_file, body_bytes, body_crc,"
+			" row_crc, key, vary, head FROM response WHERE id=?1",
+			-1, &rd->row, NULL));
 	if (r == 0)
 		r = db_code(sqlite3_prepare_v2(rd->conn, "SELECT bytes FROM body WHERE id=?1", -1, &rd->body, NULL));
 	if (r < 0)

@@ -1,16 +1,20 @@
 /* cache_rows.c -- the cache's database: docs/formats/cache.md.
  *
- * WHAT     Table response: a row for each stored response, small, so that a start reads it through quickly and a 304 or a use
- *          rewrites little. Table body: the small bodies, under the same id. A sum over everything but used_at covers the
- *          row; the body's own covers the body, here or in a file.
- * WHY      What may be lost need not wait for a sync: answers leave before their rows are written, and commits are not synced
- *          (may_lose_last). A kill -9 loses what still waited, a power cut the last seconds; neither leaves half a response. Only an
- *          invalidation must not be lost: rows_sync() waits for it and syncs the journal.
- * RULES    1. Jobs are submitted under the shard's lock or for a node that is detached, so rows change in the order of the index.
- *          2. A row that could not be written takes its node along: the index never promises what a later start has not.
- *          3. A row that could not be removed (a full disk) is tried again when the next write succeeds: what was dropped must
- *             not come back with the next start.
- * THREADS  Jobs run on the database's writer thread, which alone touches struct rows. Readers: one thread at a time each. */
+ * WHAT     Table response: a row for each stored response, small, so that a start reads it through quickly and a 304
+ *          or a use rewrites little. Table body: the small bodies, under the same id. A sum over everything but
+ *          used_at covers the row; the body's own covers the body, here or in a file.
+ * WHY      What may be lost need not wait for a sync: answers leave before their rows are written, and commits are
+ *          not synced (may_lose_last). A kill -9 loses what still waited, a power cut the last seconds; neither
+ *          leaves half a response. Only an invalidation must not be lost: rows_sync() waits for it and syncs the
+ *          journal.
+ * RULES    1. Jobs are submitted under the shard's lock or for a node that is detached, so rows change in the order
+ *             of the index.
+ *          2. A row that could not be written takes its node along: the index never promises what a later start has
+ *             not.
+ *          3. A row that could not be removed (a full disk) is tried again when the next write succeeds: what was
+ *             dropped must not come back with the next start.
+ * THREADS  Jobs run on the database's writer thread, which alone touches struct rows. Readers: one thread at a time
+ *          each. */
 #include "mirror/cache_priv.h"
 
 #include <fcntl.h>
@@ -25,20 +29,22 @@
 #include "store/wholefile.h"
 
 #define MOST_SET_ASIDE 64 /* files in a run: a failing disk must not fill itself with evidence */
-#define USES_AT_ONCE 1000
+#define USES_AT_ONCE   1000
 
-static const char schema[] = "CREATE TABLE response (id INTEGER PRIMARY KEY, used_at INTEGER NOT NULL, is_file INTEGER NOT NULL,"
-			     " body_bytes INTEGER NOT NULL, body_crc INTEGER NOT NULL, key BLOB NOT NULL, vary BLOB NOT NULL,"
-			     " status INTEGER NOT NULL, guarded INTEGER NOT NULL, request_at INTEGER NOT NULL,"
-			     " response_at INTEGER NOT NULL, row_crc INTEGER NOT NULL, head BLOB NOT NULL);"
-			     "CREATE TABLE body (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)";
+static const char schema[] =
+	"CREATE TABLE response (id INTEGER PRIMARY KEY, used_at INTEGER NOT NULL, is_file INTEGER NOT NULL,"
+	" body_bytes INTEGER NOT NULL, body_crc INTEGER NOT NULL, key BLOB NOT NULL, vary BLOB NOT NULL,"
+	" status INTEGER NOT NULL, guarded INTEGER NOT NULL, request_at INTEGER NOT NULL,"
+	" response_at INTEGER NOT NULL, row_crc INTEGER NOT NULL, head BLOB NOT NULL);"
+	"CREATE TABLE body (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)";
 
 enum { PUT, PUT_BODY, UPDATE, REMOVE, REMOVE_BODY, USE, STATEMENTS };
 static const char *const texts[STATEMENTS] = {
 	[PUT] = "INSERT OR REPLACE INTO response VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
 	[PUT_BODY] = "INSERT OR REPLACE INTO body VALUES (?1, ?2)",
-	[UPDATE] = ("UPDATE response SET used_at=?2, is_file=?3, body_bytes=?4, body_crc=?5, key=?6, vary=?7, status=?8,"
-		    " guarded=?9, request_at=?10, response_at=?11, row_crc=?12, head=?13 WHERE id=?1"),
+	[UPDATE] =
+		("UPDATE response SET used_at=?2, is_file=?3, body_bytes=?4, body_crc=?5, key=?6, vary=?7, status=?8,"
+		 " guarded=?9, request_at=?10, response_at=?11, row_crc=?12, head=?13 WHERE id=?1"),
 	[REMOVE] = "DELETE FROM response WHERE id=?1",
 	[REMOVE_BODY] = "DELETE FROM body WHERE id=?1",
 	[USE] = "UPDATE response SET used_at=?2 WHERE id=?1",
@@ -66,7 +72,7 @@ int rows_open(struct cache *c, bool *ret_damaged)
 	c->rows = xcalloc(1, sizeof(*c->rows));
 	list_init(&c->rows->undone);
 	path = xstrf("%s/cache.db-wal", c->dir);
-	c->rows->wal_fd = open(path, O_RDONLY | O_CLOEXEC); /* db_open() has made it; it stays while the database is open */
+	c->rows->wal_fd = open(path, O_RDONLY | O_CLOEXEC); /* db_open() has made it */
 	free(path);
 	return c->rows->wal_fd < 0 ? -errno : 0;
 }
@@ -291,7 +297,8 @@ static void remove_file(struct remove_job *j)
 	char *path = body_path(j->c, j->id);
 
 	/* What stays is swept at the next start: no row names it. */
-	if (j->end != ROW_DAMAGED || j->c->rows->set_aside++ >= MOST_SET_ASIDE || wholefile_set_aside(path, j->c->dir) < 0)
+	if (j->end != ROW_DAMAGED || j->c->rows->set_aside++ >= MOST_SET_ASIDE ||
+	    wholefile_set_aside(path, j->c->dir) < 0)
 		(void)unlink(path);
 	free(path);
 }
@@ -420,8 +427,8 @@ static int nothing(sqlite3 *conn, void *arg)
 	return 0;
 }
 
-/* After the last transaction, whatever became of it: the connection can only be closed without statements. What failed jobs
- * leave to be done goes undone. */
+/* After the last transaction, whatever became of it: the connection can only be closed without statements. What
+ * failed jobs leave to be done goes undone. */
 static void finalize(void *arg, int code)
 {
 	struct rows *rows = arg;

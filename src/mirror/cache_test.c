@@ -53,7 +53,10 @@ static void a_small_body_that_came_as_a_file_goes_into_the_row(void **state)
 {
 	struct buf body = kit_body("chunked", 500);
 	struct stored *s = NULL;
-	struct stored_parts p = { .key = SLICE_LIT("/a"), .status = 200, .file = kit_spool(buf_slice(&body)), .body_bytes = 500,
+	struct stored_parts p = { .key = SLICE_LIT("/a"),
+				  .status = 200,
+				  .file = kit_spool(buf_slice(&body)),
+				  .body_bytes = 500,
 				  .body_crc = crc32c(0, body.data, body.len) };
 
 	assert_int_equal(stored_new(&p, &s), 0);
@@ -72,8 +75,10 @@ static void a_request_gets_the_variant_that_fits(void **state)
 {
 	for (int restarted = 0; restarted < 2; restarted++) {
 		if (!restarted) {
-			assert_int_equal(kit_put_for("/a", "Accept-Language: de\n", "Vary: Accept-Language\n", "hallo", 50), 0);
-			assert_int_equal(kit_put_for("/a", "Accept-Language: en\n", "Vary: Accept-Language\n", "hello", 50), 0);
+			assert_int_equal(
+				kit_put_for("/a", "Accept-Language: de\n", "Vary: Accept-Language\n", "hallo", 50), 0);
+			assert_int_equal(
+				kit_put_for("/a", "Accept-Language: en\n", "Vary: Accept-Language\n", "hello", 50), 0);
 			assert_int_equal(kit_put_for("/a", "", "Vary: Accept-Language\n", "?", BIG), 0);
 		} else {
 			kit_reopen();
@@ -148,9 +153,14 @@ static void validate(const char *key, const char *head)
 
 	if (cache_peek(cache, slice_str(key), kit_lines(&rq, ""), &old) < 0)
 		assert_int_equal(cache_load(cache, slice_str(key), &rq.view, &old), 0);
-	p = (struct stored_parts){ .key = slice_str(key), .head = slice_str(head), .status = 200, .request_wall_ms = 5,
-				   .response_wall_ms = 6, .body = old->body ? blob_ref(old->body) : NULL,
-				   .file = old->file ? spool_ref(old->file) : NULL, .body_bytes = old->body_bytes,
+	p = (struct stored_parts){ .key = slice_str(key),
+				   .head = slice_str(head),
+				   .status = 200,
+				   .request_wall_ms = 5,
+				   .response_wall_ms = 6,
+				   .body = old->body ? blob_ref(old->body) : NULL,
+				   .file = old->file ? spool_ref(old->file) : NULL,
+				   .body_bytes = old->body_bytes,
 				   .body_crc = old->body_crc };
 	assert_int_equal(stored_new(&p, &fresh), 0);
 	assert_int_equal(cache_update(cache, old, fresh), 0);

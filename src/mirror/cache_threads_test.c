@@ -1,7 +1,8 @@
-/* cache_threads_test.c -- many threads put, find, load, update and drop the same keys; run it with -Db_sanitize=thread, too.
+/* cache_threads_test.c -- many threads put, find, load, update and drop the same keys; run it with
+ * -Db_sanitize=thread, too.
  *
- * Each body tells its key and a number that only grows. Nobody may see another key's body, a torn one, or a number from
- * before a drop that was over when he asked. */
+ * Each body tells its key and a number that only grows. Nobody may see another key's body, a torn one, or a number
+ * from before a drop that was over when he asked. */
 #include "mirror/cache.h"
 
 #include <pthread.h>
@@ -9,9 +10,9 @@
 #include "base/rand.h"
 #include "mirror/cache_test_kit.h"
 
-#define KEYS 24
+#define KEYS   24
 #define ROUNDS 600
-#define BIG (STORED_INLINE_BYTES + 1)
+#define BIG    (STORED_INLINE_BYTES + 1)
 
 static char names[KEYS][16];
 static _Atomic uint64_t counter, floors[KEYS]; /* no number below the floor is stored since a drop */
@@ -92,9 +93,12 @@ static void validate(unsigned k)
 
 	if (find(k, &old) == 0)
 		return;
-	p = (struct stored_parts){ .key = slice_str(names[k]), .head = SLICE_LIT("ETag: \"1\"\nMore: 1\n"), .status = 200,
+	p = (struct stored_parts){ .key = slice_str(names[k]),
+				   .head = SLICE_LIT("ETag: \"1\"\nMore: 1\n"),
+				   .status = 200,
 				   .body = old->body ? blob_ref(old->body) : NULL,
-				   .file = old->file ? spool_ref(old->file) : NULL, .body_bytes = old->body_bytes,
+				   .file = old->file ? spool_ref(old->file) : NULL,
+				   .body_bytes = old->body_bytes,
 				   .body_crc = old->body_crc };
 	ENSURE(stored_new(&p, &fresh) == 0);
 	r = cache_update(cache, old, fresh);
@@ -163,6 +167,88 @@ static void nobody_sees_what_is_torn_anothers_or_from_before_a_drop(void **state
 	assert_int_equal(kit_files("bodies"), 0);
 }
 
+/* --- a large body is dropped while it gets its name --- */
+
+static _Atomic bool is_over;
+
+static void *drop_it(void *arg)
+{
+	while (!is_over)
+		cache_drop(cache, SLICE_LIT("/a"));
+	return NULL;
+}
+
+static void a_body_that_is_dropped_while_it_gets_its_name_leaves_no_file(void **state)
+{
+	pthread_t dropper;
+	unsigned gone = 0;
+
+	is_over = false;
+	assert_int_equal(pthread_create(&dropper, NULL, drop_it, NULL), 0);
+	for (int i = 0; i < 200; i++)
+		gone += kit_put("/a", "large", BIG) == -ESTALE;
+	is_over = true;
+	pthread_join(dropper, NULL);
+	assert_true(gone > 0);
+	cache_drop(cache, SLICE_LIT("/a"));
+	cache_sync(cache);
+	assert_int_equal(kit_files("bodies"), 0);
+	assert_int_equal(kit_figures().bytes, 0);
+}
+
+/* --- one validates, the others look, and hardly anything stays in memory --- */
+
+static _Atomic int64_t validated; /* the response's time as of the last update that is over */
+
+static void *look_at_heads(void *arg)
+{
+	struct kit_lines rq;
+
+	while (!is_over) {
+		struct stored *s = NULL;
+		int64_t least = validated;
+		int r = cache_peek(cache, SLICE_LIT("/a"), kit_lines(&rq, ""), &s);
+		if (r == -EAGAIN)
+			r = cache_load(cache, SLICE_LIT("/a"), &rq.view, &s);
+		ENSURE(r == 0 && s->response_wall_ms >= least);
+		stored_unref(&s);
+		ENSURE(kit_put("/other", "other", 10) == 0); /* cools what may be cooled */
+	}
+	return NULL;
+}
+
+static void nobody_sees_a_head_from_before_an_update(void **state)
+{
+	struct stored *old = kit_stored("/a", "", "", "body", 100);
+	pthread_t threads[3];
+
+	kit_options.memory_bytes = 1;
+	kit_reopen();
+	is_over = false;
+	validated = 0;
+	assert_int_equal(cache_put(cache, old, cache_epoch(cache, SLICE_LIT("/a"))), 0);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, look_at_heads, NULL), 0);
+	for (int64_t at = old->response_wall_ms + 1, end = at + 1500; at < end; at++) {
+		struct stored *fresh;
+		struct stored_parts p = {
+			.key = SLICE_LIT("/a"), .status = 200, .response_wall_ms = at, .body = blob_ref(old->body)
+		};
+		ENSURE(stored_new(&p, &fresh) == 0);
+		ENSURE(cache_update(cache, old, fresh) == 0);
+		validated = at;
+		stored_unref(&old);
+		old = fresh;
+	}
+	is_over = true;
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	stored_unref(&old);
+	kit_reopen();
+	assert_true(kit_has("/a", "body", 100));
+	assert_int_equal(kit_figures().damaged, 0);
+}
+
 static void *load_it(void *arg)
 {
 	look(0);
@@ -192,6 +278,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(nobody_sees_what_is_torn_anothers_or_from_before_a_drop),
+		T(a_body_that_is_dropped_while_it_gets_its_name_leaves_no_file),
+		T(nobody_sees_a_head_from_before_an_update),
 		T(a_hundred_who_want_the_same_from_disk_all_get_it),
 	};
 

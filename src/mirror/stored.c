@@ -1,9 +1,9 @@
 /* stored.c -- one stored response, made once and then only read.
  *
- * WHAT     The header block with its lines cut, the same lines as C strings for a reply, what policy.h reads of them, and the
- *          body. All that a hit needs is made here, once, so that a hit itself allocates nothing.
- * RULES    1. Nothing changes after stored_new(), but the count of references and the id, which the cache sets before anybody else
- *             sees it.
+ * WHAT     The header block with its lines cut, the same lines as C strings for a reply, what policy.h reads of them,
+ *          and the body. All that a hit needs is made here, once, so that a hit itself allocates nothing.
+ * RULES    1. Nothing changes after stored_new(), but the count of references and the id, which the cache sets before
+ *             anybody else sees it.
  *          2. A reply's lines have no CR, LF or NUL: lines that are none of a header are left out of the reply.
  * SEE      RFC 9110 7.6.3 (Via), RFC 9111 5.1 (Age is made anew for each reply) */
 #include "mirror/stored.h"
@@ -14,13 +14,14 @@
 #include "base/obj.h"
 #include "store/wholefile.h"
 
-#define STORED_MAGIC 0x73746f72u
+#define STORED_MAGIC      0x73746f72u
 #define STORED_MOST_LINES 4096
 
 /* What the front sets itself, and Age. */
 static bool is_made_anew(struct slice name)
 {
-	return slice_ieq_str(name, "Age") || slice_ieq_str(name, "Content-Length") || slice_ieq_str(name, "X-Request-Id");
+	return slice_ieq_str(name, "Age") || slice_ieq_str(name, "Content-Length") ||
+	       slice_ieq_str(name, "X-Request-Id");
 }
 
 /* The line as two strings in `text`, at least line.n + 2 bytes; what is used of it, 0 when it is for no reply. */

@@ -1,5 +1,5 @@
-/* stored.h -- one stored response: made once, never changed, counted. What changes (a 304's new headers) is a new one,
- * which shares the body.
+/* stored.h -- one stored response: made once, never changed, counted. What changes (a 304's new headers) is a new
+ * one, which shares the body.
  *
  * Any thread may read one it holds a reference to; its body is bytes in memory or a complete spool over a file. */
 #ifndef WEIR_MIRROR_STORED_H
@@ -19,7 +19,7 @@
 struct stored {
 	unsigned magic;
 	atomic_uint refs;
-	uint64_t id;                   /* of its row, set by the cache alone; 0: never was in it. It may be gone from there */
+	uint64_t id;                   /* of its row, set by the cache alone; 0: never in it. It may be gone from there */
 	struct buf key;                /* what it is found by: the raw target of a GET; "METHOD target" of others */
 	struct buf vary_key;           /* vary_key() of the request that fetched it; empty: no Vary */
 	int status;
@@ -38,8 +38,8 @@ struct stored {
 	uint32_t body_crc;
 };
 
-/* One reference. Slices are copied; body or file (either may be NULL) are taken, a reference each, also on failure. policy is
- * read here. WEIR_E_TOO_LARGE when the head is above STORED_MOST_HEAD or 4,096 lines. */
+/* One reference. Slices are copied; body or file (either may be NULL) are taken, a reference each, also on failure.
+ * policy is read here. WEIR_E_TOO_LARGE when the head is above STORED_MOST_HEAD or 4,096 lines. */
 struct stored_parts {
 	struct slice key, vary_key, head; /* head: a block, see httplines.h */
 	int status;
@@ -48,7 +48,7 @@ struct stored_parts {
 	struct blob *body;
 	struct spool *file;
 	uint64_t body_bytes; /* of a file; counted here for a body in memory */
-	uint32_t body_crc;   /* CRC32C of the body; of a body in memory it is made here when 0. A file's must be given */
+	uint32_t body_crc;   /* CRC32C of the body; 0: made here of a body in memory. A file's must be given */
 };
 int stored_new(const struct stored_parts *p, struct stored **ret);
 struct stored *stored_ref(struct stored *s);
