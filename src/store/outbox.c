@@ -401,7 +401,8 @@ int outbox_put(struct outbox_queue *q, const struct outbox_write *w, struct outb
 	if (r < 0) {
 		if (!p.is_added)
 			free(p.item);
-		if (p.body_file[0])
+		/* After -EIO nobody knows whether the record is there: the next start removes the body if it is not. */
+		if (p.body_file[0] && r != -EIO)
 			outbox_bodies_remove(q->ob, p.row.body_file);
 		unreserve(q, bytes, r);
 		return r;

@@ -249,17 +249,22 @@ static int damage_collect(struct outbox_op *op, uint64_t seq)
 }
 
 /* The record cannot tell what its children were to be based on. */
-static void orphan_children(struct outbox_op *op)
+static int orphan_children(struct outbox_op *op)
 {
+	size_t children = op->change_count;
+	int r = 0;
+
 	pthread_mutex_lock(&op->q->lock);
-	for (size_t i = 1; i < op->change_count; i++) {
+	for (size_t i = 1; i < children && r == 0; i++) {
 		struct outbox_change *c = &op->changes[i];
 		c->role = OUTBOX_ROLE_ORPHAN;
 		c->to = OUTBOX_CONFLICT;
 		c->parent = NULL;
 		c->item->next_state = OUTBOX_CONFLICT;
+		r = outbox_change_add_descendants(op, c->item, OUTBOX_ROLE_FOLLOW, false, OUTBOX_CONFLICT);
 	}
 	pthread_mutex_unlock(&op->q->lock);
+	return r;
 }
 
 static int damage_job(sqlite3 *conn, struct outbox_op *op)
@@ -279,8 +284,9 @@ static int damage_job(sqlite3 *conn, struct outbox_op *op)
 	if (r < 0 && r != -ENOENT && r != WEIR_E_DAMAGED)
 		return r;
 	if (!is_there || !rec.is_whole) {
-		orphan_children(op);
-		r = outbox_change_save(conn, op, NULL, NULL); /* of the record nothing is written: its sums tell */
+		r = orphan_children(op);
+		if (r == 0) /* of the record nothing is written: its sums tell */
+			r = outbox_change_save(conn, op, NULL, &(struct outbox_base){ 0 });
 	} else {
 		rec.e.state = OUTBOX_HELD;
 		rec.e.damaged = true;

@@ -195,43 +195,41 @@ struct repair_op {
 static int repair_job(sqlite3 *conn, struct outbox_op *op)
 {
 	struct repair *p = CONTAINER_OF(op, struct repair_op, op)->repair;
+	bool is_orphan = p->kind == REPAIR_PARENT;
+	struct outbox_item *item;
 	struct outbox_record rec;
-	int r = outbox_record_load(conn, &op->ob->st.load, p->seq, &rec);
+	struct outbox_change *c;
+	int r;
 
+	pthread_mutex_lock(&op->q->lock);
+	item = outbox_index_find(&op->q->index, p->seq);
+	r = outbox_change_add(op, item, OUTBOX_ROLE_SELF, is_orphan ? OUTBOX_CONFLICT : OUTBOX_HELD, &c);
+	if (r == 0 && is_orphan) {
+		c->parent = NULL;
+		r = outbox_change_add_descendants(op, item, OUTBOX_ROLE_FOLLOW, false, OUTBOX_CONFLICT);
+	}
+	pthread_mutex_unlock(&op->q->lock);
+	if (r == 0)
+		r = outbox_record_load(conn, &op->ob->st.load, p->seq, &rec);
 	if (r < 0)
 		return r;
 	buf_reset(&rec.e.last_error);
-	if (p->kind == REPAIR_OUTCOME) {
-		rec.e.state = OUTBOX_HELD;
-		buf_add_str(&rec.e.last_error, OUTBOX_OUTCOME_UNKNOWN ": weir stopped before upstream's answer was recorded");
-	} else {
-		rec.e.state = OUTBOX_CONFLICT;
-		rec.e.parent = 0;
-		buf_add_str(&rec.e.last_error, OUTBOX_ORPHAN_TEXT);
-	}
-	r = outbox_record_save(conn, &op->ob->st.save, &rec);
+	buf_add_str(&rec.e.last_error, is_orphan ? OUTBOX_ORPHAN_TEXT :
+						   OUTBOX_OUTCOME_UNKNOWN ": weir stopped before upstream's answer was recorded");
+	rec.e.state = is_orphan ? OUTBOX_CONFLICT : OUTBOX_HELD;
+	rec.e.parent = is_orphan ? 0 : rec.e.parent;
+	r = outbox_change_save(conn, op, &rec, &(struct outbox_base){ 0 });
 	outbox_record_fini(&rec);
 	return r;
 }
 
 static int repair_one(struct outbox *ob, struct repair *p)
 {
-	struct repair_op op = { .op = { .ob = ob, .job = repair_job }, .repair = p };
-	struct outbox_item *item;
-	int r;
+	struct repair_op op = { .op = { .ob = ob, .q = p->q, .job = repair_job }, .repair = p };
 
-	if (p->kind == REPAIR_BODY) {
-		outbox_note_damage(ob, p->seq, "the body is missing, or has another size");
-		return 0;
-	}
-	r = outbox_op_run(&op.op);
-	if (r < 0 || p->kind == REPAIR_OUTCOME)
-		return r; /* the index says held already */
-	pthread_mutex_lock(&p->q->lock);
-	item = outbox_index_find(&p->q->index, p->seq);
-	item->parent = NULL;
-	outbox_index_move(&p->q->index, item, OUTBOX_CONFLICT);
-	pthread_mutex_unlock(&p->q->lock);
+	if (p->kind != REPAIR_BODY)
+		return outbox_op_run(&op.op);
+	outbox_note_damage(ob, p->seq, "the body is missing, or has another size");
 	return 0;
 }
 
@@ -324,6 +322,10 @@ int outbox_open(const char *dir, struct outbox **ret, struct buf *err)
 {
 	int r = open_once(dir, ret, err);
 
+	if (r == WEIR_E_DAMAGED) { /* a read that failed can come out as that: look once more */
+		buf_reset(err);
+		r = open_once(dir, ret, err);
+	}
 	if (r == WEIR_E_DAMAGED && set_database_aside(dir) == 0) {
 		buf_reset(err);
 		r = open_once(dir, ret, err);

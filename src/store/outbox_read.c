@@ -123,7 +123,7 @@ int outbox_get(struct outbox *ob, uint64_t seq, struct outbox_entry *ret)
 	r = outbox_prepare(rd->conn, &rd->get, "SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE seq=?1");
 	if (r == 0) {
 		(void)sqlite3_bind_int64(rd->get, 1, (int64_t)seq); /* cannot fail */
-		rc = sqlite3_step(rd->get);
+		rc = outbox_first_step(rd->get);
 		if (rc == SQLITE_ROW) {
 			outbox_row_read(rd->get, &row);
 			outbox_row_to_entry(&row, ret);
@@ -212,7 +212,7 @@ static int read_blob(struct outbox *ob, uint64_t seq, bool is_file_name, struct 
 			   is_file_name ? "SELECT body_file FROM entries WHERE seq=?1" : "SELECT body FROM bodies WHERE seq=?1");
 	if (r == 0) {
 		(void)sqlite3_bind_int64(*st, 1, (int64_t)seq); /* cannot fail */
-		rc = sqlite3_step(*st);
+		rc = outbox_first_step(*st);
 		if (rc == SQLITE_ROW)
 			buf_add(out, sqlite3_column_blob(*st, 0), (size_t)sqlite3_column_bytes(*st, 0));
 		(void)sqlite3_reset(*st); /* repeats the failure of the step */

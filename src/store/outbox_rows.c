@@ -142,6 +142,17 @@ int outbox_prepare(sqlite3 *conn, sqlite3_stmt **st, const char *sql)
 	return db_code(sqlite3_prepare_v3(conn, sql, -1, SQLITE_PREPARE_PERSISTENT, st, NULL));
 }
 
+int outbox_first_step(sqlite3_stmt *st)
+{
+	int rc = sqlite3_step(st);
+
+	if ((rc & 0xff) == SQLITE_CORRUPT) {
+		(void)sqlite3_reset(st); /* repeats the failure */
+		rc = sqlite3_step(st);
+	}
+	return rc;
+}
+
 static struct slice text_of(sqlite3_stmt *st, enum column c)
 {
 	const void *p = sqlite3_column_blob(st, (int)c); /* as it is: a text need not be UTF-8 */
@@ -384,7 +395,7 @@ int outbox_record_load(sqlite3 *conn, sqlite3_stmt **st, uint64_t seq, struct ou
 	if (r < 0)
 		return r;
 	(void)sqlite3_bind_int64(*st, 1, (int64_t)seq); /* cannot fail */
-	rc = sqlite3_step(*st);
+	rc = outbox_first_step(*st);
 	if (rc == SQLITE_ROW) {
 		outbox_row_read(*st, &row);
 		outbox_record_read(&row, ret);

@@ -42,6 +42,9 @@ struct outbox_row {
 /* A statement made when it is first used; finalize all before the connection is closed. */
 int outbox_prepare(sqlite3 *conn, sqlite3_stmt **st, const char *sql); /* 0 or a code of db_code() */
 
+/* sqlite3_step() of a query that was not stepped yet. What SQLite calls corrupt is looked at twice, as a read that failed can come out as that. */
+int outbox_first_step(sqlite3_stmt *st);
+
 #define OUTBOX_ROW_COLUMNS                                                                                             \
 	"seq,tag,state,queue,damaged,settled_ms,next_ms,attempts,last_status,parent,flags,queued_ms,body_bytes,"      \
 	"body_crc,fixed_sum,state_sum,base_kind,base_etag,base_time,theirs_kind,theirs_etag,theirs_time,body_file,"   \
