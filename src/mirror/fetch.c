@@ -32,6 +32,7 @@ struct fetch {
 	struct policy_request policy;
 	struct stored *old;
 	bool stale_ok, submitted;
+	bool may_be_there; /* others may have fetched it meanwhile, and theirs will do */
 	uint64_t leader, epoch;
 	struct flight *flight; /* NULL once landed */
 	struct cancel *cancel; /* the flight's, which it outlives; NULL: descriptors used up */
@@ -40,7 +41,7 @@ struct fetch {
 	int64_t request_ms, response_ms, landed_mono_ms;
 	struct buf head, vary, small;
 	enum policy_keep keep;
-	bool not_modified, is_small;
+	bool is_conditional, not_modified, is_small;
 	struct spool *spool;
 	struct stored *growing; /* in m->underway while it may be shared */
 	int64_t announced;
@@ -53,20 +54,22 @@ struct landing {
 	struct stored *s;
 	enum policy_keep keep;
 	bool validated, is_stored;
+	bool is_hit; /* it was there already when the fetch began */
 	uint64_t leader;
 };
 
 /* --- who waits for what --- */
 
-/* Within one credential; nothing of it stands in the key. */
-static void flight_key(struct mirror *m, struct slice target, struct slice credential, uint64_t alone, struct buf *out)
+/* Within one credential; nothing of it stands in the key. Who asks after a write does not share what was asked for before it: the epoch is
+ * another. */
+static void flight_key(struct mirror *m, const struct fetch *f, struct slice credential, uint64_t alone, struct buf *out)
 {
 	struct grant_key k;
 
 	grants_key(m->grants, slice_str(m->name), (struct slice){ NULL, 0 }, credential, &k);
 	buf_add(out, k.bytes, sizeof(k.bytes));
-	buf_addf(out, "%llx ", (unsigned long long)alone);
-	buf_add_slice(out, target);
+	buf_addf(out, "%llx %llx ", (unsigned long long)alone, (unsigned long long)f->epoch);
+	buf_add_slice(out, f->target);
 }
 
 static atomic_uint_fast64_t *pass_slot(struct mirror *m, uint64_t hash)
@@ -97,17 +100,23 @@ static bool is_pass(struct mirror *m, struct slice target)
 	return atomic_load_explicit(pass_slot(m, hash), memory_order_relaxed) == hash;
 }
 
-struct stored *fetch_underway(struct request *q)
+static struct stored *underway(struct mirror *m, struct slice target, const struct httplines *request)
 {
-	struct mirror *m = q->m;
-	struct stored *s = NULL, *found;
+	struct stored *s = NULL;
+	struct fetch *f;
 
 	pthread_mutex_lock(&m->underway_lock);
-	found = map_count(m->underway) ? map_get(m->underway, q->target) : NULL;
-	if (found && !found->guarded && vary_matches(buf_slice(&found->vary_key), &q->h))
-		s = stored_ref(found);
+	f = map_count(m->underway) ? map_get(m->underway, target) : NULL;
+	if (f && f->keep == POLICY_KEEP_SHARED && f->epoch == cache_epoch(m->cache, target) &&
+	    vary_matches(buf_slice(&f->vary), request))
+		s = stored_ref(f->growing);
 	pthread_mutex_unlock(&m->underway_lock);
 	return s;
+}
+
+struct stored *fetch_underway(struct request *q)
+{
+	return underway(q->m, q->target, &q->h);
 }
 
 static void set_underway(struct fetch *f, bool is)
@@ -116,8 +125,8 @@ static void set_underway(struct fetch *f, bool is)
 
 	pthread_mutex_lock(&m->underway_lock);
 	if (is)
-		(void)map_put(m->underway, f->target, f->growing); /* the newest counts */
-	else if (map_get(m->underway, f->target) == f->growing)
+		(void)map_put(m->underway, f->target, f); /* the newest counts */
+	else if (map_get(m->underway, f->target) == f)
 		(void)map_remove(m->underway, f->target);
 	pthread_mutex_unlock(&m->underway_lock);
 }
@@ -140,13 +149,15 @@ static void serve_landed(struct request *q, const struct landing *l)
 
 	if (*collapsed)
 		metric_add(q->m->metrics.shared.collapsed, 1);
-	if (l->validated)
+	if (l->is_hit)
+		(void)snprintf(line, sizeof(line), "weir; hit; ttl=%lld", (long long)(ttl / 1000));
+	else if (l->validated)
 		(void)snprintf(line, sizeof(line), "weir; fwd=stale; fwd-status=304; ttl=%lld%s",
 			       (long long)(ttl / 1000), collapsed);
 	else
 		(void)snprintf(line, sizeof(line), "weir; fwd=%s; fwd-status=%d%s%s", q->old ? "stale" : "uri-miss",
 			       l->s->status, l->is_stored ? "; stored" : "", collapsed);
-	request_serve(q, l->s, l->validated ? MIRROR_REFRESHED : MIRROR_MISS, line);
+	request_serve(q, l->s, l->is_hit ? MIRROR_HIT : l->validated ? MIRROR_REFRESHED : MIRROR_MISS, line);
 }
 
 static void on_landed(struct exchange *ex, int code, void *result)
@@ -244,7 +255,9 @@ static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 
 	f->status = status;
 	f->response_ms = clock_wall_ms();
-	if (status == 304 && f->old) {
+	if (status == 304 && !f->is_conditional)
+		return WEIR_E_PROTOCOL; /* nobody asked */
+	if (status == 304) {
 		f->not_modified = true;
 		fields_update(&f->old->lines, &in, f->response_ms, &f->head);
 		f->status = f->old->status;
@@ -256,7 +269,7 @@ static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 	judge(f);
 	f->announced = content_length(&in);
 	f->is_small = (f->announced >= 0 && f->announced <= STORED_INLINE_BYTES) || status == 204 ||
-		      status == 304 || (f->stale_ok && link_status_is_unavailable(status, true));
+		      (f->stale_ok && link_status_is_unavailable(status, true));
 	return f->is_small ? 0 : land_growing(f);
 }
 
@@ -391,6 +404,7 @@ static void add_conditions(struct fetch *f)
 	since = httplines_get(&f->old->lines, "last-modified");
 	if (since.p)
 		lines_addf(&f->lines, "If-Modified-Since: %.*s", (int)since.n, since.p);
+	f->is_conditional = since.p || f->old->policy.etag.opaque.p;
 }
 
 static void fetch_free(struct fetch *f)
@@ -411,6 +425,30 @@ static void fetch_free(struct fetch *f)
 		work_job(m, -1); /* the last thing: a stop waits for it */
 }
 
+/* A fetch of the same may have landed between this request's look into the cache and its own flight: then it is there now, whole or coming. */
+static bool land_what_is_there(struct fetch *f)
+{
+	struct mirror *m = f->m;
+	const struct httplines client = lines_view(&f->client);
+	const struct policy_operator op = { 0, 0 };
+	struct landing l = { .s = underway(m, f->target, &client), .keep = POLICY_KEEP_SHARED, .is_stored = true };
+	struct policy_verdict v = { .reuse = POLICY_FRESH };
+
+	if (!l.s && cache_load(m->cache, f->target, &client, &l.s) == 0) {
+		const struct policy_times t = { l.s->request_wall_ms, l.s->response_wall_ms };
+
+		policy_reuse(&f->policy, &l.s->policy, &t, &op, clock_wall_ms(), &v);
+		l.is_hit = true;
+	}
+	if (!l.s || l.s == f->old || l.s->guarded || v.reuse != POLICY_FRESH) {
+		stored_unref(&l.s);
+		return false;
+	}
+	land(f, 0, &l);
+	stored_unref(&l.s);
+	return true;
+}
+
 static void fetch_run(void *arg)
 {
 	struct fetch *f = arg;
@@ -426,7 +464,11 @@ static void fetch_run(void *arg)
 
 	f->cancel = flight_cancel(f->flight) ? cancel_ref(flight_cancel(f->flight)) : NULL;
 	work_begin(m, &work, f->cancel);
-	f->epoch = cache_epoch(m->cache, f->target);
+	if (f->may_be_there && land_what_is_there(f)) {
+		work_end(m, &work);
+		fetch_free(f);
+		return;
+	}
 	add_conditions(f);
 	r = mirror_authorize(m, &f->lines);
 	buf_add_slice(&target, f->target);
@@ -455,6 +497,7 @@ static struct fetch *fetch_new(struct mirror *m, struct slice target, struct req
 	copy = arena_dup(&f->arena, target);
 	ENSURE(copy); /* the front bounds a target well below the arena */
 	f->target = (struct slice){ copy, target.n };
+	f->epoch = cache_epoch(m->cache, target);
 	f->head = (struct buf)BUF_LIMIT(STORED_MOST_HEAD + 1024);
 	buf_init(&f->vary, 0);
 	buf_init(&f->small, 4u << 20); /* bodies of 5xx that are not announced */
@@ -500,7 +543,8 @@ void fetch_join(struct request *q)
 	struct flight *lead = NULL;
 	bool alone = q->alone || (q->policy.cc.flags & CC_NO_STORE) || (!q->old && is_pass(m, q->target));
 
-	flight_key(m, q->target, q->credential, alone ? q->serial : 0, &key);
+	f->may_be_there = !alone;
+	flight_key(m, f, q->credential, alone ? q->serial : 0, &key);
 	flight_join(m->flights, buf_slice(&key), q->ex, on_landed, &lead); /* q may be gone from here on */
 	buf_fini(&key);
 	if (lead)
@@ -520,7 +564,7 @@ void fetch_background(struct mirror *m, struct slice target, struct request *cli
 	f = fetch_new(m, target, client, old);
 	f->leader = 0;
 	/* After a write, what is under way may be older than the write. */
-	flight_key(m, target, client ? client->credential : (struct slice){ NULL, 0 },
+	flight_key(m, f, client ? client->credential : (struct slice){ NULL, 0 },
 		   old ? 0 : atomic_fetch_add(&m->serials, 1), &key);
 	flight_join_background(m->flights, buf_slice(&key), on_landed, &lead);
 	buf_fini(&key);
