@@ -342,8 +342,8 @@ static int code_of(struct call *k, CURLcode code)
 	case CURLE_SEND_FAIL_REWIND:
 	case CURLE_GOT_NOTHING:
 		return WEIR_E_CUT;
-	case CURLE_OUT_OF_MEMORY:
-		return -ENOMEM;
+	case CURLE_OUT_OF_MEMORY: /* our own small sizes abort; libcurl says so of a header line above 100 KiB */
+		return WEIR_E_TOO_LARGE;
 	case CURLE_URL_MALFORMAT:
 		return -EINVAL;
 	default:

@@ -7,8 +7,12 @@
  * RULES    1. Transfer-Encoding is absent or exactly "chunked", and then there is no Content-Length.
  *          2. All Content-Lengths are the same decimal number.
  *          3. A folded line becomes one line with a single space (RFC 9112 section 5.2).
- *          4. 101 is refused: we never ask to switch. */
+ *          4. 101 is refused: we never ask to switch.
+ *          5. Spaces between a field's name and its colon go (RFC 9112 section 5.1): some end the head there. A name
+ *             that is no token is refused. */
 #include "io/client_head.h"
+
+#include <string.h>
 
 #include "base/err.h"
 #include "base/obj.h"
@@ -57,6 +61,14 @@ static int parse_status(struct slice line)
 	return (code.p[0] - '0') * 100 + (code.p[1] - '0') * 10 + (code.p[2] - '0');
 }
 
+static bool is_name(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] <= ' ' || s.p[i] >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", s.p[i]))
+			return false;
+	return s.n > 0;
+}
+
 static int check_framing(const struct client_head *h, const struct slice *lines)
 {
 	struct slice length = { NULL, 0 };
@@ -65,7 +77,7 @@ static int check_framing(const struct client_head *h, const struct slice *lines)
 	for (size_t i = 0; i < h->count; i++) {
 		struct slice value = lines[i], name;
 
-		if (!slice_cut(&value, ':', &name) || name.n == 0)
+		if (!slice_cut(&value, ':', &name) || !is_name(name))
 			return WEIR_E_PROTOCOL;
 		value = slice_trim(value);
 		if (slice_ieq_str(name, "Transfer-Encoding")) {
@@ -102,9 +114,25 @@ static int head_end(struct client_head *h)
 	return 1;
 }
 
+static void add_without_space(struct buf *raw, struct slice line)
+{
+	struct slice value = line, name;
+
+	if (slice_cut(&value, ':', &name)) {
+		while (name.n > 0 && (name.p[name.n - 1] == ' ' || name.p[name.n - 1] == '\t'))
+			name.n--;
+		buf_add_slice(raw, name);
+		buf_add_char(raw, ':');
+		line = value;
+	}
+	buf_add_slice(raw, line);
+}
+
 static int add_field_line(struct client_head *h, struct slice line)
 {
-	if (line.p[0] == ' ' || line.p[0] == '\t') {
+	bool is_folded = line.p[0] == ' ' || line.p[0] == '\t';
+
+	if (is_folded) {
 		if (h->count == 0)
 			return WEIR_E_PROTOCOL;
 		buf_add_char(&h->raw, ' ');
@@ -117,7 +145,10 @@ static int add_field_line(struct client_head *h, struct slice line)
 		h->room = h->room ? h->room * 2 : 32;
 		h->ends = xrealloc(h->ends, h->room * sizeof(*h->ends));
 	}
-	buf_add_slice(&h->raw, line);
+	if (is_folded)
+		buf_add_slice(&h->raw, line);
+	else
+		add_without_space(&h->raw, line);
 	h->ends[h->count++] = h->raw.len;
 	return 0;
 }
