@@ -30,7 +30,7 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def mirror(small_disk, site):
-    mirror = site.mirror(Origin(), weir={"data_dir": os.path.join(small_disk, "data")})
+    mirror = site.mirror(Origin(), weir={"data_dir": os.path.join(small_disk, "data")}, disk={"max": "4MiB"})
     mirror.disk = small_disk
     mirror.server.put("/read.txt", "read before", cache_control="max-age=3600")
     assert mirror.get("/read.txt").status == 200
@@ -211,11 +211,12 @@ def test_a_sync_that_fails_is_never_taken_for_done(site):
     assert answer.status in (500, 503, 507), answer
     assert weir.health()["components"]["outbox"]["status"] != "healthy"
     mirror.crash()
-    assert [e["id"] for e in weir.outbox()] == [kept]
+    # Whether the one whose sync failed has come to the disk nobody can know; the one after it has certainly not.
+    assert kept in [e["id"] for e in weir.outbox()]
     mirror.queue("PUT", "/afterwards", "kept")
     mirror.come_back()
     weir.wait_outbox_empty()
-    assert {p for _, p, _, _ in origin.changes} == {"/kept", "/afterwards"}
+    assert {"/kept", "/afterwards"} <= {p for _, p, _, _ in origin.changes} <= {"/kept", "/afterwards", "/lost"}
 
 
 def test_many_writers_meet_a_full_disk_and_every_promise_is_kept(mirror):

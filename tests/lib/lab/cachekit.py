@@ -144,6 +144,12 @@ class Cache(Mirror):
         answer.hit = "hit" in answer.cache
         return answer
 
+    def store(self, path):
+        """Has something stored: what is large may still be on its way to the disk when its reader has all of it."""
+        answer = self.get(path)
+        wait_until(lambda: self.get(path, cache_control="only-if-cached, max-stale").status != 504, what=path + " is stored")
+        return answer
+
     def is_cut(self, path, **headers):
         """Whether the answer to a GET visibly fails: an error status, or a connection that ends before the body does."""
         try:

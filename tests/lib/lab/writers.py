@@ -20,12 +20,14 @@ class Client:
         self.jobs = jobs                # an iterator, or a generator that is sent each reply
         self.sock = None
         self.begun = False
+        self.busy = False               # an answer is to come
         self.tag = self.message = None
         self.got = b""
 
 
 class Writers:
-    """`jobs`: one iterable for each client, of (tag, request bytes). A generator receives each Reply from its yield.
+    """`jobs`: one iterable for each client, of (tag, request bytes), or None for "ask me again in a moment". A generator
+    receives each Reply from its yield.
     `on_reply`, if given, is called with each reply, on the writers' thread."""
 
     def __init__(self, port, jobs, on_reply=None):
@@ -72,16 +74,21 @@ class Writers:
         """Send the client's next request; with none left, it leaves."""
         try:
             if client.begun and hasattr(client.jobs, "send"):
-                client.tag, client.message = client.jobs.send(reply)    # it hears of the last one, too
+                job = client.jobs.send(reply)   # it hears of the last one, too
             elif not self.stopping:
-                client.tag, client.message = next(client.jobs)
+                job = next(client.jobs)
             if self.stopping:
                 raise StopIteration
             client.begun = True
         except StopIteration:
             self._leave(client)
             return
-        self._send(client)
+        client.busy = job is not None
+        if job:
+            client.tag, client.message = job
+            self._send(client)
+        else:
+            self.waiting.append((client, None))
 
     def _leave(self, client):
         if client.sock:
@@ -104,6 +111,9 @@ class Writers:
             data = client.sock.recv(65536)
         except OSError:
             data = b""
+        if not data and not client.busy:
+            self._leave(client)
+            return
         if not data:
             self._reply(client, Reply(client.tag, 0, b"", b""), ended=True)
             return
