@@ -82,9 +82,12 @@ static bool evict(void *arg, struct budget_item *it)
 	if (!is_gone)
 		node_detach(c, sh, n);
 	pthread_rwlock_unlock(&sh->lock);
-	if (!is_gone)
-		node_dispose(c, n, ROW_DROPPED);
-	return !is_gone;
+	if (is_gone)
+		return false;
+	node_dispose(c, n, ROW_DROPPED);
+	if (c->evictions)
+		metric_add(c->evictions, 1);
+	return true;
 }
 
 static void keep_within_limits(struct cache *c)
@@ -117,6 +120,12 @@ static void cache_free(struct cache *c)
 	free(c);
 }
 
+static void set_limits(struct cache *c, uint64_t max_bytes, uint64_t low_bytes)
+{
+	atomic_store(&c->max_bytes, max_bytes);
+	atomic_store(&c->low_bytes, low_bytes < max_bytes ? low_bytes : max_bytes);
+}
+
 static struct cache *cache_new(const struct cache_options *o)
 {
 	struct cache *c = aligned_alloc(_Alignof(struct cache), sizeof(*c)); /* shards begin at cache lines */
@@ -128,7 +137,8 @@ static struct cache *cache_new(const struct cache_options *o)
 	c->bodies = xstrf("%s/bodies", o->dir);
 	c->memory_bytes = o->memory_bytes;
 	c->most_files = o->most_files;
-	c->max_bytes = o->max_bytes;
+	set_limits(c, o->max_bytes, o->low_bytes);
+	c->evictions = o->evictions;
 	c->next_id = 1;
 	c->uses_saved_ms = clock_mono_ms();
 	c->budget = budget_new(o->max_bytes, o->low_bytes, evict, c);
@@ -152,6 +162,10 @@ int cache_open(const struct cache_options *o, struct cache **ret, struct buf *er
 		r = rows_open(c, &damaged);
 	if (r == 0)
 		r = index_load(c);
+	if (r == WEIR_E_DAMAGED) { /* found by reading: large ones are not checked before */
+		damaged = true;
+		r = rows_begin_anew(c);
+	}
 	if (r < 0) {
 		if (r == -EPROTO)
 			buf_addf(err, "%s/cache.db was written by a newer weir: remove it or use that version", o->dir);
@@ -181,7 +195,7 @@ void cache_close(struct cache *c)
 void cache_set_limits(struct cache *c, uint64_t max_bytes, uint64_t low_bytes)
 {
 	OBJ_CHECK(c, CACHE_MAGIC);
-	atomic_store(&c->max_bytes, max_bytes);
+	set_limits(c, max_bytes, low_bytes);
 	budget_set_limits(c->budget, max_bytes, low_bytes);
 	keep_within_limits(c);
 }
@@ -325,7 +339,7 @@ int cache_put(struct cache *c, struct stored *s, uint64_t epoch)
 
 	OBJ_CHECK(c, CACHE_MAGIC);
 	ENSURE(s->id == 0 && !(s->body && is_large));
-	if (bytes_of(c, s) > c->max_bytes)
+	if (bytes_of(c, s) > c->low_bytes)
 		r = -ENOSPC;
 	else if (atomic_load(&c->waiting_bytes) > MOST_WAITING_BYTES)
 		r = -EBUSY;

@@ -16,6 +16,7 @@
 #ifndef WEIR_MIRROR_CACHE_H
 #define WEIR_MIRROR_CACHE_H
 
+#include "core/metrics.h"
 #include "mirror/stored.h"
 
 #define CACHE_MOST_VARIANTS 64
@@ -28,6 +29,7 @@ struct cache_options {
 	uint64_t max_bytes, low_bytes;
 	uint64_t memory_bytes;      /* of the hot tier */
 	unsigned most_files;        /* open ones in the hot tier */
+	struct metric *evictions;   /* counted there, too; may be NULL */
 };
 
 /* 0; or a code with a sentence for the operator in err. A corrupt database is set aside: then it begins empty. */
@@ -49,7 +51,7 @@ uint64_t cache_epoch(struct cache *c, struct slice key);
 /* Keeps s in place of what had the same key and vary_key. One more reference is taken; its id is set: each s is put
  * once. A body in memory is at most STORED_INLINE_BYTES; s->file must be a complete spool made in cache_spool_dir():
  * a large one gets its name here, synced, while s is served already; a small one is copied into its row. Rows are
- * written behind. 0; -ESTALE: the key was dropped since `epoch`; -ENOSPC: larger than the budget, or the disk is
+ * written behind. 0; -ESTALE: the key was dropped since `epoch`; -ENOSPC: larger than low_bytes, or the disk is
  * full; -EBUSY: too much waits to be written; -errno. Then it is not kept (counted but for -ESTALE), and what was
  * there before may be. */
 int cache_put(struct cache *c, struct stored *s, uint64_t epoch);

@@ -208,6 +208,33 @@ static void a_corrupt_database_is_set_aside_and_the_cache_begins_empty(void **st
 	assert_int_equal(kit_figures().damaged, 0);
 }
 
+/* Only small databases are read through at the opening; the others show it when their rows are read. */
+static void a_large_corrupt_database_is_set_aside_too(void **state)
+{
+	char *path = xstrf("%s/cache.db", kit_dir);
+	char key[20], dirt[3 * 4096];
+	int fd;
+
+	for (int i = 0; i < 300; i++) {
+		(void)snprintf(key, sizeof(key), "/%d", i);
+		assert_int_equal(kit_put(key, key, 300), 0);
+	}
+	cache_close(cache);
+	memset(dirt, 0xff, sizeof(dirt));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, dirt, sizeof(dirt), 5 * 4096), sizeof(dirt));
+	assert_int_equal(ftruncate(fd, 300 << 20), 0); /* a hole; SQLite knows how many pages are its */
+	fd_close(&fd);
+	free(path);
+	kit_open();
+	assert_int_equal(kit_figures().responses, 0);
+	assert_int_equal(kit_figures().damaged, 1);
+	assert_int_equal(kit_files("damaged"), 1);
+	assert_int_equal(kit_put("/a", "anew", BIG), 0);
+	kit_reopen();
+	assert_true(kit_has("/a", "anew", BIG));
+}
+
 static void a_newer_database_is_refused_in_a_sentence(void **state)
 {
 	struct buf err = BUF_EMPTY;
@@ -337,6 +364,7 @@ int main(void)
 		T(files_without_a_row_are_swept_at_the_start),
 		T(of_two_rows_for_the_same_the_newer_counts),
 		T(a_corrupt_database_is_set_aside_and_the_cache_begins_empty),
+		T(a_large_corrupt_database_is_set_aside_too),
 		T(a_newer_database_is_refused_in_a_sentence),
 		T(a_full_disk_keeps_nothing_and_stops_nothing),
 		T(a_body_that_gets_no_name_is_not_kept),

@@ -107,6 +107,10 @@ int index_load(struct cache *c)
 	int r;
 
 	r = rows_scan(c, take_row, &o);
+	for (size_t i = 0; r < 0 && i < o.count; i++)
+		free(o.found[i].node);
+	if (r < 0)
+		o.count = 0;
 	files = xcalloc(o.count + 1, sizeof(*files));
 	for (size_t i = 0; i < o.count; i++)
 		if (o.found[i].node->flags & NODE_FILE)

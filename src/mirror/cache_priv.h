@@ -61,8 +61,9 @@ struct cache {
 	unsigned magic;
 	char *dir, *bodies;
 	uint64_t memory_bytes, most_files;
-	_Atomic uint64_t max_bytes;
+	_Atomic uint64_t max_bytes, low_bytes;
 	struct budget *budget;
+	struct metric *evictions; /* or NULL */
 	struct shard shards[CACHE_SHARDS];
 	_Atomic uint64_t epochs[CACHE_EPOCHS];
 	_Atomic uint64_t next_id;
@@ -118,6 +119,7 @@ struct row { /* borrowed from the statement until the next step or reset */
 
 int rows_open(struct cache *c, bool *ret_damaged);
 void rows_close(struct cache *c); /* runs what waits first */
+int rows_begin_anew(struct cache *c); /* instead of a corrupt database, which is set aside; the index is empty */
 int rows_sync(struct cache *c); /* cache_sync() */
 /* With the shard's lock, so that the order is that of the index. */
 void rows_put(struct cache *c, struct node *n);

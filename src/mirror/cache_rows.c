@@ -455,4 +455,24 @@ void rows_close(struct cache *c)
 		free(LIST_ENTRY(it, struct remove_job, node));
 	fd_close(&c->rows->wal_fd);
 	free(c->rows);
+	c->rows = NULL;
+}
+
+int rows_begin_anew(struct cache *c)
+{
+	static const char *const tails[] = { "-wal", "-shm", "" }; /* the journal would be taken into the new one */
+	bool damaged;
+	int r = 0;
+
+	rows_close(c);
+	for (size_t i = 0; i < ARRAY_LEN(tails) && r == 0; i++) {
+		char *path = xstrf("%s/cache.db%s", c->dir, tails[i]);
+		r = wholefile_set_aside(path, c->dir);
+		if (r == -ENOENT)
+			r = 0; /* the journal mostly is not there */
+		free(path);
+	}
+	if (r == 0)
+		r = rows_open(c, &damaged);
+	return r < 0 ? r : index_load(c);
 }

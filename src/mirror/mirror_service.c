@@ -115,7 +115,8 @@ static int open_cache(struct mirror *m, const struct mirror_config *c, struct bu
 						    .max_bytes = c->disk.max,
 						    .low_bytes = c->disk.low,
 						    .memory_bytes = c->memory,
-						    .most_files = MOST_OPEN_FILES },
+						    .most_files = MOST_OPEN_FILES,
+						    .evictions = m->metrics.shared.evictions },
 			   &m->cache, err);
 
 	free(dir);
