@@ -3,7 +3,7 @@
  * A job first collects, under the queue's lock, which entries change and into what; then writes their rows; after the commit the
  * index follows (outbox_changes_apply), or all is as it was (undo). Between job and commit an item says what the transaction has
  * (next_state, for the jobs behind it) beside what is durable (state, for everybody else), and is in flux: it is not lent,
- * and another job that wants to change it runs again in the next transaction.
+ * and another job that wants to change anything under its key runs again in the next transaction.
  *
  * role      who                      its row
  * SELF      the entry itself         edited by the caller
@@ -24,12 +24,20 @@
 
 /* --- collecting ------------------------------------------------------------------------------------------------- */
 
+static void set_in_flux(struct outbox_item *item, bool is)
+{
+	item->in_flux = is;
+	if (item->key)
+		item->key->in_flux += is ? 1 : -1u;
+}
+
 int outbox_change_add(struct outbox_op *op, struct outbox_item *item, enum outbox_role role, enum outbox_state to,
 		      struct outbox_change **ret)
 {
 	struct outbox_change *c;
 
-	if (item->in_flux)
+	/* One job for each key: who is whose child is only settled when its transaction is. */
+	if (item->in_flux || (item->key && role == OUTBOX_ROLE_SELF && item->key->in_flux))
 		return -EAGAIN;
 	if (op->change_count == op->change_cap) {
 		op->change_cap = op->change_cap ? op->change_cap * 2 : 4;
@@ -42,7 +50,7 @@ int outbox_change_add(struct outbox_op *op, struct outbox_item *item, enum outbo
 				     .due_ms = item->due_ms,
 				     .parent = item->parent,
 				     .is_unanswered = item->is_unanswered };
-	item->in_flux = true;
+	set_in_flux(item, true);
 	item->next_state = (uint8_t)to;
 	outbox_index_reconsider(&op->q->index, item);
 	if (ret)
@@ -191,7 +199,7 @@ void outbox_changes_apply(struct outbox_op *op)
 	pthread_mutex_lock(&op->q->lock);
 	for (size_t i = 0; i < op->change_count; i++) {
 		const struct outbox_change *c = &op->changes[i];
-		c->item->in_flux = false;
+		set_in_flux(c->item, false);
 		c->item->parent = c->parent;
 		c->item->due_ms = c->due_ms;
 		c->item->is_unanswered = c->is_unanswered;
@@ -209,7 +217,7 @@ void outbox_changes_undo(struct outbox_op *op)
 	pthread_mutex_lock(&op->q->lock);
 	for (size_t i = 0; i < op->change_count; i++) {
 		struct outbox_item *item = op->changes[i].item;
-		item->in_flux = false;
+		set_in_flux(item, false);
 		item->next_state = item->state;
 		outbox_index_reconsider(&op->q->index, item);
 	}

@@ -20,6 +20,7 @@ struct outbox_key {
 	struct list conflicts;        /* items in conflict, in no order */
 	struct outbox_item *sending;  /* one of the pending */
 	struct list wait;             /* among the waiters of an item of another key, or on nothing */
+	uint32_t in_flux;             /* items that a job of the transaction under way changes */
 	uint32_t priority, heap_at;   /* heap_at: place in the heap of what may go, from 1; 0: not there */
 	size_t len;
 	char text[];

@@ -95,8 +95,8 @@ void outbox_changed(struct outbox_queue *q); /* calls the hook; under no lock */
 int64_t outbox_now_ms(void);
 
 /* --- outbox_change.c: what a job changes of the index, and of the rows that go with it --- */
-/* Under q->lock, in a job: `item` goes to state `to` when this transaction is durable. -EAGAIN: another job of it changes the item already: undo, and run
- * the whole op again. The change keeps due_ms and parent until the caller sets others. */
+/* Under q->lock, in a job: `item` goes to state `to` when this transaction is durable. -EAGAIN: another job of it changes the item, or its key, already: the
+ * whole op is to be run again. The change keeps due_ms and parent until the caller sets others. */
 int outbox_change_add(struct outbox_op *op, struct outbox_item *item, enum outbox_role role, enum outbox_state to,
 		      struct outbox_change **ret);
 /* The same for all children (whose parent is `item`), or all descendants in state `from`. Their state stays, or becomes `to`. */
