@@ -272,6 +272,38 @@ static void a_full_disk_keeps_nothing_and_stops_nothing(void **state)
 	assert_true(kit_has("/a", "a", 30000));
 }
 
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+
+static int wait_at_gate(sqlite3 *conn, void *arg)
+{
+	pthread_mutex_lock(&gate);
+	pthread_mutex_unlock(&gate);
+	return 0;
+}
+
+/* A disk that has come to a standstill: memory is bounded, and it goes on when the disk does. */
+static void when_too_much_waits_to_be_written_nothing_more_is_kept(void **state)
+{
+	char key[20];
+	int r = 0, i;
+
+	pthread_mutex_lock(&gate);
+	assert_int_equal(db_submit(cache->db, wait_at_gate, NULL, NULL), 0);
+	for (i = 0; r == 0 && i < 10000; i++) {
+		(void)snprintf(key, sizeof(key), "/%d", i);
+		r = kit_put(key, key, 60000);
+	}
+	assert_int_equal(r, -EBUSY);
+	assert_in_range(kit_figures().hot_bytes, 1, 70 << 20);
+	assert_true(kit_has("/1000", "/1000", 60000));
+	assert_int_equal(kit_figures().not_kept, 1);
+	pthread_mutex_unlock(&gate);
+	cache_sync(cache);
+	assert_int_equal(kit_put("/a", "a", 60000), 0);
+	assert_in_range(kit_figures().hot_bytes, 1, 16 << 20);
+	assert_true(kit_has("/1000", "/1000", 60000));
+}
+
 static void a_body_that_gets_no_name_is_not_kept(void **state)
 {
 	char *bodies = xstrf("%s/bodies", kit_dir);
@@ -367,6 +399,7 @@ int main(void)
 		T(a_large_corrupt_database_is_set_aside_too),
 		T(a_newer_database_is_refused_in_a_sentence),
 		T(a_full_disk_keeps_nothing_and_stops_nothing),
+		T(when_too_much_waits_to_be_written_nothing_more_is_kept),
 		T(a_body_that_gets_no_name_is_not_kept),
 		T(a_removal_that_failed_is_done_later),
 		T(an_update_that_fails_ends_the_response),
