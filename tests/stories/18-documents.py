@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from lab.daemon import REPOSITORY, run_weir, series
+from lab.origin import Origin
 
 
 def text(*path):
@@ -41,7 +42,8 @@ def test_every_example_of_a_configuration_is_accepted(site, example):
 
 @pytest.mark.parametrize("path", ["deploy/prometheus/alerts.yml", "deploy/grafana/weir.json"])
 def test_every_metric_that_is_watched_is_exported(site, path):
-    exported = {name for name, _, _ in series(site.weir.metrics_text())}
+    weirs = [site.weir, site.mirror(Origin()).weir]
+    exported = {name for weir in weirs for name, _, _ in series(weir.metrics_text())}
     named = set(re.findall(r"\bweir_[a-z_]+", text(path)))
     assert len(named) > 5
     assert not named - exported
