@@ -54,12 +54,11 @@ void applied_invalidate(struct mirror *m, const struct applied *a)
 }
 
 /* What upstream says of it now, with our bytes or those read back (one of body and file), goes into the cache if a GET without any header
- * field of the client's would have. */
-static void store(struct mirror *m, const struct applied *a, const struct look *k, struct spool *file)
+ * field of the client's would have. epoch: from before upstream was asked. */
+static void store(struct mirror *m, const struct applied *a, const struct look *k, struct spool *file, uint64_t epoch)
 {
 	struct slice cut[MOST_LINES];
 	const struct httplines h = { cut, cut_head(buf_slice(&k->head), cut) }, none = { NULL, 0 };
-	uint64_t epoch = cache_epoch(m->cache, a->target);
 	struct stored_parts parts = { .key = a->target,
 				      .head = buf_slice(&k->head),
 				      .status = 200,
@@ -113,12 +112,13 @@ static void overwritten(struct outbox_base *ret)
 
 static void read_back(struct mirror *m, const struct applied *a, struct cancel *cancel, struct outbox_base *ret)
 {
+	uint64_t epoch = cache_epoch(m->cache, a->target);
 	struct look k;
 
 	look_init(&k, READ_BACK_BYTES);
 	if (look_at(m, "GET", a->target, cancel, &k) == 0 && k.now.known) {
 		if (k.status == 200)
-			store(m, a, &k, NULL);
+			store(m, a, &k, NULL, epoch);
 		if (ret && is_same(a, &k))
 			outbox_base_copy(ret, &k.now);
 		else if (ret)
@@ -130,6 +130,7 @@ static void read_back(struct mirror *m, const struct applied *a, struct cancel *
 static void look_back(struct mirror *m, const struct applied *a, struct slice put_etag, struct cancel *cancel,
 		      struct outbox_base *ret)
 {
+	uint64_t epoch = cache_epoch(m->cache, a->target);
 	struct look k;
 
 	look_init(&k, 0);
@@ -138,7 +139,7 @@ static void look_back(struct mirror *m, const struct applied *a, struct slice pu
 			    (!put_etag.n || slice_eq(put_etag, buf_slice(&k.now.etag)));
 
 		if (ours)
-			store(m, a, &k, a->body);
+			store(m, a, &k, a->body, epoch);
 		if (ret && !ret->known && ours)
 			outbox_base_copy(ret, &k.now);
 		else if (ret && !ret->known)
