@@ -204,6 +204,24 @@ static void add_upstreams(struct buf *out, const struct services *services)
 	json_decref(list);
 }
 
+/* The queues, and what is the matter with them when something is. */
+static void add_outbox(struct buf *out, const json_t *components)
+{
+	json_t *status = outbox_status_json(), *queues = json_object_get(status, "queues");
+	const char *reason = json_string_value(json_object_get(json_object_get(components, "outbox"), "reason"));
+
+	if (json_array_size(queues)) {
+		buf_add_str(out, "<h2>Outbox</h2>\n");
+		add_list(out, queues);
+		if (reason) {
+			buf_add_str(out, "<p>");
+			add_html(out, reason);
+			buf_add_str(out, "</p>\n");
+		}
+	}
+	json_decref(status);
+}
+
 static void add_service(struct buf *out, const struct service_instance *s)
 {
 	json_t *o = json_object(), *v;
@@ -239,7 +257,7 @@ static void add_links(struct buf *out, const struct services *services)
 		"<footer><p>This page is loaded again every 5 seconds. Also here: "
 		"<a href=\"/healthz?detailed=true\">health</a>, "
 		"<a href=\"/metrics\">metrics</a>, <a href=\"/api/v1/status\">status</a>, "
-		"<a href=\"/api/v1/upstreams\">upstreams</a>");
+		"<a href=\"/api/v1/upstreams\">upstreams</a>, <a href=\"/api/v1/outbox\">outbox</a>");
 	for (size_t i = 0; i < services->count; i++) {
 		for (const struct admin_route *r = services->items[i].service->admin_routes; r && r->method; r++) {
 			if (strcmp(r->method, "GET") != 0 || ends_in(r->path, "/"))
@@ -252,7 +270,7 @@ static void add_links(struct buf *out, const struct services *services)
 
 static void add_page(struct buf *out, const struct services *services)
 {
-	json_t *health = health_json(services);
+	json_t *health = health_json(services), *components;
 	const char *state = json_string_value(json_object_get(health, "status"));
 
 	buf_addf(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>weir: %s</title>\n",
@@ -264,14 +282,17 @@ static void add_page(struct buf *out, const struct services *services)
 		 state, state, services->core->version);
 	add_seconds(out, clock_mono_ms() - services->core->started_mono_ms);
 	buf_add_str(out, "</p></header>\n<main>\n");
-	(void)json_object_del(health, "components"); /* upstreams have a table of their own */
 	(void)json_object_del(health, "version");
 	(void)json_object_del(health, "uptime_seconds");
 	buf_add_str(out, "<h2>Now</h2>\n<dl>");
+	components = json_incref(json_object_get(health, "components")); /* which have tables of their own */
+	(void)json_object_del(health, "components");
 	add_facts(out, health, "");
 	buf_add_str(out, "</dl>\n");
 	json_decref(health);
 	add_upstreams(out, services);
+	add_outbox(out, components);
+	json_decref(components);
 	for (size_t i = 0; i < services->count; i++)
 		add_service(out, &services->items[i]);
 	add_links(out, services);
