@@ -34,7 +34,7 @@
  * THREADS  Any but the front may put, settle and read. The writer thread runs jobs and their finish; it alone changes the index but
  *          for lending. Locks: see docs/locks.md; all are leaves. Nothing touches the disk while holding one.
  * SEE      docs/formats/outbox.md; outbox_index.c (order), outbox_settle.c (ends and verbs), outbox_open.c (start) */
-#include "store/outbox_priv.h"
+#include "store/outbox.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,6 +46,7 @@
 #include "base/rand.h"
 #include "base/str.h"
 #include "io/file.h"
+#include "store/outbox_priv.h"
 #include "store/wholefile.h"
 
 #define FREE_LOOK_MS 1000
