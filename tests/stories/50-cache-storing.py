@@ -6,6 +6,7 @@
 import pytest
 
 from lab.cachekit import reply, version, when
+from lab.wait import wait_until
 
 MINUTE = "Cache-Control: max-age=60"
 LONG_AGO = "Last-Modified: Sun, 01 Mar 2020 00:00:00 GMT"
@@ -99,6 +100,7 @@ def test_an_answer_that_is_none_is_not_kept_in_place_of_content(cache, path, sta
     """Not even with a lifetime: it would hide the recovery, and offline the content that was there before."""
     cache.origin.tell(path, reply("down", MINUTE, status=status), reply("content", MINUTE))
     assert cache.get(path).status == status
+    cache.settle()
     assert cache.get(path).text == "content"
 
 
@@ -109,7 +111,7 @@ def test_3_a_206_is_never_taken_for_the_whole(cache, path):
     assert (whole.status, whole.text) == (200, "0123456789")
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "FROB"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "LOCK"])
 def test_3_only_answers_to_get_are_kept(cache, path, method):
     cache.origin.tell(path, reply("of the method", MINUTE), method=method)
     cache.origin.tell(path, reply("of GET", MINUTE), method="GET")
@@ -195,9 +197,9 @@ def test_6_6_1_an_answer_without_a_date_is_given_one(cache, path):
 def test_bodies_of_all_sizes_in_all_framings(cache, path, framing, size):
     body = bytes(i * 7 % 251 for i in range(1000)) * (size // 1000 + 1)
     cache.origin.tell(path, reply(body[:size], MINUTE, framing=framing))
-    for hit in (False, True):
-        got = cache.get(path)
-        assert got.hit is hit and got.body == body[:size]
+    assert cache.store(path).body == body[:size]
+    got = cache.get(path)
+    assert got.hit and got.body == body[:size]
     assert got.headers["content-length"] == str(size)
 
 
@@ -245,8 +247,8 @@ def test_3_2_a_304_may_shorten_the_life(cache, path):
 def test_3_2_a_304_for_content_that_is_a_file(cache, path):
     body = b"0123456789abcdef" * 8192
     cache.origin.tell(path, version(body, '"big"', MINUTE, "Age: 100"), version(body, '"big"', MINUTE, "X-Version: 2"))
-    cache.get(path)
-    assert cache.get(path).body == body
+    cache.store(path)
+    wait_until(lambda: cache.get(path).cache.get("fwd-status") == 304)
     got = cache.get(path)
     assert got.hit and got.body == body and got.headers["x-version"] == "2"
 

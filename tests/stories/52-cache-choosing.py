@@ -174,14 +174,9 @@ AT, BEFORE, AFTER = ("Sun, 01 Mar 2020 %d:00:00 GMT" % h for h in (12, 11, 13))
     ("date-that-nobody-reads", {"if_modified_since": "yesterday"}, 200),
     ("tag-outranks-date", {"if_none_match": '"v2"', "if_modified_since": AFTER}, 200),
     ("tag-outranks-date-2", {"if_none_match": '"v1"', "if_modified_since": BEFORE}, 304),
-    ("if-match", {"if_match": '"v1"'}, 200),
-    ("if-match-any", {"if_match": "*"}, 200),
-    ("if-match-fails", {"if_match": '"v2"'}, 412),
-    ("if-match-compares-strongly", {"if_match": 'W/"v1"'}, 412),
-    ("if-match-comes-first", {"if_match": '"v2"', "if_none_match": '"v1"'}, 412),
-    ("unmodified", {"if_unmodified_since": AT}, 200),
-    ("unmodified-fails", {"if_unmodified_since": BEFORE}, 412),
-    ("if-match-outranks-unmodified", {"if_match": '"v1"', "if_unmodified_since": BEFORE}, 200),
+    ("if-match-is-not-for-caches", {"if_match": '"v2"'}, 200),
+    ("nor-does-it-hide-the-others", {"if_match": '"v2"', "if_none_match": '"v1"'}, 304),
+    ("if-unmodified-since-is-not-for-caches", {"if_unmodified_since": BEFORE}, 200),
 ])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("state", ["stored", "offline"])
@@ -197,7 +192,7 @@ def test_4_3_2_conditions_are_judged_by_what_is_stored(cache, path, section, hea
     else:
         got = cache.ask(method, path, None, headers)
     assert got.status == status
-    assert got.body == (b"content" if status == 200 and method == "GET" else got.body if status == 412 else b"")
+    assert got.body == (b"content" if status == 200 and method == "GET" else b"")
     assert cache.asked(path) == 1
     if status == 304:
         assert got.headers["etag"] == '"v1"' and "date" in got.headers and "cache-control" in got.headers

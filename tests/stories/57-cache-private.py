@@ -7,7 +7,7 @@ import pytest
 from lab.cachekit import reply
 
 HOUR = "Cache-Control: max-age=3600"
-SECRET = "the secret plans"
+SECRET = "xyzzy: the secret plans"
 GOOD, OTHER, BAD = "Bearer good-credential", "Bearer other-credential", "Bearer bad-credential"
 
 

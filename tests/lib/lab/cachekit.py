@@ -57,6 +57,9 @@ def version(body, etag, *lines, date=0, modified=None):
     return answer
 
 
+CUT = (http.client.HTTPException, ConnectionError)      # not: silence until the client gives up
+
+
 class Teller(Origin):
     """An Origin that can be told what to say to the byte."""
 
@@ -154,7 +157,7 @@ class Cache(Mirror):
         """Whether the answer to a GET visibly fails: an error status, or a connection that ends before the body does."""
         try:
             return self.ask("GET", path, None, named(headers)).status >= 500
-        except (http.client.HTTPException, OSError):
+        except CUT:
             return True
 
     def asked(self, path):
