@@ -280,6 +280,8 @@ static void reply_refused(struct exchange *ex, const char *verb, const struct ou
 	if (err == -EBUSY)
 		exchange_reply_problem(ex, 409, "Being sent",
 				       "%s is being sent; ask again when its answer has come", e->id);
+	else if (err == -EINVAL && e->damaged && !outbox_state_is_settled(e->state))
+		exchange_reply_problem(ex, 409, "Damaged", "%s is damaged on disk: it can only be dropped", e->id);
 	else if (err == -EINVAL)
 		exchange_reply_problem(ex, 409, "Not in this state", "%s is %s: %s", e->id, outbox_state_text(e->state),
 				       !strcmp(verb, "resolve") ? "resolve is for conflict and held"

@@ -239,6 +239,12 @@ static void print_advice(const json_t *entry, struct buf *out)
 {
 	const char *id = text_of(entry, "id");
 
+	if (is_in(entry, "held") && json_is_true(json_object_get(entry, "damaged"))) {
+		buf_addf(out,
+			 "\nWhat to do\n  It cannot be sent, and keeps nobody waiting. Have it written again; then\n"
+			 "    weir outbox drop %s\n", id);
+		return;
+	}
 	for (size_t i = 0; i < sizeof(advice) / sizeof(advice[0]); i++) {
 		struct slice rest = slice_str(advice[i].words), line, head;
 

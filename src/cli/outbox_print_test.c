@@ -99,6 +99,14 @@ static void a_refusal_shows_the_answer_line_by_line(void **state)
 	expect("The upstream may have done it already");
 }
 
+static void what_is_damaged_can_only_be_dropped(void **state)
+{
+	show("{\"id\": \"" ID "\", \"state\": \"held\", \"damaged\": true}");
+	expect("  state            held, damaged on disk\n");
+	expect("weir outbox drop " ID);
+	assert_null(strstr(out.data, "retry"));
+}
+
 static void what_is_over_asks_for_nothing(void **state)
 {
 	show("{\"id\": \"" ID "\", \"state\": \"applied\", \"method\": \"PUT\", \"raw_uri\": \"/a\","
@@ -130,6 +138,7 @@ int main(void)
 		cmocka_unit_test(an_empty_list_is_a_sentence),
 		cmocka_unit_test(a_conflict_shows_both_versions_and_the_choice),
 		cmocka_unit_test(a_refusal_shows_the_answer_line_by_line),
+		cmocka_unit_test(what_is_damaged_can_only_be_dropped),
 		cmocka_unit_test(what_is_over_asks_for_nothing),
 		cmocka_unit_test(what_is_not_readable_is_escaped_and_what_is_long_is_cut),
 	};
