@@ -63,7 +63,7 @@ def test_the_whole_story_of_an_outage(site, kind):
     mirror.queue("PUT", "/prices.txt", "prices, second version")
     mirror.queue("PUT", "/fresh.txt", "fresh, second version")
     mirror.queue("DELETE", "/old.txt")
-    mirror.queue("POST", "/inbox/orders", "an order")
+    order = mirror.queue("POST", "/inbox/orders", "an order")
 
     # They read their own writes,
     def assert_own_writes_are_seen():
@@ -90,6 +90,7 @@ def test_the_whole_story_of_an_outage(site, kind):
     door.hold(match="PUT /prices.txt")
     mirror.weir.wait_upstream("up", "files")
     door.wait_held()
+    weir.wait_entry(order, "applied")           # a POST that was cut off would be held: see 42-lost-answers.py
     weir.kill9()
     door.release()
     weir.restart()

@@ -75,61 +75,57 @@ def test_ours_is_based_on_what_they_have_when_the_person_chose(site):
     assert mirror.server.text("/plan.txt") == "theirs, once more"
 
 
-CLASHES = {     # how: what was there when we looked, our write, what they did meanwhile
-    "changed by both": ("common", "PUT", "theirs!"),
-    "deleted by us, changed by them": ("common", "DELETE", "theirs!"),
-    "changed by us, deleted by them": ("common", "PUT", None),
-    "made by both": (None, "PUT", "theirs!"),
+def tell(site, kind, cases, state):
+    """All of these in one outage, each with a file of its own; every write has to end in this state. The mirror."""
+    mirror = site.mirror(kind)
+    for path, (before, _, _) in cases.items():
+        if before:
+            mirror.server.write(path, before, mtime=1600000000)
+        if before is not False:
+            assert mirror.get(path).status == (200 if before else 404)
+    mirror.go_offline()
+    entries = {path: mirror.queue(method, path, None if method == "DELETE" else "ours")
+               for path, (_, method, _) in cases.items()}
+    for path, (before, _, theirs) in cases.items():
+        if theirs:
+            mirror.server.write(path, theirs, mtime=1700000000)
+        elif before:
+            mirror.server.remove(path)
+    mirror.come_back()
+    for path, entry in entries.items():
+        settled = mirror.weir.wait_entry_that(entry, lambda e: e["state"] not in ("queued", "sending"), path)
+        assert settled["state"] == state, (path, settled)
+    return mirror
+
+
+CLASHES = {     # what was there when we looked, our write, what they did meanwhile
+    "/changed-by-both": ("common", "PUT", "theirs!"),
+    "/deleted-by-us-changed-by-them": ("common", "DELETE", "theirs!"),
+    "/changed-by-us-deleted-by-them": ("common", "PUT", None),
+    "/made-by-both": (None, "PUT", "theirs!"),
 }
 
 
-@pytest.mark.parametrize("how", CLASHES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_clash_is_noticed(site, kind, how):
-    before, method, theirs = CLASHES[how]
-    mirror = site.mirror(kind)
-    if before:
-        mirror.server.write("/a.txt", before, mtime=1600000000)
-    assert mirror.get("/a.txt").status == (200 if before else 404)
-    mirror.go_offline()
-    entry = mirror.queue(method, "/a.txt", None if method == "DELETE" else "ours")
-    other = mirror.queue("PUT", "/b.txt", "nobody else's")
-    if theirs:
-        mirror.server.write("/a.txt", theirs, mtime=1700000000)
-    else:
-        mirror.server.remove("/a.txt")
-    mirror.come_back()
-    mirror.weir.wait_entry(entry, "conflict")
-    mirror.weir.wait_entry(other, "applied")
-    assert mirror.server.text("/a.txt") == theirs and mirror.server.text("/b.txt") == "nobody else's"
+def test_every_kind_of_clash_is_noticed(site, kind):
+    mirror = tell(site, kind, CLASHES, "conflict")
+    for path, (_, _, theirs) in CLASHES.items():
+        assert mirror.server.text(path) == theirs, path
 
 
 NO_CLASHES = {  # what was there when we looked (False: we did not), our write, what they did meanwhile
-    "both wrote the same": ("common", "PUT", "ours"),
-    "both deleted it": ("common", "DELETE", None),
-    "both made the same": (None, "PUT", "ours"),
-    "we had never looked": (False, "PUT", "theirs!"),
+    "/both-wrote-the-same": ("common", "PUT", "ours"),
+    "/both-deleted-it": ("common", "DELETE", None),
+    "/both-made-the-same": (None, "PUT", "ours"),
+    "/never-looked-at": (False, "PUT", "theirs!"),
 }
 
 
-@pytest.mark.parametrize("how", NO_CLASHES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_clash_is_no_conflict(site, kind, how):
-    before, method, theirs = NO_CLASHES[how]
-    mirror = site.mirror(kind)
-    if before:
-        mirror.server.write("/a.txt", before, mtime=1600000000)
-    if before is not False:
-        mirror.get("/a.txt")
-    mirror.go_offline()
-    entry = mirror.queue(method, "/a.txt", None if method == "DELETE" else "ours")
-    if theirs:
-        mirror.server.write("/a.txt", theirs, mtime=1700000000)
-    elif before:
-        mirror.server.remove("/a.txt")
-    mirror.come_back()
-    mirror.weir.wait_entry(entry, "applied")
-    assert mirror.server.text("/a.txt") == (None if method == "DELETE" else "ours")
+def test_what_is_no_clash_is_no_conflict(site, kind):
+    mirror = tell(site, kind, NO_CLASHES, "applied")
+    for path, (_, method, _) in NO_CLASHES.items():
+        assert mirror.server.text(path) == (None if method == "DELETE" else "ours"), path
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -44,25 +44,31 @@ def scene(site):
     return Scene(site)
 
 
+@pytest.fixture(scope="module")
+def still(shared_site):
+    """A scene for those that only look, or are refused."""
+    return Scene(shared_site)
+
+
 def outbox(scene, *args):
     return scene.weir.command("outbox", *args)
 
 
 # Looking
 
-def test_ls_shows_all_that_there_is(scene):
-    code, out, err = outbox(scene, "ls")
+def test_ls_shows_all_that_there_is(still):
+    code, out, err = outbox(still, "ls")
     assert code == 0 and not err
     lines = out.splitlines()
-    for name, entry in scene.ids.items():
+    for name, entry in still.ids.items():
         (line,) = [l for l in lines if entry in l]
         assert name in line.split() and "PUT" in line and "files" in line and "/" + name in line
-    code, out, err = outbox(scene, "ls", "--json")
+    code, out, err = outbox(still, "ls", "--json")
     assert code == 0 and not err
     items = json.loads(out)
-    assert [e["id"] for e in items] == list(scene.ids.values()) == sorted(scene.ids.values())
-    assert items == scene.weir.outbox()
-    assert {e["id"]: e["state"] for e in items} == {entry: name for name, entry in scene.ids.items()}
+    assert [e["id"] for e in items] == list(still.ids.values()) == sorted(still.ids.values())
+    assert items == still.weir.outbox()
+    assert {e["id"]: e["state"] for e in items} == {entry: name for name, entry in still.ids.items()}
 
 
 def test_an_empty_outbox_is_an_empty_list(site):
@@ -73,50 +79,50 @@ def test_an_empty_outbox_is_an_empty_list(site):
 
 
 @pytest.mark.parametrize("state", ["queued", "applied", "conflict", "held", "dropped", "resolved"])
-def test_listings_can_be_narrowed_to_a_state(scene, state):
-    assert [e["id"] for e in scene.weir.outbox(state=state)] == [scene.ids[state]]
-    code, out, _ = outbox(scene, "ls", "--state", state, "--json")
-    assert code == 0 and [e["id"] for e in json.loads(out)] == [scene.ids[state]]
+def test_listings_can_be_narrowed_to_a_state(still, state):
+    assert [e["id"] for e in still.weir.outbox(state=state)] == [still.ids[state]]
+    code, out, _ = outbox(still, "ls", "--state", state, "--json")
+    assert code == 0 and [e["id"] for e in json.loads(out)] == [still.ids[state]]
 
 
-def test_listings_can_be_narrowed_to_a_service(scene):
-    assert len(scene.weir.outbox(service="files")) == 6
-    assert scene.weir.outbox(service="nothing") == []
-    code, out, _ = outbox(scene, "ls", "--service", "files", "--state", "held", "--json")
-    assert code == 0 and [e["id"] for e in json.loads(out)] == [scene.ids["held"]]
+def test_listings_can_be_narrowed_to_a_service(still):
+    assert len(still.weir.outbox(service="files")) == 6
+    assert still.weir.outbox(service="nothing") == []
+    code, out, _ = outbox(still, "ls", "--service", "files", "--state", "held", "--json")
+    assert code == 0 and [e["id"] for e in json.loads(out)] == [still.ids["held"]]
 
 
-def test_a_state_that_does_not_exist_is_said(scene):
-    answer = scene.weir.admin("GET", "/api/v1/outbox?state=lost")
+def test_a_state_that_does_not_exist_is_said(still):
+    answer = still.weir.admin("GET", "/api/v1/outbox?state=lost")
     assert answer.status == 400 and answer.headers["content-type"].startswith("application/problem+json")
     assert "queued" in answer.text                              # what there is
-    code, out, err = outbox(scene, "ls", "--state", "lost")
+    code, out, err = outbox(still, "ls", "--state", "lost")
     assert code in (1, 2) and "lost" in err and not out
 
 
-def test_pages(scene):
+def test_pages(still):
     got, after = [], ""
     for _ in range(10):
-        page = scene.weir.admin("GET", "/api/v1/outbox?limit=2" + ("&after=" + after if after else "")).json
+        page = still.weir.admin("GET", "/api/v1/outbox?limit=2" + ("&after=" + after if after else "")).json
         assert len(page["items"]) <= 2
         got += [e["id"] for e in page["items"]]
         after = page["next"]
         if not after:
             break
-    assert got == list(scene.ids.values())
-    assert scene.weir.admin("GET", "/api/v1/outbox?limit=nine").status == 400
+    assert got == list(still.ids.values())
+    assert still.weir.admin("GET", "/api/v1/outbox?limit=nine").status == 400
 
 
-def test_show_tells_everything_about_one(scene):
-    code, out, err = outbox(scene, "show", scene.ids["held"])
+def test_show_tells_everything_about_one(still):
+    code, out, err = outbox(still, "show", still.ids["held"])
     assert code == 0 and not err
-    for word in (scene.ids["held"], "held", "PUT", "/held", "files", "text/plain", "403", "not you"):
+    for word in (still.ids["held"], "held", "PUT", "/held", "files", "text/plain", "403", "not you"):
         assert word in out, word
-    code, out, _ = outbox(scene, "show", scene.ids["conflict"], "--json")
+    code, out, _ = outbox(still, "show", still.ids["conflict"], "--json")
     shown = json.loads(out)
-    assert code == 0 and shown == scene.weir.entry(scene.ids["conflict"])
+    assert code == 0 and shown == still.weir.entry(still.ids["conflict"])
     assert shown["base_etag"] == '"v1"'
-    assert scene.origin.store["/conflict"].etag in json.dumps(shown).replace('\\"', '"')
+    assert still.origin.store["/conflict"].etag in json.dumps(shown).replace('\\"', '"')
 
 
 def test_body_gives_the_very_bytes(site):
@@ -177,16 +183,16 @@ SETTLED = ("applied", "dropped", "resolved")
 
 
 @pytest.mark.parametrize("state", SETTLED)
-def test_what_is_settled_stays_settled(scene, state):
-    entry = scene.ids[state]
+def test_what_is_settled_stays_settled(still, state):
+    entry = still.ids[state]
     for verb, body in VERBS:
-        answer = scene.weir.entry_do(entry, verb, body)
+        answer = still.weir.entry_do(entry, verb, body)
         assert answer.status in (409, 422), (verb, answer)
         assert answer.headers["content-type"].startswith("application/problem+json") and state in answer.text
     for args in (["retry", entry], ["drop", entry], ["resolve", entry, "--keep", "ours"]):
-        code, out, err = outbox(scene, *args)
+        code, out, err = outbox(still, *args)
         assert code == 1 and state in err and not out, (args, code, out, err)
-    assert scene.weir.entry(entry)["state"] == state
+    assert still.weir.entry(entry)["state"] == state
 
 
 def test_one_that_is_being_sent_is_left_alone(site):
@@ -207,27 +213,27 @@ def test_one_that_is_being_sent_is_left_alone(site):
 
 
 @pytest.mark.parametrize("entry", [NOBODY, "no-such-entry", "../status", "%2e%2e", "'; DROP TABLE entries; --"])
-def test_unknown_ids(scene, entry):
+def test_unknown_ids(still, entry):
     for verb in ("show", "body", "retry", "drop"):
-        code, out, err = outbox(scene, verb, entry)
+        code, out, err = outbox(still, verb, entry)
         assert code == 1 and entry in err and not out, (verb, code, out, err)
-    code, out, err = outbox(scene, "resolve", entry, "--keep", "ours")
+    code, out, err = outbox(still, "resolve", entry, "--keep", "ours")
     assert code == 1 and entry in err
 
 
 @pytest.mark.parametrize("method,path", [("GET", ""), ("GET", "/body"), ("POST", "/retry"), ("POST", "/resolve"),
                                          ("DELETE", "")])
-def test_unknown_ids_over_the_api(scene, method, path):
+def test_unknown_ids_over_the_api(still, method, path):
     body = {"keep": "ours"} if "resolve" in path else None
-    answer = scene.weir.admin(method, "/api/v1/outbox/%s%s" % (NOBODY, path), body)
+    answer = still.weir.admin(method, "/api/v1/outbox/%s%s" % (NOBODY, path), body)
     assert answer.status == 404 and answer.headers["content-type"].startswith("application/problem+json"), answer
 
 
 @pytest.mark.parametrize("body", [None, {}, {"keep": "both"}, {"keep": 1}, ["ours"]], ids=repr)
-def test_resolve_must_say_whose(scene, body):
-    answer = scene.weir.entry_do(scene.ids["conflict"], "resolve", body)
+def test_resolve_must_say_whose(still, body):
+    answer = still.weir.entry_do(still.ids["conflict"], "resolve", body)
     assert answer.status in (400, 422) and "ours" in answer.text and "theirs" in answer.text
-    assert scene.weir.entry(scene.ids["conflict"])["state"] == "conflict"
+    assert still.weir.entry(still.ids["conflict"])["state"] == "conflict"
 
 
 def test_ours_cannot_be_kept_while_nobody_can_ask_what_theirs_is(scene):
@@ -255,8 +261,8 @@ def test_without_a_daemon_commands_exit_with_3(site):
 
 @pytest.mark.parametrize("method,path", [("PUT", "/api/v1/outbox"), ("POST", "/api/v1/outbox"),
                                          ("GET", "/api/v1/outbox/flush"), ("PUT", "/api/v1/outbox/" + NOBODY)])
-def test_other_methods_are_not_allowed(scene, method, path):
-    assert scene.weir.admin(method, path).status in (404, 405)
+def test_other_methods_are_not_allowed(still, method, path):
+    assert still.weir.admin(method, path).status in (404, 405)
 
 
 def test_steering_needs_the_token(site):
@@ -268,16 +274,16 @@ def test_steering_needs_the_token(site):
     assert weir.admin("GET", "/api/v1/outbox", headers=bearer).json["items"] == []
 
 
-def test_web_pages_of_others_cannot_steer(scene):
+def test_web_pages_of_others_cannot_steer(still):
     foreign = {"Origin": "http://evil.example"}
-    answer = scene.weir.admin("DELETE", "/api/v1/outbox/" + scene.ids["held"], headers=foreign)
-    assert answer.status == 403 and scene.weir.entry(scene.ids["held"])["state"] == "held"
+    answer = still.weir.admin("DELETE", "/api/v1/outbox/" + still.ids["held"], headers=foreign)
+    assert answer.status == 403 and still.weir.entry(still.ids["held"])["state"] == "held"
 
 
-def test_status_tells_of_the_queue(scene):
-    code, out, _ = scene.weir.command("status")
+def test_status_tells_of_the_queue(still):
+    code, out, _ = still.weir.command("status")
     assert code == 0 and "held" in out and "conflict" in out
-    assert "outbox" in json.dumps(scene.weir.status())
+    assert "outbox" in json.dumps(still.weir.status())
 
 
 def test_settled_entries_are_listed_for_as_long_as_configured(site):
