@@ -11,8 +11,10 @@
  *             later jobs get -EIO until the daemon is started anew.
  *          4. A database that SQLite calls corrupt is moved aside with its -wal, at opening, and a fresh one takes its
  *             place.
+ *             Believed is that only when it is said twice: an error of the disk while reading looks the same.
  *          5. The names of the file and of its -wal are synced before db_open() succeeds. SQLite syncs the folder too, at
  *             the first commit, but takes no notice when that fails.
+ *          6. A -wal that is found at opening is written anew, in place: see rewrite_journal().
  * THREADS  Any may submit. One writer thread for each database; readers have connections of their own.
  * LIMITS   At most 1,000 jobs in a transaction, so that no answer waits for long. What SQLite keeps aside within one stays in
  *          memory: a full or missing /tmp is nothing to it. Files above 256 MiB are not read
@@ -20,6 +22,7 @@
 #include "store/db.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -162,6 +165,47 @@ static int make_schema(sqlite3 *conn, const struct db_options *o)
 	return r;
 }
 
+static int copy_onto_itself(int fd)
+{
+	size_t room = 256 * 1024;
+	char *bytes = xmalloc(room);
+	ssize_t n = 0, done;
+	int r = 0;
+
+	for (off_t at = 0; r == 0 && (n = pread(fd, bytes, room, at)) > 0; at += n) {
+		done = pwrite(fd, bytes, (size_t)n, at);
+		if (done != n)
+			r = done < 0 ? -errno : -ENOSPC;
+	}
+	if (r == 0 && n < 0)
+		r = -errno;
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
+	free(bytes);
+	return r;
+}
+
+/* After a sync that failed (for which an earlier run gave the file up), the kernel shows pages as written that are not on
+ * the disk, and no later sync saves them. Commits that follow such pages in the -wal would be told to be durable, and be
+ * cut off with them by a power cut. So the bytes are written over themselves, which makes the pages dirty again. With the
+ * write lock held nobody appends meanwhile; closing the descriptor drops no lock of SQLite's, which are all in -shm. */
+static int rewrite_journal(sqlite3 *conn, const char *path)
+{
+	char *wal = xstrf("%s-wal", path);
+	int fd = open(wal, O_RDWR | O_CLOEXEC), r = 0;
+	struct stat file;
+
+	if (fd >= 0 && fstat(fd, &file) == 0 && file.st_size > 0)
+		r = sql(conn, "BEGIN IMMEDIATE");
+	if (r == 0 && !sqlite3_get_autocommit(conn)) {
+		r = copy_onto_itself(fd);
+		(void)sql(conn, "ROLLBACK"); /* of nothing */
+	}
+	fd_close(&fd);
+	free(wal);
+	return r == -ENOSPC ? 0 : r; /* on a disk that copies when it writes; nothing is appended there either */
+}
+
 static int open_conn(const struct db_options *o, sqlite3 **ret)
 {
 	sqlite3 *conn = NULL;
@@ -174,8 +218,8 @@ static int open_conn(const struct db_options *o, sqlite3 **ret)
 		r = sql(conn, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=16384;"
 			      "PRAGMA cache_size=-512; PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY");
 	}
-	if (r == 0 && o->may_lose_last)
-		r = sql(conn, "PRAGMA synchronous=NORMAL");
+	if (r == 0)
+		r = o->may_lose_last ? sql(conn, "PRAGMA synchronous=NORMAL") : rewrite_journal(conn, o->path);
 	if (r == 0)
 		r = quick_check(conn, o->path);
 	if (r == 0)
@@ -222,6 +266,8 @@ static int open_or_renew(const struct db_options *o, sqlite3 **ret, bool *ret_da
 	sqlite3 *conn = NULL;
 	int r = open_conn(o, &conn);
 
+	if (r == WEIR_E_DAMAGED)
+		r = open_conn(o, &conn);
 	*ret_damaged = r == WEIR_E_DAMAGED;
 	if (r == WEIR_E_DAMAGED) {
 		r = set_aside(o->path);
