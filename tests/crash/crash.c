@@ -168,6 +168,7 @@ static bool play(const struct series *s, unsigned nth, uint64_t seed, struct buf
 		.seed = seed,
 		.cut_at_end = s->mode->cut_at_end,
 		.blind = s->blind,
+		.is_told = keeps_folder,
 		.reached = &notes->reached,
 	};
 	struct buf said = BUF_EMPTY;
@@ -190,10 +191,10 @@ static bool play(const struct series *s, unsigned nth, uint64_t seed, struct buf
 		status = in_process(s->scenario->check, &run, NULL, &said);
 		good = status == 0;
 	}
-	if (!good) {
+	if (!good)
 		describe(part, status, why);
+	if (!good || keeps_folder)
 		buf_addf(why, "\n%s", said.data);
-	}
 	if (!keeps_folder) {
 		ENSURE(tree_remove(dir) == 0);
 		ENSURE(tree_remove(grave) == 0);
@@ -351,7 +352,7 @@ static int once(char **argv, int argc)
 	keeps_folder = true;
 	notes = shared(sizeof(*notes));
 	good = play(s, (unsigned)strtoul(argv[2], NULL, 10), argc > 3 ? strtoull(argv[3], NULL, 10) : 1, &why);
-	(void)printf("%s%s\n%s\n", good ? "ok" : why.data, atomic_load(&notes->reached) ? "" : " (not reached)", base);
+	(void)printf("%s%s%s\n%s\n", good ? "ok" : "", why.data, atomic_load(&notes->reached) ? "" : " (not reached)", base);
 	buf_fini(&why);
 	return good ? 0 : 1;
 }

@@ -17,6 +17,7 @@
 #include "disk_priv.h"
 
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -84,6 +85,14 @@ void disk_leave(void)
 	errno = e;
 }
 
+static void tell(enum op op)
+{
+	void *frames[24];
+
+	(void)dprintf(2, "operation %u, of kind %d:\n", count, (int)op);
+	backtrace_symbols_fd(frames, backtrace(frames, 24), 2);
+}
+
 enum disk_verdict disk_gate(enum op op)
 {
 	bool is_first;
@@ -94,6 +103,8 @@ enum disk_verdict disk_gate(enum op op)
 	is_first = count == disk_plan.nth;
 	if (count < disk_plan.nth || (!is_first && faults[disk_plan.fault].is_once))
 		return GO;
+	if (is_first && disk_plan.is_told)
+		tell(op);
 	atomic_store(disk_plan.reached, true);
 	if (disk_plan.fault == DISK_CUT)
 		power_cut();

@@ -36,6 +36,7 @@ struct disk_plan {
 	uint64_t seed;
 	bool cut_at_end;     /* disk_end() is a power cut also after another fault */
 	unsigned blind;      /* PLATTER_BLIND_*: syncs that the disk only pretends to do, to see that a check notices */
+	bool is_told;        /* the fault says on stderr where it happens, for addr2line */
 	atomic_bool *reached; /* set when there was an nth operation; borrowed, in memory that outlives the process */
 };
 
