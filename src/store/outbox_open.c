@@ -123,8 +123,11 @@ static void look_closer(struct load *l, struct outbox_queue *q, struct outbox_it
 	if (row->state == OUTBOX_SENDING)
 		repair_later(l, q, row->seq, REPAIR_OUTCOME);
 	if (row->parent) {
-		item->parent = outbox_index_find(&q->index, row->parent);
-		if (!item->parent || item->parent->is_damaged)
+		struct outbox_item *parent = outbox_index_find(&q->index, row->parent);
+		if (parent && parent->seq < row->seq && parent->key == item->key && /* a damaged one has no key */
+		    (parent->state != OUTBOX_CONFLICT || item->state == OUTBOX_CONFLICT))
+			item->parent = parent;
+		else
 			repair_later(l, q, row->seq, REPAIR_PARENT);
 	}
 	if (row->body_file.n && !outbox_bodies_is_there(l->ob, row->body_file, row->body_bytes))
