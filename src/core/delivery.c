@@ -42,6 +42,7 @@
 
 struct job {
 	struct delivery *d;
+	unsigned returns; /* of the link, when it was lent */
 	struct outbox_entry entry;
 };
 
@@ -71,6 +72,7 @@ void delivery_link_changed(struct delivery *d, bool up)
 	OBJ_CHECK(d, DELIVERY_MAGIC);
 	pthread_mutex_lock(&d->lock);
 	d->came_back = up;
+	d->returns += up;
 	d->look = true;
 	pthread_cond_broadcast(&d->wake);
 	pthread_mutex_unlock(&d->lock);
@@ -170,6 +172,8 @@ static void carry(void *arg)
 	d->running--;
 	if (c.status > 0)
 		widen(d, 2 * d->window);
+	else if (c.to == CARRIED_LATER && j->returns != d->returns)
+		d->came_back = true; /* it outlived the outage, and must not wait as if that went on */
 	d->look = true;
 	pthread_cond_broadcast(&d->wake);
 	pthread_mutex_unlock(&d->lock); /* from here on d may be gone */
@@ -250,6 +254,7 @@ static int64_t lend_one(struct delivery *d)
 	int err;
 
 	d->running++;
+	j->returns = d->returns;
 	pthread_mutex_unlock(&d->lock);
 	j->d = d;
 	err = outbox_lend(d->o.queue, now, &j->entry, &next);

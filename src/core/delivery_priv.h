@@ -34,6 +34,7 @@ struct delivery {
 	bool stopping;
 	bool look;            /* something may have changed since the thread last looked */
 	bool came_back;       /* the link did, and the thread has not taken note yet */
+	unsigned returns;     /* how often it did */
 	unsigned running;     /* entries that workers have */
 	unsigned users;       /* callers of delivery_rebase_entry() */
 	unsigned window;      /* most that may run now */
