@@ -158,12 +158,43 @@ static void widen(struct delivery *d, unsigned to)
 	d->widened_mono_ms = clock_mono_ms();
 }
 
+#define CARRIED_EMPTY { .to = CARRIED_NOT, .error = BUF_EMPTY, .base.etag = BUF_EMPTY, .answer = BUF_EMPTY, .answer_type = BUF_EMPTY }
+
+static void carried_fini(struct carried *c)
+{
+	for (size_t i = 0; i < c->more_count; i++) {
+		carried_fini(&c->more[i].came);
+		outbox_entry_fini(&c->more[i].entry);
+	}
+	free(c->more);
+	buf_fini(&c->error);
+	buf_fini(&c->answer);
+	buf_fini(&c->answer_type);
+	outbox_base_fini(&c->base);
+}
+
+size_t delivery_lend_more(struct delivery *d, const struct outbox_entry *e, size_t most, uint64_t most_bytes,
+			  struct carried *ret)
+{
+	struct outbox_entry *lent = xcalloc(most + 1, sizeof(*lent));
+	size_t n;
+
+	OBJ_CHECK(d, DELIVERY_MAGIC);
+	ENSURE(!ret->more);
+	n = outbox_lend_more(d->o.queue, e, most, most_bytes, lent);
+	ret->more = xcalloc(n + 1, sizeof(*ret->more));
+	for (size_t i = 0; i < n; i++)
+		ret->more[i] = (struct carried_more){ .entry = lent[i], .came = CARRIED_EMPTY };
+	ret->more_count = n;
+	free(lent);
+	return n;
+}
+
 static void carry(void *arg)
 {
 	struct job *j = arg;
 	struct delivery *d = j->d;
-	struct carried c = { .to = CARRIED_NOT, .error = BUF_EMPTY, .base.etag = BUF_EMPTY, .answer = BUF_EMPTY,
-			     .answer_type = BUF_EMPTY };
+	struct carried c = CARRIED_EMPTY;
 
 	if (!cancel_fired(d->cancel))
 		d->o.carry(d->o.arg, &j->entry, d->cancel, &c);
@@ -177,10 +208,7 @@ static void carry(void *arg)
 	d->look = true;
 	pthread_cond_broadcast(&d->wake);
 	pthread_mutex_unlock(&d->lock); /* from here on d may be gone */
-	buf_fini(&c.error);
-	buf_fini(&c.answer);
-	buf_fini(&c.answer_type);
-	outbox_base_fini(&c.base);
+	carried_fini(&c);
 	outbox_entry_fini(&j->entry);
 	free(j);
 }
@@ -233,8 +261,7 @@ static int64_t reason_to_wait_ms(struct delivery *d)
 /* A worker is to carry it. Without the lock. */
 static void hand_over(struct delivery *d, struct job *j)
 {
-	const struct carried untried = { .to = CARRIED_NOT, .error = BUF_EMPTY, .base.etag = BUF_EMPTY,
-					 .answer = BUF_EMPTY, .answer_type = BUF_EMPTY };
+	const struct carried untried = CARRIED_EMPTY;
 
 	if (pool_submit(d->lane, carry, j) == 0)
 		return;

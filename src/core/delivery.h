@@ -44,11 +44,21 @@ struct carried { /* what a carrier fills in; initialised by the delivery, and fr
 	int64_t retry_after_ms; /* LATER: what upstream asked for; 0: nothing */
 	struct outbox_base base;
 	struct buf answer, answer_type; /* at most OUTBOX_MOST_ANSWER bytes are kept */
+	struct carried_more *more;      /* see delivery_lend_more() */
+	size_t more_count;
+};
+struct carried_more {
+	struct outbox_entry entry;
+	struct carried came; /* begins as CARRIED_NOT */
 };
 
 /* On a worker; may block on the upstream, and should mind `cancel`, which fires at a stop. The entry is borrowed. A
  * carrier that says nothing has said CARRIED_NOT. */
 typedef void delivery_carry_fn(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct carried *ret);
+/* From within a carrier, once: for an upstream that takes several entries in one request. Lends what stands directly behind
+ * `e` (outbox_lend_more()); ret->more has them, and what came of each is told there. All are settled together. How many. */
+size_t delivery_lend_more(struct delivery *d, const struct outbox_entry *e, size_t most, uint64_t most_bytes,
+			  struct carried *ret);
 /* While paused, about once a second on the delivery's thread: whether what it waits for has come (a token file
  * changed). May be NULL. */
 typedef bool delivery_may_resume_fn(void *arg);
@@ -66,6 +76,7 @@ struct delivery_options {
 	const char *service; /* label and log; copied */
 	unsigned most_parallel;
 	int64_t retry_first_ms, retry_max_ms;
+	bool is_quiet; /* many small entries: that one was applied is logged at debug */
 	delivery_carry_fn *carry;
 	delivery_may_resume_fn *may_resume;
 	delivery_rebase_fn *rebase;

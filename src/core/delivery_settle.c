@@ -107,7 +107,7 @@ static void tell(struct delivery *d, const struct outbox_entry *e, const struct 
 	if (!rows[c->to].event)
 		return;
 	metric_add(d->outcomes[rows[c->to].outcome], 1);
-	log_event(rows[c->to].level, rows[c->to].event, LOG_STR("service", d->service), LOG_STR("id", e->id),
+	log_event(c->to == CARRIED_APPLIED && d->o.is_quiet ? LOG_DEBUG : rows[c->to].level, rows[c->to].event, LOG_STR("service", d->service), LOG_STR("id", e->id),
 		  LOG_SLICE("method", buf_slice(&e->method)), LOG_SLICE("key", buf_slice(&e->key)),
 		  LOG_INT("status", c->status), LOG_INT("attempts", attempts_before(e) + 1),
 		  LOG_INT("age_s", (now - e->queued_wall_ms) / 1000),
@@ -142,6 +142,29 @@ static void disk_is_fine(struct delivery *d)
 		log_event(LOG_INFO, "outbox_disk_recovered", LOG_STR("service", d->service), LOG_END);
 }
 
+static int settle_with_more(struct delivery *d, const struct outbox_entry *e, const struct carried *c,
+			    const struct outbox_settlement *first)
+{
+	size_t n = c->more_count + 1;
+	struct outbox_settlement *each = xcalloc(n, sizeof(*each));
+	uint64_t *seqs = xcalloc(n, sizeof(*seqs));
+	int err;
+
+	each[0] = *first;
+	seqs[0] = e->seq;
+	for (size_t i = 1; i < n; i++) {
+		const struct carried_more *m = &c->more[i - 1];
+
+		each[i] = settlement_of(d, &m->entry, &m->came);
+		seqs[i] = m->entry.seq;
+		tell(d, &m->entry, &m->came, &each[i]);
+	}
+	err = outbox_settle_all(d->o.queue, seqs, each, n);
+	free(each);
+	free(seqs);
+	return err;
+}
+
 void delivery_settle(struct delivery *d, const struct outbox_entry *e, const struct carried *c)
 {
 	struct outbox_settlement s = settlement_of(d, e, c);
@@ -151,7 +174,7 @@ void delivery_settle(struct delivery *d, const struct outbox_entry *e, const str
 	if (c->to == CARRIED_NOT && !cancel_fired(d->cancel))
 		delivery_rest(d, 0);
 	tell(d, e, c, &s);
-	err = outbox_settle(d->o.queue, e->seq, &s);
+	err = c->more_count ? settle_with_more(d, e, c, &s) : outbox_settle(d->o.queue, e->seq, &s);
 	if (paused_now)
 		log_event(LOG_WARN, "outbox_paused", LOG_STR("service", d->service), LOG_STR("id", e->id),
 			  LOG_INT("status", c->status), LOG_SLICE("reason", buf_slice(&c->error)), LOG_END);

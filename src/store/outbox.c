@@ -98,13 +98,22 @@ static void op_done(void *arg, int code)
 		outbox_changes_undo(op);
 	if (op->finish)
 		op->finish(op, code);
-	if (op->q && code == 0)
+	if (op->q && code == 0 && !op->is_quiet)
 		outbox_changed(op->q);
+	if (op->end) {
+		op->end(op, code);
+		return;
+	}
 	pthread_mutex_lock(&op->lock);
 	op->code = code;
 	op->is_done = true;
 	pthread_cond_signal(&op->finished);
 	pthread_mutex_unlock(&op->lock);
+}
+
+int outbox_op_start(struct outbox_op *op)
+{
+	return db_submit(op->ob->db, op_job, op_done, op);
 }
 
 int outbox_op_run(struct outbox_op *op)
@@ -114,7 +123,7 @@ int outbox_op_run(struct outbox_op *op)
 	op->is_done = false;
 	ENSURE(pthread_mutex_init(&op->lock, NULL) == 0);
 	ENSURE(pthread_cond_init(&op->finished, NULL) == 0);
-	r = db_submit(op->ob->db, op_job, op_done, op);
+	r = outbox_op_start(op);
 	if (r == 0) {
 		pthread_mutex_lock(&op->lock);
 		while (!op->is_done)
@@ -140,6 +149,10 @@ struct put {
 	bool is_added;
 	char body_file[OUTBOX_BODY_NAME + 1];
 	char uuid[37];
+	outbox_put_fn *cb; /* of outbox_put_start() */
+	void *cb_arg;
+	struct outbox_write copy;
+	char bytes[];
 };
 
 static uint32_t hash_of(struct slice uri)
@@ -235,6 +248,14 @@ static int put_job(sqlite3 *conn, struct outbox_op *op)
 	return r;
 }
 
+static void put_tell(struct put *p)
+{
+	struct outbox_receipt got = { .seq = p->row.seq, .queued_wall_ms = p->row.queued_ms };
+
+	outbox_format_id(p->row.seq, p->row.tag, got.id);
+	p->cb(p->cb_arg, 0, &got);
+}
+
 static void put_finish(struct outbox_op *op, int code)
 {
 	struct put *p = CONTAINER_OF(op, struct put, op);
@@ -246,9 +267,15 @@ static void put_finish(struct outbox_op *op, int code)
 		return;
 	}
 	pthread_mutex_lock(&op->q->lock);
-	p->item->is_durable = p->item->is_counted = true;
+	p->item->is_counted = true;
 	outbox_index_count(&op->q->index, p->item->state, p->item->body_bytes, 1);
+	pthread_mutex_unlock(&op->q->lock);
+	if (p->cb)
+		put_tell(p); /* before anybody is lent it */
+	pthread_mutex_lock(&op->q->lock);
+	p->item->is_durable = true;
 	outbox_index_reconsider(&op->q->index, p->item);
+	op->is_quiet = p->cb && p->item->in_key.prev != &p->item->key->pending; /* behind others that are looked at for themselves */
 	pthread_mutex_unlock(&op->q->lock);
 }
 
@@ -279,7 +306,8 @@ static void put_prepare(struct put *p, struct outbox_queue *q, const struct outb
 	p->op = (struct outbox_op){ .ob = q->ob, .q = q, .job = put_job, .finish = put_finish };
 	p->row = (struct outbox_row){
 		.tag = ((uint32_t)random[16] << 16 | (uint32_t)random[17] << 8 | random[18]) & 0xffffffu,
-		.flags = (w->once ? OUTBOX_ROW_ONCE : 0) | (w->is_base ? OUTBOX_ROW_IS_BASE : 0),
+		.flags = (w->once ? OUTBOX_ROW_ONCE : 0) | (w->is_base ? OUTBOX_ROW_IS_BASE : 0) |
+			 (w->alone ? OUTBOX_ROW_ALONE : 0),
 		.body_bytes = body_bytes,
 		.queue = slice_str(q->name),
 		.key = w->key,
@@ -289,6 +317,7 @@ static void put_prepare(struct put *p, struct outbox_queue *q, const struct outb
 		.content_type = w->content_type,
 		.idempotency_key = w->idempotency_key.n ? w->idempotency_key : slice_str(p->uuid),
 		.state = OUTBOX_QUEUED,
+		.next_ms = w->not_before_wall_ms,
 		.base = outbox_row_base(&w->base),
 	};
 	p->item = xcalloc(1, sizeof(*p->item));
@@ -296,6 +325,8 @@ static void put_prepare(struct put *p, struct outbox_queue *q, const struct outb
 					 .uri_hash = hash_of(w->uri),
 					 .once = w->once,
 					 .is_base = w->is_base,
+					 .is_alone = w->alone,
+					 .due_ms = w->not_before_wall_ms,
 					 .is_overlay = is_overlay(w->method) };
 }
 
@@ -412,6 +443,77 @@ int outbox_put(struct outbox_queue *q, const struct outbox_write *w, struct outb
 	ret->queued_wall_ms = p.row.queued_ms;
 	outbox_format_id(p.row.seq, p.row.tag, ret->id);
 	return 0;
+}
+
+/* --- put without waiting ---------------------------------------------------------------------------------------- */
+
+static void put_end(struct outbox_op *op, int code)
+{
+	struct put *p = CONTAINER_OF(op, struct put, op);
+
+	if (code < 0) {
+		if (!p->is_added)
+			free(p->item);
+		unreserve(op->q, p->row.body_bytes, code);
+		p->cb(p->cb_arg, code == WEIR_E_DAMAGED ? -EIO : code, NULL);
+	}
+	free(op->changes);
+	free(p);
+}
+
+static struct slice keep(char **at, struct slice s)
+{
+	struct slice kept = { *at, s.n };
+
+	if (s.n)
+		memcpy(*at, s.p, s.n);
+	*at += s.n;
+	return kept;
+}
+
+static struct put *put_copy(const struct outbox_write *w)
+{
+	struct put *p = xcalloc(1, sizeof(*p) + head_bytes(w) + w->body.n);
+	char *at = p->bytes;
+
+	p->copy = (struct outbox_write){ .key = keep(&at, w->key),
+					 .method = keep(&at, w->method),
+					 .uri = keep(&at, w->uri),
+					 .headers = keep(&at, w->headers),
+					 .content_type = keep(&at, w->content_type),
+					 .idempotency_key = keep(&at, w->idempotency_key),
+					 .body = keep(&at, w->body),
+					 .alone = w->alone,
+					 .not_before_wall_ms = w->not_before_wall_ms,
+					 .expect_tail = OUTBOX_ANY };
+	return p;
+}
+
+int outbox_put_start(struct outbox_queue *q, const struct outbox_write *w, outbox_put_fn *cb, void *arg)
+{
+	struct put *p;
+	int r;
+
+	OBJ_CHECK(q, OUTBOX_QUEUE_MAGIC);
+	ENSURE(!w->spool && !w->wants_parent && !w->is_base && !w->once && !w->base.known);
+	if (outbox_is_readonly(q->ob))
+		return -EIO;
+	r = reserve(q, w, w->body.n);
+	if (r < 0)
+		return r;
+	p = put_copy(w);
+	put_prepare(p, q, &p->copy, w->body.n);
+	p->row.body_crc = crc32c(0, p->copy.body.p, p->copy.body.n);
+	p->cb = cb;
+	p->cb_arg = arg;
+	p->op.end = put_end;
+	r = outbox_op_start(&p->op);
+	if (r < 0) {
+		unreserve(q, w->body.n, r);
+		free(p->item);
+		free(p);
+	}
+	return r;
 }
 
 int outbox_spool_new(struct outbox_queue *q, struct spool **ret)

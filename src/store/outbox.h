@@ -92,6 +92,8 @@ struct outbox_write {
 	struct outbox_base base;       /* borrowed; used when parent is 0 */
 	bool wants_parent;             /* base it on the last pending entry of this key and uri that is_base, when there is one */
 	bool is_base;                  /* later writes of this key and uri may be based on it: PUT, DELETE, PATCH; not POST */
+	bool alone;                    /* later ones of its key do not depend on it: when it is held, they go on */
+	int64_t not_before_wall_ms;    /* it is not due sooner: so that more gathers behind it; 0: at once */
 	/* Body: at most OUTBOX_INLINE_BYTES in `body`; or else a complete spool in the outbox's folder (outbox_spool_new). */
 	struct slice body;
 	struct spool *spool;
@@ -112,6 +114,13 @@ int outbox_spool_new(struct outbox_queue *q, struct spool **ret);
  * -ENOSPC (disk), -EIO (a sync failed; puts are refused until a restart), -EAGAIN (expect_tail), WEIR_E_DAMAGED (the spool is not whole): then nothing was kept.
  * w is borrowed and copied. Blocks. */
 int outbox_put(struct outbox_queue *q, const struct outbox_write *w, struct outbox_receipt *ret);
+
+/* The same without waiting, so that one thread can have many under way; no spool, no parent, and the body may be larger than OUTBOX_INLINE_BYTES
+ * (rarely: the transaction holds others up). cb(arg, code, receipt) runs once, on the writer thread, when the entry is durable (0) or was not kept (a
+ * code as above, receipt NULL), before anybody is lent it; it must not block. Entries of one thread are taken in the order of its calls. 0, or a code: then cb
+ * will not run. Front too. */
+typedef void outbox_put_fn(void *arg, int code, const struct outbox_receipt *receipt);
+int outbox_put_start(struct outbox_queue *q, const struct outbox_write *w, outbox_put_fn *cb, void *arg);
 
 /* --- the view of a key: what readers and writers of its URIs must know --- */
 /* Whether anything of the key, of a directory above it, or (when it ends in '/') of anything below is queued, sending or held. Front too; exact. */
@@ -155,6 +164,8 @@ int outbox_body(struct outbox *ob, const struct outbox_entry *e, struct spool **
 typedef bool outbox_each_fn(void *arg, const struct outbox_entry *e);
 int outbox_list(struct outbox *ob, const char *queue, int state, uint64_t after, size_t most, outbox_each_fn *fn,
 		void *arg);
+/* Entries of one key with after < seq that are not settled, in order; of this uri alone when it has a p. fn as above. 0 or a code. Blocks. */
+int outbox_key_each(struct outbox_queue *q, struct slice key, struct slice uri, uint64_t after, outbox_each_fn *fn, void *arg);
 
 /* --- delivery --- */
 /* Takes the entry that is due first among those that may go (oldest of its key, nothing related before it, next_attempt_wall_ms <= now), and marks it
@@ -175,6 +186,13 @@ struct outbox_settlement {
  * `queued` or `sending`: it is delivered again later, which preconditions and the idempotency key make harmless; one that is sent once only stays
  * `sending`, as its end is not known. */
 int outbox_settle(struct outbox_queue *q, uint64_t seq, const struct outbox_settlement *s);
+/* The entries directly behind `first`, which is lent, of the same key: at most `most`, with most_bytes of bodies together, until one that is not queued, is
+ * sent once only, or has to do with a parent. All are marked as being sent, whatever their time. How many were put into ret (outbox_entry_fini() each). */
+size_t outbox_lend_more(struct outbox_queue *q, const struct outbox_entry *first, size_t most, uint64_t most_bytes, struct outbox_entry *ret);
+/* outbox_settle() of several lent entries of one key, without parents or children, in one transaction. */
+int outbox_settle_all(struct outbox_queue *q, const uint64_t *seqs, const struct outbox_settlement *each, size_t count);
+/* What is queued under this key is due now. Front too. */
+void outbox_wake_key(struct outbox_queue *q, struct slice key);
 /* Entries that wait because nothing answered are due now (plus up to spread_ms of jitter): the upstream is back. Others keep their time. Front too. */
 void outbox_wake_unanswered(struct outbox_queue *q, int64_t now_wall_ms, int64_t spread_ms);
 

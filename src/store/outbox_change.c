@@ -16,7 +16,9 @@
  *           record cannot be read      sent as if they had no base
  * REQUEUE   descendants in conflict  queued; due at once
  *           of one that is queued
- *           anew */
+ *           anew
+ * MATE      others of its key that   edited by the caller
+ *           are settled with it */
 #include "store/outbox_priv.h"
 
 #include "base/err.h"
@@ -144,6 +146,7 @@ static void edit_relative(struct outbox_record *rec, const struct outbox_change 
 		set_error(rec, "");
 		break;
 	case OUTBOX_ROLE_SELF:
+	case OUTBOX_ROLE_MATE:
 		break;
 	}
 }

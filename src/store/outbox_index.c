@@ -227,7 +227,7 @@ static void key_take_in(struct outbox_item *item)
 {
 	struct list *after = item->key->pending.prev;
 
-	if (!outbox_state_is_pending(item->state)) {
+	if (!outbox_item_is_pending(item, item->state)) {
 		list_push_back(&item->key->conflicts, &item->in_key);
 		return;
 	}
@@ -254,9 +254,24 @@ void outbox_index_add_take(struct outbox_index *ix, struct outbox_item *item, st
 		return;
 	item->key = outbox_keys_make(&ix->keys, key);
 	key_take_in(item);
-	if (outbox_state_is_pending(item->state))
+	if (outbox_item_is_pending(item, item->state))
 		atomic_fetch_add(&ix->pending, 1);
 	reconsider(ix, item->key);
+}
+
+/* One of the key that was being sent is not any more, and has another state, or is off its list. What was lent stood at its beginning. */
+static void stops_being_sent(struct outbox_key *k)
+{
+	k->sending = NULL;
+	if (--k->sending_count == 0)
+		return;
+	LIST_FOREACH(it, &k->pending) {
+		struct outbox_item *i = LIST_ENTRY(it, struct outbox_item, in_key);
+		if (i->state == OUTBOX_SENDING) {
+			k->sending = i;
+			return;
+		}
+	}
 }
 
 /* Off its key, whatever its state. */
@@ -266,12 +281,12 @@ static void leave_key(struct outbox_index *ix, struct outbox_item *item)
 
 	if (!k)
 		return;
-	if (outbox_state_is_pending(item->state))
+	if (outbox_item_is_pending(item, item->state))
 		atomic_fetch_sub(&ix->pending, 1);
 	heap_remove(ix, k); /* before its first changes */
 	list_remove(&item->in_key);
-	if (k->sending == item)
-		k->sending = NULL;
+	if (item->state == OUTBOX_SENDING)
+		stops_being_sent(k);
 	item->key = NULL;
 	key_let_go(ix, k);
 	wake_waiters(ix, item);
@@ -300,7 +315,8 @@ void outbox_index_set_damaged(struct outbox_index *ix, struct outbox_item *item)
 void outbox_index_move(struct outbox_index *ix, struct outbox_item *item, enum outbox_state to)
 {
 	struct outbox_key *k = item->key;
-	bool was_pending = outbox_state_is_pending(item->state), was_sent = k && k->sending == item;
+	bool was_pending = outbox_item_is_pending(item, item->state), was_sent = k && item->state == OUTBOX_SENDING;
+	bool is_pending = outbox_item_is_pending(item, to);
 
 	if (item->is_counted) {
 		outbox_index_count(ix, item->state, item->body_bytes, -1);
@@ -316,10 +332,8 @@ void outbox_index_move(struct outbox_index *ix, struct outbox_item *item, enum o
 		return;
 	}
 	heap_remove(ix, k);
-	if (was_sent)
-		k->sending = NULL;
 	item->state = item->next_state = (uint8_t)to;
-	if (was_pending != outbox_state_is_pending(to)) {
+	if (was_pending != is_pending) {
 		list_remove(&item->in_key);
 		key_take_in(item);
 		if (was_pending)
@@ -327,8 +341,10 @@ void outbox_index_move(struct outbox_index *ix, struct outbox_item *item, enum o
 		else
 			atomic_fetch_add(&ix->pending, 1);
 	}
+	if (was_sent)
+		stops_being_sent(k);
 	reconsider(ix, k);
-	if (was_sent || (was_pending && !outbox_state_is_pending(to)))
+	if (was_sent || (was_pending && !is_pending))
 		wake_waiters(ix, item);
 }
 
@@ -376,7 +392,7 @@ struct outbox_item *outbox_index_next_tail(const struct outbox_index *ix, struct
 		return NULL;
 	for (struct list *it = k->pending.prev; it != &k->pending; it = it->prev) {
 		struct outbox_item *i = LIST_ENTRY(it, struct outbox_item, in_key);
-		if (outbox_state_is_pending(i->next_state))
+		if (outbox_item_is_pending(i, i->next_state))
 			return i;
 	}
 	return NULL;
@@ -411,6 +427,20 @@ static int64_t set_back(const struct outbox_item *item, void *arg)
 	return item->due_ms > *by ? item->due_ms - *by : 0;
 }
 
+void outbox_index_send_too(struct outbox_index *ix, struct outbox_item *item)
+{
+	struct outbox_key *k = item->key;
+
+	if (!k->sending)
+		k->sending = item;
+	k->sending_count++;
+	if (item->is_counted) {
+		outbox_index_count(ix, item->state, item->body_bytes, -1);
+		outbox_index_count(ix, OUTBOX_SENDING, item->body_bytes, 1);
+	}
+	item->state = item->next_state = OUTBOX_SENDING;
+}
+
 struct outbox_item *outbox_index_take_due(struct outbox_index *ix, int64_t now_ms, int64_t *ret_next_ms)
 {
 	int64_t back = ix->last_now_ms - now_ms;
@@ -432,12 +462,7 @@ struct outbox_item *outbox_index_take_due(struct outbox_index *ix, int64_t now_m
 			reconsider(ix, k);
 			continue;
 		}
-		k->sending = item;
-		if (item->is_counted) {
-			outbox_index_count(ix, item->state, item->body_bytes, -1);
-			outbox_index_count(ix, OUTBOX_SENDING, item->body_bytes, 1);
-		}
-		item->state = item->next_state = OUTBOX_SENDING;
+		outbox_index_send_too(ix, item);
 		reconsider(ix, k);
 		return item;
 	}

@@ -15,7 +15,7 @@
 struct outbox_item {
 	uint64_t seq;
 	struct outbox_key *key;     /* NULL: damaged, keeps nobody waiting */
-	struct list in_key;         /* pending or conflicts of the key */
+	struct list in_key;         /* pending of the key; or conflicts, which keep nobody waiting: in conflict, or held alone */
 	struct list waiters;        /* keys whose first entry waits for this one */
 	struct outbox_item *parent; /* not settled either */
 	int64_t due_ms, queued_ms;
@@ -24,6 +24,7 @@ struct outbox_item {
 	uint8_t state;      /* as everybody sees it: what is durable, and what is being sent */
 	uint8_t next_state; /* as the transaction under way has it: for jobs on the writer thread */
 	bool once, is_base, is_overlay;
+	bool is_alone;      /* held, it keeps nobody waiting */
 	bool is_durable;    /* false: its put is in a transaction that is not committed */
 	bool in_flux;       /* a job of the transaction under way changes it: neither lent nor changed by another */
 	bool is_damaged;
@@ -52,6 +53,12 @@ static inline bool outbox_state_is_pending(unsigned s)
 	return s == OUTBOX_QUEUED || s == OUTBOX_SENDING || s == OUTBOX_HELD;
 }
 
+/* Whether the item, in this state, stands in its key's order. */
+static inline bool outbox_item_is_pending(const struct outbox_item *i, unsigned state)
+{
+	return outbox_state_is_pending(state) && !(i->is_alone && state == OUTBOX_HELD);
+}
+
 void outbox_index_fini(struct outbox_index *ix);
 struct outbox_item *outbox_index_find(const struct outbox_index *ix, uint64_t seq); /* NULL: settled, or never was */
 /* Takes `item` (seq above all before; state QUEUED, HELD or CONFLICT). A damaged one gets no key. */
@@ -70,6 +77,8 @@ bool outbox_index_is_pending(const struct outbox_index *ix, struct slice key);
 uint64_t outbox_index_tail(const struct outbox_index *ix, struct slice key);
 /* The same as the transaction under way has it. Writer thread. */
 struct outbox_item *outbox_index_next_tail(const struct outbox_index *ix, struct slice key);
+/* Marks one as being sent, too: queued, of a key of which the first already is. */
+void outbox_index_send_too(struct outbox_index *ix, struct outbox_item *item);
 /* The first that is due, marked as being sent. NULL: *ret_next_ms says when. */
 struct outbox_item *outbox_index_take_due(struct outbox_index *ix, int64_t now_ms, int64_t *ret_next_ms);
 /* Changes due_ms of all that are queued to what fn says. */

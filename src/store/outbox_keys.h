@@ -18,7 +18,8 @@ struct outbox_key {
 	uint64_t first;               /* 0: one is being sent; else the seq of the first pending; OUTBOX_NO_SEQ: none */
 	struct list pending;          /* items queued, sending or held, by seq */
 	struct list conflicts;        /* items in conflict, in no order */
-	struct outbox_item *sending;  /* one of the pending */
+	struct outbox_item *sending;  /* one of the pending that are being sent */
+	uint32_t sending_count;
 	struct list wait;             /* among the waiters of an item of another key, or on nothing */
 	uint32_t in_flux;             /* items that a job of the transaction under way changes */
 	uint32_t priority, heap_at;   /* heap_at: place in the heap of what may go, from 1; 0: not there */

@@ -103,6 +103,7 @@ static struct outbox_item *item_of(const struct outbox_row *row, int64_t now_ms)
 		.state = row->state == OUTBOX_CONFLICT ? OUTBOX_CONFLICT : row->state == OUTBOX_QUEUED ? OUTBOX_QUEUED : OUTBOX_HELD,
 		.once = row->flags & OUTBOX_ROW_ONCE,
 		.is_base = row->flags & OUTBOX_ROW_IS_BASE,
+		.is_alone = row->flags & OUTBOX_ROW_ALONE,
 		.is_overlay = slice_eq_str(row->method, "PUT") || slice_eq_str(row->method, "DELETE"),
 		.is_durable = true,
 		.is_counted = true,

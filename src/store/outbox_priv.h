@@ -69,6 +69,7 @@ enum outbox_role { /* what a change does to the row, see outbox_change.c */
 	OUTBOX_ROLE_INHERIT, /* a child: its parent is gone without being applied */
 	OUTBOX_ROLE_REQUEUE, /* a descendant: out of conflict with its ancestor */
 	OUTBOX_ROLE_ORPHAN,  /* a child: what it is based on cannot be read any more */
+	OUTBOX_ROLE_MATE,    /* another of the key that is settled with it; edited by the caller */
 };
 struct outbox_change {
 	struct outbox_item *item;
@@ -78,11 +79,17 @@ struct outbox_change {
 	struct outbox_item *parent;
 	bool is_unanswered, is_damaged;
 };
+/* What a settlement does to a record, but for what is said of its change. */
+void outbox_settle_edit(const struct outbox_settlement *s, const struct outbox_change *c, bool once, struct outbox_record *rec);
+/* Lent, but it could not be sent or settled: queued again. */
+void outbox_take_back(struct outbox_queue *q, uint64_t seq, int64_t due_ms);
 struct outbox_op {
 	struct outbox *ob;
 	struct outbox_queue *q;                            /* NULL: none, and no changes */
 	int (*job)(sqlite3 *conn, struct outbox_op *op);   /* in the transaction: 0 or a code; then nothing of it stands */
 	void (*finish)(struct outbox_op *op, int code);    /* after the commit, before the waiter; may be NULL */
+	void (*end)(struct outbox_op *op, int code);       /* nobody waits: runs last, and frees the op */
+	bool is_quiet;                 /* nothing came due by it: the queue's hook need not run. Set by finish */
 	struct outbox_change *changes; /* made by the job; applied or undone by the op */
 	size_t change_count, change_cap;
 	pthread_mutex_t lock;
@@ -91,6 +98,7 @@ struct outbox_op {
 	int code, job_code;
 };
 int outbox_op_run(struct outbox_op *op); /* 0 when durable; or a code */
+int outbox_op_start(struct outbox_op *op); /* the same without waiting: op->end() tells. 0 or -ESHUTDOWN (end will not run) */
 void outbox_changed(struct outbox_queue *q); /* calls the hook; under no lock */
 int64_t outbox_now_ms(void);
 

@@ -11,7 +11,7 @@
 #define OUTBOX_DB_VERSION 1
 extern const char outbox_schema[];
 
-enum { OUTBOX_ROW_ONCE = 1, OUTBOX_ROW_IS_BASE = 2 }; /* flags */
+enum { OUTBOX_ROW_ONCE = 1, OUTBOX_ROW_IS_BASE = 2, OUTBOX_ROW_ALONE = 4 }; /* flags */
 
 struct outbox_row_base {
 	int kind; /* 0: no view; 1: of something; 2: of nothing */

@@ -29,8 +29,7 @@ static int lend_job(sqlite3 *conn, struct outbox_op *op)
 	return r;
 }
 
-/* It could not be lent after all. */
-static void take_back(struct outbox_queue *q, uint64_t seq, int64_t due_ms)
+void outbox_take_back(struct outbox_queue *q, uint64_t seq, int64_t due_ms)
 {
 	struct outbox_item *item;
 
@@ -79,7 +78,7 @@ int outbox_lend(struct outbox_queue *q, int64_t now_wall_ms, struct outbox_entry
 			return -ENOENT;
 		r = lend_one(q, seq, once, ret);
 		if (r < 0)
-			take_back(q, seq, now_wall_ms + OUTBOX_UNSETTLED_RETRY_MS);
+			outbox_take_back(q, seq, now_wall_ms + OUTBOX_UNSETTLED_RETRY_MS);
 		if (r == WEIR_E_DAMAGED)
 			outbox_note_damage(q->ob, seq, "the record is damaged");
 	} while (r == WEIR_E_DAMAGED); /* the next one, then */
@@ -129,19 +128,18 @@ static void set_text(struct buf *b, struct slice s)
 	buf_add_slice(b, s);
 }
 
-static void settle_edit(struct settle_op *t, struct outbox_record *rec)
+void outbox_settle_edit(const struct outbox_settlement *s, const struct outbox_change *c, bool once, struct outbox_record *rec)
 {
-	const struct outbox_settlement *s = t->s;
 	struct outbox_entry *e = &rec->e;
 	struct slice answer = s->answer;
 
-	e->state = t->op.changes[0].to;
-	e->damaged = e->damaged || t->op.changes[0].is_damaged;
-	if (t->once && s->not_an_attempt)
+	e->state = c->to;
+	e->damaged = e->damaged || c->is_damaged;
+	if (once && s->not_an_attempt)
 		e->attempts--; /* lend() counted it */
-	else if (!t->once && !s->not_an_attempt)
+	else if (!once && !s->not_an_attempt)
 		e->attempts++;
-	e->next_attempt_wall_ms = t->op.changes[0].due_ms;
+	e->next_attempt_wall_ms = c->due_ms;
 	if (outbox_state_is_settled(e->state))
 		e->settled_wall_ms = outbox_now_ms();
 	if (!s->not_an_attempt) {
@@ -170,7 +168,7 @@ static int settle_job(sqlite3 *conn, struct outbox_op *op)
 	r = outbox_record_load(conn, &op->ob->st.load, t->seq, &rec);
 	if (r < 0)
 		return r;
-	settle_edit(t, &rec);
+	outbox_settle_edit(t->s, &op->changes[0], t->once, &rec);
 	r = outbox_change_save(conn, op, &rec, &t->s->base);
 	if (r == 0 && rec.e.state == OUTBOX_APPLIED) {
 		set_text(&t->body_file, buf_slice(&rec.body_file));
@@ -195,7 +193,7 @@ int outbox_settle(struct outbox_queue *q, uint64_t seq, const struct outbox_sett
 	if (r == 0 && t.body_file.len)
 		outbox_bodies_remove(q->ob, buf_slice(&t.body_file));
 	if (r < 0 && !t.once) {
-		take_back(q, seq, outbox_now_ms() + OUTBOX_UNSETTLED_RETRY_MS);
+		outbox_take_back(q, seq, outbox_now_ms() + OUTBOX_UNSETTLED_RETRY_MS);
 		outbox_changed(q);
 	}
 	buf_fini(&t.body_file);
