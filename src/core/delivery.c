@@ -299,17 +299,39 @@ static int64_t lend_one(struct delivery *d)
 	return wait > 0 ? wait : 1;
 }
 
-static void purge(struct delivery *d)
+/* On a worker. */
+static void purge(void *arg)
+{
+	struct delivery *d = arg;
+	int n = outbox_purge(d->o.queue, clock_wall_ms());
+
+	if (n > 0)
+		log_event(LOG_DEBUG, "outbox_purged", LOG_STR("service", d->service), LOG_INT("entries", n), LOG_END);
+	pthread_mutex_lock(&d->lock);
+	d->is_purging = false;
+	d->users--;
+	pthread_cond_broadcast(&d->wake);
+	pthread_mutex_unlock(&d->lock); /* from here on d may be gone */
+}
+
+/* Much may have become old at once: a worker's job, so that nobody waits for it. */
+static void begin_purge(struct delivery *d)
 {
 	struct outbox_figures f;
-	int n = 0;
 
+	if (d->is_purging)
+		return;
+	d->is_purging = true;
+	d->users++;
 	pthread_mutex_unlock(&d->lock);
 	outbox_figures(d->o.queue, &f);
-	if (f.entries[OUTBOX_APPLIED] || f.entries[OUTBOX_DROPPED] || f.entries[OUTBOX_RESOLVED])
-		n = outbox_purge(d->o.queue, clock_wall_ms());
-	if (n)
-		log_event(LOG_DEBUG, "outbox_purged", LOG_STR("service", d->service), LOG_INT("entries", n), LOG_END);
+	if (!(f.entries[OUTBOX_APPLIED] || f.entries[OUTBOX_DROPPED] || f.entries[OUTBOX_RESOLVED]) ||
+	    pool_submit(d->lane, purge, d) < 0) {
+		pthread_mutex_lock(&d->lock);
+		d->is_purging = false;
+		d->users--;
+		return;
+	}
 	pthread_mutex_lock(&d->lock);
 }
 
@@ -341,7 +363,7 @@ static void *delivery_main(void *arg)
 			ask_whether_to_resume(d);
 		if (clock_mono_ms() >= purge_mono_ms) {
 			purge_mono_ms = clock_mono_ms() + PURGE_EVERY_MS;
-			purge(d);
+			begin_purge(d);
 		}
 		wait = reason_to_wait_ms(d);
 		if (!wait)

@@ -36,7 +36,8 @@ struct delivery {
 	bool came_back;       /* the link did, and the thread has not taken note yet */
 	unsigned returns;     /* how often it did */
 	unsigned running;     /* entries that workers have */
-	unsigned users;       /* callers of delivery_rebase_entry() */
+	unsigned users;       /* callers of delivery_rebase_entry(), and a purge */
+	bool is_purging;
 	unsigned window;      /* most that may run now */
 	int64_t widened_mono_ms;
 	int64_t not_before_mono_ms;
