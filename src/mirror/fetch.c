@@ -100,11 +100,14 @@ static bool is_pass(struct mirror *m, struct slice target)
 	return atomic_load_explicit(pass_slot(m, hash), memory_order_relaxed) == hash;
 }
 
-static struct stored *underway(struct mirror *m, struct slice target, const struct httplines *request)
+static struct stored *underway(struct mirror *m, struct slice target, const struct policy_request *rq,
+			       const struct httplines *request)
 {
 	struct stored *s = NULL;
 	struct fetch *f;
 
+	if ((rq->cc.flags & CC_NO_CACHE) || rq->cc.max_age_s == 0)
+		return NULL; /* it was asked for before (RFC 9111 5.2.1) */
 	pthread_mutex_lock(&m->underway_lock);
 	f = map_count(m->underway) ? map_get(m->underway, target) : NULL;
 	if (f && f->keep == POLICY_KEEP_SHARED && f->epoch == cache_epoch(m->cache, target) &&
@@ -116,7 +119,7 @@ static struct stored *underway(struct mirror *m, struct slice target, const stru
 
 struct stored *fetch_underway(struct request *q)
 {
-	return underway(q->m, q->target, &q->h);
+	return underway(q->m, q->target, &q->policy, &q->h);
 }
 
 static void set_underway(struct fetch *f, bool is)
@@ -431,7 +434,7 @@ static bool land_what_is_there(struct fetch *f)
 	struct mirror *m = f->m;
 	const struct httplines client = lines_view(&f->client);
 	const struct policy_operator op = { 0, 0 };
-	struct landing l = { .s = underway(m, f->target, &client), .keep = POLICY_KEEP_SHARED, .is_stored = true };
+	struct landing l = { .s = underway(m, f->target, &f->policy, &client), .keep = POLICY_KEEP_SHARED, .is_stored = true };
 	struct policy_verdict v = { .reuse = POLICY_FRESH };
 
 	if (!l.s && cache_load(m->cache, f->target, &client, &l.s) == 0) {

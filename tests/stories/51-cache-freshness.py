@@ -157,19 +157,33 @@ def test_4_2_4_a_stale_answer_says_what_it_is(cache, path):
 
 
 @pytest.fixture(scope="module")
-def three(shared_site):
-    """The same origin behind three mirrors: `files` serves stale answers for ever, `hour` for an hour, `never` never."""
-    return Cache(shared_site, mirrors=[{"name": "hour", "serve_stale": "1h"}, {"name": "never", "serve_stale": "never"}],
-                 serve_stale="forever")
+def several(shared_site):
+    """The same origin behind other mirrors: `files` serves stale answers for ever, `hour` for an hour, `never` never,
+    `against` for ever and against what some directives say."""
+    return Cache(shared_site, serve_stale="forever", mirrors=[
+        {"name": "hour", "serve_stale": "1h"}, {"name": "never", "serve_stale": "never"},
+        {"name": "against", "serve_stale_against": ["must-revalidate", "no-cache"]}])
 
 
 @pytest.mark.parametrize("name, age, served", [
     ("files", 100, True), ("files", 100000000, True), ("hour", 100, True), ("hour", 10000, False), ("never", 61, False),
     ("never", 0, True)])
-def test_serve_stale_is_a_time_or_for_ever_or_never(three, name, age, served):
-    cache, path = three.on(name), "/stale-%s-%d" % (name, age)
+def test_serve_stale_is_a_time_or_for_ever_or_never(several, name, age, served):
+    cache, path = several.on(name), "/stale-%s-%d" % (name, age)
     cache.origin.tell(path, reply("content", "Cache-Control: max-age=60", "Age: %d" % age))
     cache.get(path)
+    with cache.offline():
+        assert cache.get(path).status == (200 if served else 504)
+
+
+@pytest.mark.parametrize("directive, served", [
+    ("must-revalidate", True), ("no-cache", True), ("no-cache, must-revalidate", True), ("proxy-revalidate", False),
+    ("must-revalidate, s-maxage=60", False)])
+def test_4_2_4_an_operator_may_name_what_does_not_count_offline(several, directive, served):
+    cache, path = several.on("against"), "/against-" + directive.replace(", ", "-")
+    cache.origin.tell(path, version("content", '"v1"', "Cache-Control: max-age=60, " + directive, OLD))
+    cache.get(path)
+    assert cache.get(path).cache["fwd-status"] == 304     # online nothing has changed
     with cache.offline():
         assert cache.get(path).status == (200 if served else 504)
 
@@ -243,8 +257,8 @@ def test_5861_3_stale_while_revalidate_does_not_outrank(cache, path, directive):
     ("never", "Cache-Control: max-age=60, stale-if-error=100000", 100, False),
     ("hour", "Cache-Control: max-age=60, must-revalidate, stale-if-error=100000", 100, False),
 ])
-def test_5861_4_stale_if_error_lengthens_the_time(three, name, line, age, served):
-    cache, path = three.on(name), "/error-%s-%d-%d" % (name, age, len(line))
+def test_5861_4_stale_if_error_lengthens_the_time(several, name, line, age, served):
+    cache, path = several.on(name), "/error-%s-%d-%d" % (name, age, len(line))
     cache.settle()
     cache.origin.tell(path, reply("content", line, "Age: %d" % age), reply("down", status=500))
     cache.get(path)
@@ -252,8 +266,8 @@ def test_5861_4_stale_if_error_lengthens_the_time(three, name, line, age, served
     assert (got.text == "content") is served and (served or got.status >= 500)
 
 
-def test_5861_4_a_client_may_ask_for_stale_if_error(three):
-    cache, path = three.on("hour"), "/client-stale-if-error"
+def test_5861_4_a_client_may_ask_for_stale_if_error(several):
+    cache, path = several.on("hour"), "/client-stale-if-error"
     cache.settle()
     cache.origin.tell(path, reply("content", "Cache-Control: max-age=60", "Age: 10000"), reply("down", status=500))
     cache.get(path)

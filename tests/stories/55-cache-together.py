@@ -93,6 +93,19 @@ def test_a_large_answer_is_shared_while_it_comes(cache, path):
     assert cache.store(path).body == BODY and cache.asked(path) == 1
 
 
+@pytest.mark.parametrize("wish", ["no-cache", "max-age=0"])
+def test_5_2_1_4_who_asks_for_news_does_not_join_what_began_before(cache, path, wish):
+    answer, rest = in_two_parts(BODY)
+    cache.origin.tell(path, answer, reply("news", HOUR))
+    reader = cache.raw(path)
+    begun = take(reader, MIB)
+    assert cache.get(path, cache_control=wish).text == "news"
+    rest.set()
+    assert take(reader, len(BODY), begun) == BODY
+    reader.close()
+    assert cache.get(path, cache_control=wish).text == "news"
+
+
 @pytest.mark.parametrize("line", ["Cache-Control: no-store", "Cache-Control: private", "Vary: *"])
 def test_an_answer_that_may_not_be_kept_is_nobody_elses(cache, path, line):
     number = itertools.count()

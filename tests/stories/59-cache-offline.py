@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from lab.cachekit import reply, version
+from lab.cachekit import Cache, reply, version
 from lab.faults import FaultProxy
 from lab.wait import wait_until
 
@@ -120,6 +120,25 @@ def test_an_upstream_that_is_silent_for_one_uri_is_not_away_for_others(cache, pa
         assert cache.get(other).text == "other"
         assert cache.get(other).cache.get("fwd-status") == 304
     wait_until(lambda: cache.get(silent).text == "new")
+
+
+def test_what_webdav_was_asked_before_is_there_when_the_operator_wants_that(site):
+    cache = Cache(site, mirrors=[{"name": "plain"}], offline_propfind=True)
+    cache.origin.tell("/folder/", lambda r: reply("in depth %s: %s" % (r.headers["depth"], r.text), status=207), method="PROPFIND")
+
+    def propfind(client, depth, body):
+        return client.ask("PROPFIND", "/folder/", body, {"Depth": depth, "Content-Type": "application/xml"})
+    for client in (cache, cache.on("plain")):
+        for _ in range(2):
+            assert propfind(client, "1", "<all/>").text == "in depth 1: <all/>"
+    assert cache.asked("/folder/") == 4                     # online it is never reused
+    with cache.offline(), cache.on("plain").offline():
+        got = propfind(cache, "1", "<all/>")
+        assert (got.status, got.text) == (207, "in depth 1: <all/>")
+        assert got.cache["detail"] == "offline"
+        for depth, body in (("0", "<all/>"), ("1", "<some/>")):
+            assert propfind(cache, depth, body).status == 504
+        assert propfind(cache.on("plain"), "1", "<all/>").status == 504
 
 
 def test_reads_through_an_upstream_that_comes_and_goes(cache, path):
