@@ -1,6 +1,7 @@
 /* delivery_test.c -- what goes, and when: order, the link, pauses, a stop, the clocks. */
 #include "core/delivery.h"
 
+#include "core/delivery_priv.h"
 #include "core/delivery_test_kit.h"
 
 /* --- what goes, and when --- */
@@ -120,6 +121,27 @@ static void what_was_queued_before_a_restart_goes_after_it(void **state)
 	start_delivery(1, 5);
 	wait_state(seq, OUTBOX_APPLIED);
 	assert_int_equal(seen.begun, 1);
+}
+
+static void say_nothing(const struct outbox_entry *e, struct cancel *cancel, struct carried *ret)
+{
+}
+
+static void what_cannot_be_tried_now_is_not_tried_in_a_circle(void **state)
+{
+	int64_t before = clock_mono_ms();
+	struct outbox_entry e;
+	uint64_t seq;
+
+	behave = say_nothing; /* as when there are no descriptors: trouble of this machine's own */
+	seq = put("/a");
+	wait_begun(3);
+	assert_true(clock_mono_ms() - before >= 2 * DELIVERY_REST_MS);
+	behave = applied;
+	wait_state(seq, OUTBOX_APPLIED);
+	e = get(seq);
+	assert_int_equal(e.attempts, 1); /* the others were none */
+	outbox_entry_fini(&e);
 }
 
 /* --- pause and stop --- */
@@ -258,6 +280,7 @@ int main(void)
 		T(it_begins_with_one_at_a_time),
 		T(entries_that_hang_hold_up_nobody_else),
 		T(what_was_queued_before_a_restart_goes_after_it),
+		T(what_cannot_be_tried_now_is_not_tried_in_a_circle),
 		T(a_refused_credential_pauses_the_queue_until_there_is_another),
 		T(an_operator_ends_a_pause),
 		T(a_stop_cancels_what_is_under_way_and_it_is_queued_as_before),
