@@ -124,6 +124,29 @@ def test_a_post_on_its_way_whose_answer_is_lost_is_an_error_that_says_so(site, m
     assert origin.applied("/orders") == [b"an order"]
 
 
+@pytest.mark.parametrize("queued", [False, True], ids=["online", "delivered"])
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_a_post_on_a_connection_that_was_used_before_is_not_sent_twice(site, method, queued):
+    """HTTP libraries like to repeat a request whose connection ends without an answer when it had served others before:
+    they take it for one that was closed while idle."""
+    origin = Origin()
+    mirror = site.mirror(origin)
+    origin.put("/orders", "")
+    if queued:
+        mirror.go_offline()
+        orders = [mirror.queue(method, "/orders", "%d," % i) for i in range(3)]
+        origin.say("/orders", 425, method=method, times=1)      # so that the connection is a used one
+        origin.cut("/orders", "after", method, times=1)
+        mirror.come_back()
+        mirror.weir.wait_entry(orders[0], "held")
+    else:
+        for _ in range(3):
+            assert mirror.put("/warm-up", "x").status in (201, 204)
+        origin.cut("/orders", "after", method, times=1)
+        assert mirror.ask(method, "/orders", "0,").status in (502, 504)
+    assert origin.applied("/orders", method) == [b"0,"]
+
+
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 def test_a_post_that_nobody_can_have_seen_is_queued(site, method):
     origin = Origin()

@@ -147,6 +147,25 @@ def test_a_token_that_has_run_out_pauses_the_mirror_until_there_is_another(site,
         assert "Bearer " + secret not in weir.whole_log()
 
 
+def test_a_reader_who_is_the_first_to_show_the_new_token_does_not_leave_the_queue_paused(site):
+    """Online requests look at the token file as delivery does; whoever sees the change first, delivery goes on."""
+    mirror, path = with_token(site)
+    origin, weir = mirror.server, mirror.weir
+    for turn in range(4):
+        mirror.go_offline()
+        entry = mirror.queue("PUT", "/%d" % turn, "ours")
+        origin.say("/%d" % turn, 401, method="PUT")
+        mirror.come_back()
+        wait_until(lambda: len(weir.log_lines("outbox_paused")) == turn + 1, what="the pause is told")
+        origin.unsay()
+        with open(path + ".new", "w") as f:
+            f.write("token %d\n" % turn)
+        os.rename(path + ".new", path)
+        wait_until(lambda: mirror.get("/read/%d" % turn).status and
+                   origin.seen("/read/%d" % turn)[-1].headers["authorization"] == "Bearer token %d" % turn, what="it is shown")
+        weir.wait_entry(entry, "applied", limit=20)
+
+
 def test_the_operator_says_go_on(site):
     mirror, _ = with_token(site)
     mirror.go_offline()

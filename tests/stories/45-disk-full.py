@@ -100,6 +100,26 @@ def test_the_disk_fills_up_while_large_bodies_come(mirror):
     mirror.queue("PUT", "/once-more", b"x" * (3 << 20))         # applied ones have given their space back
 
 
+def test_the_cache_gives_way_to_a_write(small_disk, site):
+    """What can be fetched again makes room for what cannot (invariant 7)."""
+    mirror = site.mirror(Origin(), weir={"data_dir": os.path.join(small_disk, "data")})
+    for i in range(8):
+        mirror.server.put("/%d" % i, b"x" * (3 << 20), cache_control="max-age=3600")
+        assert mirror.get("/%d" % i).status == 200
+    wait_until(lambda: mirror.weir.metric("weir_cache_bytes", service="files") > (12 << 20), what="the disk is full of cache")
+    mirror.go_offline()
+    answer = wait_until(lambda: (lambda a: a if a.status == 202 else None)(mirror.put("/ours", b"y" * (6 << 20))),
+                        what="the write is taken")
+    assert mirror.weir.log_has("cache_gave_way")
+    assert mirror.get("/ours").body == b"y" * (6 << 20)
+    mirror.come_back()
+    mirror.weir.wait_outbox_empty()
+    assert mirror.weir.entry(answer.headers["weir-outbox-id"])["state"] == "applied"
+    mirror.let_go()
+    mirror.weir.finish()
+    mirror.weir.expect_alive = False
+
+
 def test_what_waits_is_delivered_though_the_disk_is_full(mirror):
     """Its end may have to be written down later; then it may be sent twice, which does no harm to a PUT."""
     weir, origin = mirror.weir, mirror.server

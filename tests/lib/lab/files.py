@@ -201,7 +201,8 @@ class FileServer:
         return request(self.port, method, target, headers, body)
 
     def log(self):
-        """(status, method, target) of each request since it was started first, in the order in which they ended."""
+        """(status, method, target) of each request since it was started first, in the order in which they were written
+        down: Apache's workers may be a moment late, each on its own."""
         self.marks += 1
         mark = "/mark-%d-of-the-story" % self.marks
         assert self.ask("GET", mark).status == 404
