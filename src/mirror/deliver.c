@@ -43,6 +43,7 @@ struct carry {
 	const struct outbox_entry *e;
 	struct cancel *cancel;
 	struct carried *ret;
+	unsigned token_reading; /* that its requests show */
 	struct spool *body;
 	off_t at;               /* of it, while it is being sent */
 	struct buf target;      /* where to: the entry's, or where a redirect led */
@@ -426,6 +427,7 @@ static void not_now(struct carry *c)
 static void wants_credential(struct carry *c)
 {
 	c->ret->to = CARRIED_PAUSE;
+	mirror_token_refused(c->m, c->token_reading);
 	buf_addf(&c->ret->error, "upstream answered %d: %s", c->status,
 		 mirror_config(c->m)->token_file ? "the token of token_file is not accepted" :
 						   "it wants a credential, and no token_file is set");
@@ -533,6 +535,7 @@ void mirror_carry(void *arg, const struct outbox_entry *e, struct cancel *cancel
 	buf_init(&c->answer, 0);
 	look_init(&c->look, 0);
 	buf_add_slice(&c->target, buf_slice(&e->uri));
+	c->token_reading = mirror_token_reading(m);
 	r = outbox_body(m->outbox, e, &c->body);
 	if (r < 0) {
 		by_answer(c, r == -ENOENT ? WEIR_E_DAMAGED : r);
@@ -546,7 +549,7 @@ void mirror_carry(void *arg, const struct outbox_entry *e, struct cancel *cancel
 
 bool mirror_may_resume(void *arg)
 {
-	return mirror_token_changed(arg);
+	return mirror_token_is_another(arg);
 }
 
 int mirror_rebase(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct outbox_base *ret, struct buf *err)

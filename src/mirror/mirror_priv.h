@@ -66,13 +66,15 @@ struct mirror {
 	pthread_mutex_t underway_lock;
 	struct map *underway;   /* target -> struct stored whose spool grows; see fetch.c */
 	struct list works;      /* calls of upstream that a stop must end */
-	unsigned jobs;          /* fetches that were submitted and have not ended */
+	unsigned jobs;          /* fetches that were submitted and relays that began, and have not ended */
 	pthread_cond_t no_jobs;
 
 	pthread_mutex_t token_lock;
 	char *token;            /* as last read */
 	int64_t token_checked_mono_ms;
 	struct buf token_seen;  /* size and times of the file when it was read */
+	unsigned token_reading; /* how often it was read */
+	unsigned token_refused; /* the reading that upstream refused at delivery */
 
 	pthread_mutex_t lore_lock;
 	struct precondition_lore lore; /* what this upstream honours, as far as it was seen; kept in <dir>/preconditions */
@@ -148,7 +150,7 @@ struct work { /* in the caller's frame while a call of upstream lasts */
 };
 void work_begin(struct mirror *m, struct work *w, struct cancel *c); /* fired at once when a stop has begun */
 void work_end(struct mirror *m, struct work *w);
-void work_job(struct mirror *m, int more); /* +1: a job that needs no exchange to live on is submitted; -1: it has ended */
+void work_job(struct mirror *m, int more); /* +1: what needs no exchange to live on is submitted or begins; -1: it has ended */
 void work_cancel_all(struct mirror *m);
 void work_wait_none(struct mirror *m); /* until all have ended. Blocks */
 
@@ -157,8 +159,11 @@ void work_wait_none(struct mirror *m); /* until all have ended. Blocks */
 int mirror_token(struct mirror *m, struct buf *ret);
 /* Puts weir's own Authorization, when there is one, in place of any in `l`. Same codes. */
 int mirror_authorize(struct mirror *m, struct lines *l);
-/* Whether the file has changed since mirror_token() last read it. */
-bool mirror_token_changed(struct mirror *m);
+/* The reading of the file that counts now: after a change of the file it is another number. */
+unsigned mirror_token_reading(struct mirror *m);
+/* Upstream refused the token of this reading; whether there is another one by now. */
+void mirror_token_refused(struct mirror *m, unsigned reading);
+bool mirror_token_is_another(struct mirror *m);
 /* Whether the client may use this listener (client_token_file). */
 bool mirror_admits(struct mirror *m, struct slice authorization);
 

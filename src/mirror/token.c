@@ -35,6 +35,7 @@ static int read_again(struct mirror *m, const char *path)
 	struct buf text = BUF_EMPTY;
 	int r;
 
+	m->token_reading++;
 	buf_reset(&m->token_seen);
 	fingerprint(path, &m->token_seen);
 	r = file_read_all(path, TOKEN_MOST_BYTES, &text);
@@ -78,20 +79,43 @@ int mirror_token(struct mirror *m, struct buf *ret)
 	return r;
 }
 
-bool mirror_token_changed(struct mirror *m)
+unsigned mirror_token_reading(struct mirror *m)
+{
+	struct buf token = BUF_EMPTY;
+	unsigned reading;
+
+	(void)mirror_token(m, &token); /* so that it is the newest; a failure is said there */
+	if (token.cap)
+		explicit_bzero(token.data, token.len);
+	buf_fini(&token);
+	pthread_mutex_lock(&m->token_lock);
+	reading = m->token_reading;
+	pthread_mutex_unlock(&m->token_lock);
+	return reading;
+}
+
+void mirror_token_refused(struct mirror *m, unsigned reading)
+{
+	pthread_mutex_lock(&m->token_lock);
+	m->token_refused = reading;
+	pthread_mutex_unlock(&m->token_lock);
+}
+
+bool mirror_token_is_another(struct mirror *m)
 {
 	const char *path = mirror_config(m)->token_file;
 	struct buf now = BUF_EMPTY;
-	bool changed;
+	bool is_another;
 
 	if (!path)
 		return false;
 	fingerprint(path, &now);
 	pthread_mutex_lock(&m->token_lock);
-	changed = !slice_eq(buf_slice(&now), buf_slice(&m->token_seen));
+	/* Somebody online may have read the new one already. */
+	is_another = m->token_reading != m->token_refused || !slice_eq(buf_slice(&now), buf_slice(&m->token_seen));
 	pthread_mutex_unlock(&m->token_lock);
 	buf_fini(&now);
-	return changed;
+	return is_another;
 }
 
 int mirror_authorize(struct mirror *m, struct lines *l)
