@@ -72,9 +72,11 @@ static void begins(struct play *p, const struct model_call *c)
 
 static void ends(struct play *p, const struct model_call *c, int r)
 {
-	if (r == 0)
+	if (p->was_readonly)
+		; /* nothing is written any more, whatever it says of what it found to do */
+	else if (r == 0)
 		worlds_done(&p->room->worlds, c);
-	else if (r == -EIO && !p->was_readonly)
+	else if (r == -EIO)
 		p->room->worlds = p->room->if_done;
 	atomic_store(&p->room->is_under_way, false);
 	p->room->codes += r < 0;
