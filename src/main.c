@@ -4,12 +4,19 @@
 #include "admin/admin.h"
 #include "cli/cli.h"
 #include "git/git_service.h"
+#include "hub/hub_service.h"
 #include "mirror/mirror_service.h"
 
 static const struct service *const services[] = {
 	&git_service,
 	&mirror_service,
 	&admin_service, /* last: its routes are those of all before it */
+	NULL,
+};
+
+static const struct service *const hub_services[] = {
+	&hub_service,
+	&admin_service,
 	NULL,
 };
 
@@ -23,5 +30,5 @@ int _gnutls_global_init_skip(void)
 
 int main(int argc, char **argv)
 {
-	return cli_main(argc, argv, services);
+	return cli_main(argc, argv, services, hub_services);
 }

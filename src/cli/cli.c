@@ -21,6 +21,14 @@ const struct cli_command cli_commands[] = {
 		   "SIGTERM and SIGINT end it gracefully, a second one at once; SIGHUP re-reads the configuration.\n",
 	  .options = CLI_CONFIG | CLI_SET,
 	  .run = cmd_serve },
+	{ .name = "hub",
+	  .arguments = "",
+	  .summary = "run the session server",
+	  .about = "Reads the sections hub and admin of the same configuration; needs neither. It has its own part of\n"
+		   "data_dir, so that it may run beside weir serve. Output and signals are those of weir serve.\n",
+	  .options = CLI_CONFIG | CLI_SET,
+	  .section = "hub",
+	  .run = cmd_serve },
 	{ .name = "check",
 	  .arguments = "",
 	  .summary = "validate a configuration and say what it would run",
@@ -228,25 +236,31 @@ static int refuse_command(const char *word)
 	return EXIT_USAGE;
 }
 
-static const struct config_section **sections_of(const struct service *const *services)
+/* Adds those that are not there yet. */
+static void add_sections(const struct config_section **list, const struct service *const *services)
 {
-	const struct config_section **list;
-	size_t n = 0, got = 0;
+	for (; *services; services++) {
+		size_t i = 0;
 
-	while (services[n])
-		n++;
-	list = xcalloc(n + 1, sizeof(*list));
-	for (size_t i = 0; i < n; i++) {
-		if (services[i]->section)
-			list[got++] = services[i]->section;
+		while (list[i] && list[i] != (*services)->section)
+			i++;
+		list[i] = (*services)->section;
 	}
-	return list;
 }
 
-static int run_command(const struct cli_command *c, int argc, char **argv, const struct service *const *services)
+#define MOST_SECTIONS 16
+
+static int run_command(const struct cli_command *c, int argc, char **argv, const struct service *const *services,
+		       const struct service *const *hub_services)
 {
-	struct cli cli = { .command = c, .services = services, .sections = sections_of(services) };
-	int status = cli_read(&cli, argc, argv);
+	struct cli cli = { .command = c,
+			   .services = c->section ? hub_services : services,
+			   .sections = xcalloc(MOST_SECTIONS + 1, sizeof(*cli.sections)) };
+	int status;
+
+	add_sections(cli.sections, services);
+	add_sections(cli.sections, hub_services);
+	status = cli_read(&cli, argc, argv);
 
 	if (status == 0 && cli.help)
 		print_help(c);
@@ -278,7 +292,7 @@ static void keep_standard_descriptors(void)
 	fd_close(&fd);
 }
 
-int cli_main(int argc, char **argv, const struct service *const *services)
+int cli_main(int argc, char **argv, const struct service *const *services, const struct service *const *hub_services)
 {
 	const struct cli_command *c;
 	int words = 0;
@@ -296,7 +310,7 @@ int cli_main(int argc, char **argv, const struct service *const *services)
 		return finish(print_version());
 	c = find_command(argc, argv, &words);
 	if (c)
-		return finish(run_command(c, argc - 1 - words, argv + 1 + words, services));
+		return finish(run_command(c, argc - 1 - words, argv + 1 + words, services, hub_services));
 	if (is_group(argv[1]))
 		return finish(explain_group(argc, argv));
 	return refuse_command(argv[1]);

@@ -7,7 +7,7 @@
 
 #include "core/service.h"
 
-/* services: NULL-terminated, in the order in which `weir serve` starts them. */
-int cli_main(int argc, char **argv, const struct service *const *services);
+/* services, hub_services: NULL-terminated, in the order in which `weir serve` and `weir hub` start them. */
+int cli_main(int argc, char **argv, const struct service *const *services, const struct service *const *hub_services);
 
 #endif

@@ -26,13 +26,16 @@ struct cli_command {
 	unsigned options;      /* bits */
 	size_t least, most;    /* arguments */
 	bool hidden;           /* not in the list: for the build */
+	/* A daemon for this one section: it runs whether named or not, from the second table of services, with its own folder
+	 * below data_dir, so that it may run beside `weir serve`. NULL: everybody else. */
+	const char *section;
 	int (*run)(const struct cli *cli);
 };
 
 struct cli {
 	const struct cli_command *command;
 	const struct service *const *services;
-	const struct config_section **sections; /* the services', NULL-terminated */
+	const struct config_section **sections; /* of all services, these and others, NULL-terminated */
 	const char *file, *admin;               /* NULL: not given */
 	const char *state, *service, *keep;     /* the same */
 	const char **sets;                      /* NULL-terminated */

@@ -304,7 +304,7 @@ static void test_a_daemon_whose_descriptors_were_closed_serves_and_ends_well(voi
 		redirect(STDERR_FILENO, "daemon.err");
 		(void)close(STDIN_FILENO);
 		(void)close(STDOUT_FILENO);
-		exit(cli_main(4, argv, services));
+		exit(cli_main(4, argv, services, services));
 	}
 	do {
 		buf_reset(&out);

@@ -57,7 +57,7 @@ KIT pid_t spawn(const char *const *args, const char *out_name, const char *err_n
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a daemon outlives no failed test */
 		redirect(STDOUT_FILENO, out_name);
 		redirect(STDERR_FILENO, err_name);
-		exit(cli_main(argc, argv, services));
+		exit(cli_main(argc, argv, services, services));
 	}
 	return pid;
 }

@@ -190,6 +190,7 @@ int cli_load_config(const struct cli *cli, bool only_admin, struct config **ret)
 		.env = (const char *const *)environ,
 		.sections = cli->sections,
 		.only_admin = only_admin,
+		.always = cli->command->section,
 	};
 	int err = config_load(&src, ret, &problems, &warnings);
 

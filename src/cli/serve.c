@@ -1,10 +1,10 @@
-/* serve.c -- `weir serve`: from a configuration to a daemon that answers, and back again in good order.
+/* serve.c -- `weir serve` and `weir hub`: from a configuration to a daemon that answers, and back again in good order.
  *
  * WHAT     Brings up, in this order: configuration, folder lock, workers, metrics, front threads, services (which bind
  *          their listeners), then opens all listeners at once. Takes down in the opposite order.
  * WHY      The order is the safety: no listener accepts before everything behind it stands, and nothing is freed
  *          while a request could still reach it.
- * RULES    1. One daemon owns data_dir (invariant 12): the lock is taken before anything in it is touched.
+ * RULES    1. One daemon owns data_dir, or its part of it (invariant 12): the lock is taken before anything in it is touched.
  *          2. All signals are blocked before the first thread starts; the main thread alone waits for them.
  *          3. SIGHUP: a configuration with a problem changes nothing; what cannot change live is named.
  *          4. Configurations are kept until the end, as services may read the section they were last given without a
@@ -230,6 +230,7 @@ static void reload(struct daemon *d)
 		.sets = d->cli->sets,
 		.env = (const char *const *)environ,
 		.sections = d->cli->sections,
+		.always = d->cli->command->section,
 	};
 	struct config *c = NULL;
 	bool quieter;
@@ -336,12 +337,23 @@ static void wait_for_signals(struct daemon *d)
 	stop(d, number);
 }
 
+/* What a daemon of one section keeps is below a folder of its own: two with one data_dir do not meet. */
+static int take_lock(struct daemon *d, struct buf *words)
+{
+	const char *data_dir = config_data_dir(newest(d)), *own = d->cli->command->section;
+	char *dir = own ? xstrf("%s/%s", data_dir, own) : xstrdup(data_dir);
+	int r = dirlock_take(dir, &d->lock_fd, words);
+
+	free(dir);
+	return r;
+}
+
 static int run(struct daemon *d)
 {
 	struct buf words = BUF_EMPTY;
 	int status;
 
-	if (dirlock_take(config_data_dir(newest(d)), &d->lock_fd, &words) < 0) {
+	if (take_lock(d, &words) < 0) {
 		cli_complain("%s", words.data);
 		buf_fini(&words);
 		return EXIT_USAGE;

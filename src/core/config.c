@@ -4,7 +4,8 @@
  * WHY      One settings table drives it all (config.h), read by our own walk over libyaml's events instead of a
  *          loader that stops at the first error and has forgotten the lines.
  * RULES    1. All or nothing: a configuration with a problem is not made, so a broken file at SIGHUP changes nothing.
- *          2. A section runs when it is named, by whatever source; without any file those with by_default run too.
+ *          2. A section runs when it is named, by whatever source; without any file those with by_default run too. A
+ *             command that is there for one section (`always`) runs that one in any case, and no others by default.
  *          3. A struct config is immutable and counted: whoever needs it keeps a reference, a reload makes another one.
  * THREADS  Loading blocks; getters may be called from any thread. */
 #include "core/config.h"
@@ -185,7 +186,7 @@ static void read_section(struct loading *l, struct section *s)
 	struct node *n = slot ? *slot : NULL;
 	size_t wrong = 0;
 
-	s->present = n || (s->what->by_default && !l->config->file);
+	s->present = n || (l->src->always ? !strcmp(s->what->name, l->src->always) : s->what->by_default && !l->config->file);
 	if (!s->present)
 		return;
 	if (n && n->kind != NODE_NULL && n->kind != wanted) {

@@ -107,6 +107,8 @@ struct config_source {
 	const struct config_section *const *sections; /* the services', NULL-terminated; must live on */
 	/* For commands that only look for the daemon: what the services' sections say is neither read nor checked. */
 	bool only_admin;
+	/* This section is there even if nobody names it, and no other is by default. NULL: see by_default. */
+	const char *always;
 };
 /* 0 with *ret; -EINVAL with every problem in problems, a line each: "weir.yaml:12: git.refs_ttl: what is wrong; what
  * is accepted", in the order of the file, then --set and variables. Warnings (WEIR_* variables that name no key) in

@@ -1,0 +1,83 @@
+/* hub_out.c -- an answer whose size nobody knows before it is made.
+ *
+ * WHAT     Bytes gather in memory. An answer that ends below MEMORY_BYTES is sent from there, with its length. A longer one goes into
+ *          a spool, which the client follows while it grows.
+ * WHY      The list of all sessions, or a session of 100,000 events, is as large as the database; a spool makes that a matter of disk,
+ *          and keeps a slow client from holding a read of the database open.
+ * RULES    1. Once the spool is being sent there is no more status to give: a failure then cuts the connection.
+ * LIMITS   MOST_LARGE answers through spools at a time; further ones get 503. */
+#include "base/err.h"
+#include "hub/hub_priv.h"
+
+#define MEMORY_BYTES (256 * 1024)
+#define PIECE_BYTES (64 * 1024)
+#define MOST_LARGE 64
+
+void hub_out_init(struct hub_out *o, struct hub *h, struct exchange *ex, const char *type)
+{
+	*o = (struct hub_out){ .h = h, .ex = ex, .type = type, .b = BUF_EMPTY };
+}
+
+static size_t headers(const struct hub_out *o, struct header_line *ret)
+{
+	size_t n = 0;
+
+	ret[n++] = (struct header_line){ "Content-Type", o->type };
+	ret[n++] = (struct header_line){ "Cache-Control", "no-store" };
+	if (o->disposition)
+		ret[n++] = (struct header_line){ "Content-Disposition", o->disposition };
+	if (o->link && o->link->len)
+		ret[n++] = (struct header_line){ "Link", o->link->data };
+	return n;
+}
+
+static int begin_spool(struct hub_out *o)
+{
+	struct header_line lines[4];
+	int r;
+
+	if (atomic_fetch_add(&o->h->large_answers, 1) >= MOST_LARGE)
+		r = -EBUSY;
+	else
+		r = spool_new(o->h->dir, 0, &o->spool);
+	if (r < 0) {
+		(void)atomic_fetch_sub(&o->h->large_answers, 1);
+		return r;
+	}
+	hub_request_of(o->ex)->is_large = true; /* hub_api.c counts it off when it is sent */
+	exchange_reply_spool(o->ex, 200, lines, headers(o, lines), spool_ref(o->spool), -1);
+	o->ex = NULL;
+	return 0;
+}
+
+int hub_out_move(struct hub_out *o)
+{
+	if (o->error || o->b.len < (o->spool ? PIECE_BYTES : MEMORY_BYTES))
+		return o->error;
+	if (!o->spool)
+		o->error = begin_spool(o);
+	if (!o->error)
+		o->error = spool_append(o->spool, o->b.data, o->b.len);
+	buf_reset(&o->b);
+	return o->error;
+}
+
+void hub_out_end(struct hub_out *o, int r)
+{
+	struct header_line lines[4];
+
+	if (r == 0)
+		r = o->error;
+	if (r == 0 && o->spool)
+		r = spool_append(o->spool, o->b.data, o->b.len);
+	if (o->spool && r == 0)
+		spool_complete(o->spool);
+	else if (o->spool)
+		spool_fail(o->spool, r);
+	else if (r < 0)
+		hub_refuse_code(o->ex, r);
+	else
+		exchange_reply(o->ex, 200, lines, headers(o, lines), blob_new_take(&o->b));
+	spool_unref(&o->spool);
+	buf_fini(&o->b);
+}

@@ -1,0 +1,134 @@
+/* hub_priv.h -- what the files of this folder share: the hub, a request that changes something, an answer that grows. */
+#ifndef WEIR_HUB_HUB_PRIV_H
+#define WEIR_HUB_HUB_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/service.h"
+#include "hub/hub_config.h"
+#include "hub/hub_session.h"
+
+#define HUB_MAGIC 0x68756230u
+
+enum hub_refusal { HUB_REFUSED_KEY, HUB_REFUSED_PATH, HUB_REFUSED_METHOD, HUB_REFUSED_BODY, HUB_REFUSED_SESSION,
+		   HUB_REFUSED_STORE, HUB_REFUSED_BUSY, HUB_REFUSAL_COUNT };
+
+/* Outcomes of operations: applied; repeated (its number or key was known); refused. */
+enum hub_outcome { HUB_APPLIED, HUB_REPEATED, HUB_REFUSED, HUB_OUTCOME_COUNT };
+#define HUB_OP_CREATE HUB_OP_COUNT /* in the metrics' table only */
+
+struct hub_metrics {
+	struct metric *operations[HUB_OP_COUNT + 1][HUB_OUTCOME_COUNT];
+	struct metric *refusals[HUB_REFUSAL_COUNT];
+	struct metric *duration_write, *duration_read;
+	struct metric *forgotten, *crashed;
+};
+void hub_metrics_init(struct hub_metrics *hm, struct metrics *m);
+
+struct hub {
+	unsigned magic;
+	const struct core *core;
+	_Atomic(const struct hub_config *) config; /* each one given stays good until after stop */
+	struct hub_metrics metrics;
+	char *dir;              /* data_dir/hub: lock, spools */
+	struct hub_store *store;
+	bool is_damaged;        /* the database was set aside at the start */
+	atomic_bool store_failed; /* a commit failed otherwise than for lack of room */
+	struct lane *bodies;    /* workers that wait for clients to send */
+	struct lane *parsing;   /* and those that read what is large */
+	struct lane *looking;
+	struct blob *ok;        /* {"status":"ok"} */
+	int64_t wall_0_ms, mono_0_ms;
+	atomic_int large_answers;
+
+	pthread_mutex_t lock;   /* guards key and the keeper's wake-up; nothing blocks under it */
+	char *key;              /* NULL: none asked for */
+	pthread_cond_t wake;
+	pthread_t keeper;
+	bool keeper_runs, stopping;
+};
+
+static inline const struct hub_config *hub_config(struct hub *h)
+{
+	return atomic_load_explicit(&h->config, memory_order_acquire);
+}
+
+/* Wall clock when the hub started, going on by the monotonic one: setting the clock makes no session look abandoned. */
+int64_t hub_clock_ms(const struct hub *h);
+void hub_moment_now(struct hub *h, struct hub_moment *ret);
+
+/* One request, in the arena of its exchange, as its data. */
+struct hub_request {
+	struct hub *h;
+	int64_t started_us;
+	bool is_write, is_large; /* large: its answer goes through a spool */
+	struct slice id, query;  /* of the target */
+	int what;                /* the route's: which list */
+	void *write;             /* hub_post.c's; NULL: none */
+};
+struct hub_request *hub_request_of(struct exchange *ex);
+
+/* --- hub_api.c: where a request goes --- */
+void hub_handle(struct exchange *ex);
+/* An error: text/plain, one line; counted. */
+void hub_refuse(struct exchange *ex, enum hub_refusal why, int status, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+void hub_refuse_code(struct exchange *ex, int code); /* of the store, or of looking */
+void hub_reply_json(struct exchange *ex, struct buf *take);
+
+/* --- hub_post.c: changes; hub_get.c: looking. They begin on the front thread and take the exchange over. --- */
+typedef void hub_route_fn(struct exchange *ex, struct slice id, int what);
+hub_route_fn hub_post_create, hub_post_op /* enum hub_op_type */, hub_post_batch;
+void hub_write_free(void *write); /* when the answer was sent */
+hub_route_fn hub_get_session, hub_get_list, hub_get_items /* enum hub_list */;
+
+/* --- hub_list.c --- */
+enum hub_format { HUB_JSON, HUB_CSV };
+struct hub_query {
+	struct hub_filter filter;
+	uint64_t limit;          /* 0: all */
+	bool summary;            /* sessions without their items */
+	enum hub_format format;
+	int64_t from;            /* items: the first place */
+};
+/* Reads the query string into *ret, whose slices are in the arena. 0, or -EINVAL with a sentence in why. */
+int hub_query_read(struct slice query, struct arena *arena, struct hub_query *ret, struct buf *why);
+
+/* --- hub_out.c: an answer that grows: from memory while it is small, then through a spool --- */
+struct hub_out {
+	struct hub *h;
+	struct exchange *ex;     /* NULL once the answer is on its way */
+	const char *type;        /* Content-Type */
+	const char *disposition; /* Content-Disposition; NULL: none */
+	struct buf *link;        /* Link; NULL: none */
+	struct buf b;
+	struct spool *spool;
+	int error;
+};
+void hub_out_init(struct hub_out *o, struct hub *h, struct exchange *ex, const char *type);
+/* To be called after each item: sends on what has gathered. 0, or a code: no need to go on. Workers. */
+int hub_out_move(struct hub_out *o);
+/* r: 0, or why the answer cannot be whole: then it is an error, or cut off when it has begun. */
+void hub_out_end(struct hub_out *o, int r);
+
+/* --- hub_render.c: sessions as JSON --- */
+int hub_render_session(struct hub_read *rd, const struct hub_session *s, int64_t stale_ms, bool summary, struct hub_out *o);
+/* The state's history as it is sent: each with the whole state. from: the first place that is written; most 0: all. */
+int hub_render_history(struct hub_read *rd, const struct hub_session *s, int64_t from, uint64_t most, struct hub_out *o);
+int hub_render_items(struct hub_read *rd, const struct hub_session *s, enum hub_list list, int64_t from, uint64_t most,
+		     struct hub_out *o);
+void hub_render_time(int64_t ms, struct buf *out); /* as a JSON string */
+
+/* --- hub_csv.c --- */
+void hub_csv_session_head(struct buf *out);
+void hub_csv_session(const struct hub_session *s, int64_t stale_ms, struct buf *out);
+int hub_csv_items(struct hub_read *rd, const struct hub_session *s, enum hub_list list, int64_t from, uint64_t most,
+		  struct hub_out *o);
+
+/* --- hub_keep.c: what is too old goes --- */
+int hub_keep_start(struct hub *h);
+void hub_keep_wake(struct hub *h);
+void hub_keep_stop(struct hub *h);
+
+#endif

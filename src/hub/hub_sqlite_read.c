@@ -1,0 +1,272 @@
+/* hub_sqlite_read.c -- looking into the hub's file: connections of their own, each read one moment of the database.
+ *
+ * WHY      WAL lets any number look while one writes. Opening a connection parses the schema; a few are kept.
+ * THREADS  A read is one thread's at a time. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/obj.h"
+#include "hub/hub_sqlite_priv.h"
+#include "hub/hub_text.h"
+
+#define MOST_IDLE 8
+#define HUB_READ_MAGIC 0x68756272u
+
+struct hub_read {
+	struct list node;
+	unsigned magic;
+	struct hub_sqlite *h;
+	sqlite3 *conn;
+};
+
+/* weir_has_text(body, text) */
+static void has_text(sqlite3_context *context, int count, sqlite3_value **values)
+{
+	struct slice body = { (const char *)sqlite3_value_text(values[0]), (size_t)sqlite3_value_bytes(values[0]) };
+	struct slice text = { (const char *)sqlite3_value_text(values[1]), (size_t)sqlite3_value_bytes(values[1]) };
+
+	sqlite3_result_int(context, hub_text_occurs(body, text));
+}
+
+static struct hub_read *take_idle(struct hub_sqlite *h)
+{
+	struct hub_read *rd = NULL;
+
+	pthread_mutex_lock(&h->lock);
+	if (h->idle_count) {
+		rd = LIST_ENTRY(h->idle.next, struct hub_read, node);
+		list_remove(&rd->node);
+		h->idle_count--;
+	}
+	pthread_mutex_unlock(&h->lock);
+	return rd;
+}
+
+static void read_free(struct hub_read *rd)
+{
+	(void)sqlite3_close(rd->conn); /* no statement is left */
+	rd->magic = 0;
+	free(rd);
+}
+
+int hub_sqlite_read_begin(struct hub_store *st, struct hub_read **ret)
+{
+	struct hub_sqlite *h = (struct hub_sqlite *)st;
+	struct hub_read *rd = take_idle(h);
+	int r = 0;
+
+	if (!rd) {
+		rd = xcalloc(1, sizeof(*rd));
+		list_init(&rd->node);
+		rd->magic = HUB_READ_MAGIC;
+		rd->h = h;
+		r = db_reader(h->db, &rd->conn);
+		if (r == 0)
+			r = db_code(sqlite3_create_function(rd->conn, "weir_has_text", 2,
+							    SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, NULL,
+							    has_text, NULL, NULL));
+	}
+	if (r == 0)
+		r = db_code(sqlite3_exec(rd->conn, "BEGIN", NULL, NULL, NULL));
+	if (r < 0)
+		read_free(rd);
+	else
+		*ret = rd;
+	return r;
+}
+
+void hub_sqlite_read_end(struct hub_read *rd)
+{
+	struct hub_sqlite *h;
+	bool keep;
+
+	if (!rd)
+		return;
+	OBJ_CHECK(rd, HUB_READ_MAGIC);
+	h = rd->h;
+	keep = sqlite3_exec(rd->conn, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
+	pthread_mutex_lock(&h->lock);
+	keep = keep && h->idle_count < MOST_IDLE;
+	if (keep) {
+		list_push_front(&h->idle, &rd->node);
+		h->idle_count++;
+	}
+	pthread_mutex_unlock(&h->lock);
+	if (!keep)
+		read_free(rd);
+}
+
+void hub_sqlite_close_idle(struct hub_sqlite *h)
+{
+	struct hub_read *rd;
+
+	while ((rd = take_idle(h)))
+		read_free(rd);
+}
+
+static int prepare(struct hub_read *rd, const char *text, sqlite3_stmt **ret)
+{
+	OBJ_CHECK(rd, HUB_READ_MAGIC);
+	return db_code(sqlite3_prepare_v2(rd->conn, text, -1, ret, NULL));
+}
+
+int hub_sqlite_read_session(struct hub_read *rd, struct slice id, struct hub_session *ret)
+{
+	sqlite3_stmt *st = NULL;
+	int r = prepare(rd, "SELECT " SESSION_COLUMNS " FROM sessions WHERE id = ?1", &st), rc = 0;
+
+	if (r == 0) {
+		hub_sqlite_bind(st, 1, id);
+		rc = sqlite3_step(st);
+		r = db_code(rc);
+	}
+	if (rc == SQLITE_ROW)
+		hub_sqlite_take_row(st, ret);
+	(void)sqlite3_finalize(st); /* repeats rc */
+	return r < 0 ? r : rc == SQLITE_ROW ? 0 : -ENOENT;
+}
+
+int hub_sqlite_read_state(struct hub_read *rd, int64_t number, struct buf *out)
+{
+	sqlite3_stmt *st = NULL;
+	int r = prepare(rd, "SELECT body FROM states WHERE number = ?1", &st), rc = 0;
+
+	if (r == 0) {
+		(void)sqlite3_bind_int64(st, 1, number);
+		rc = sqlite3_step(st);
+		r = db_code(rc);
+	}
+	if (rc == SQLITE_ROW)
+		buf_add(out, sqlite3_column_text(st, 0), (size_t)sqlite3_column_bytes(st, 0));
+	(void)sqlite3_finalize(st); /* as above */
+	return r < 0 ? r : rc == SQLITE_ROW ? 0 : -ENOENT;
+}
+
+int hub_sqlite_read_items(struct hub_read *rd, int64_t number, enum hub_list list, int64_t from, hub_item_fn *fn, void *arg)
+{
+	char text[96];
+	sqlite3_stmt *st = NULL;
+	int r, rc = SQLITE_ROW;
+
+	(void)snprintf(text, sizeof(text), "SELECT at, body FROM %s WHERE at >= ?1 AND at < ?2 ORDER BY at",
+		       hub_item_tables[list]);
+	r = prepare(rd, text, &st);
+	if (r == 0) {
+		(void)sqlite3_bind_int64(st, 1, item_key(number, from));
+		(void)sqlite3_bind_int64(st, 2, item_key(number + 1, 0));
+	}
+	while (r == 0 && (rc = sqlite3_step(st)) == SQLITE_ROW) {
+		struct slice body = { (const char *)sqlite3_column_text(st, 1), (size_t)sqlite3_column_bytes(st, 1) };
+
+		r = fn(arg, sqlite3_column_int64(st, 0) & UINT32_MAX, body);
+	}
+	if (r == 0)
+		r = db_code(rc);
+	(void)sqlite3_finalize(st); /* as above */
+	return r;
+}
+
+/* --- the list ------------------------------------------------------------------------------------------------------- */
+
+static void add_conditions(unsigned c, struct buf *sql)
+{
+	static const struct {
+		enum hub_condition bit;
+		const char *sql;
+	} words[] = {
+		{ HUB_IS_CRASHED, "flags & 2 <> 0" },
+		{ HUB_IS_ENDED, "flags & 3 = 1" },
+		{ HUB_IS_SUSPENDED, "(flags & 3 = 0 AND beat_ms > 0 AND beat_ms < ?8)" },
+		{ HUB_IS_ACTIVE, "(flags & 3 = 0 AND (beat_ms = 0 OR beat_ms >= ?8))" },
+	};
+	const char *between = " AND (";
+
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		if (!(c & words[i].bit))
+			continue;
+		buf_addf(sql, "%s%s", between, words[i].sql);
+		between = " OR ";
+	}
+	if (c)
+		buf_add_char(sql, ')');
+}
+
+static void write_list_sql(const struct hub_filter *f, struct buf *sql)
+{
+	buf_add_str(sql, "SELECT " SESSION_COLUMNS " FROM sessions AS s WHERE 1");
+	if (f->before)
+		buf_add_str(sql, " AND number < ?1");
+	if (f->product.p)
+		buf_add_str(sql, " AND product = ?2");
+	if (f->version.p)
+		buf_add_str(sql, " AND version = ?3");
+	if (f->machine_id.p)
+		buf_add_str(sql, " AND machine_id = ?4");
+	if (f->hostname.p)
+		buf_add_str(sql, " AND hostname = ?5");
+	if (f->since_ms)
+		buf_add_str(sql, " AND created_ms >= ?6");
+	if (f->until_ms)
+		buf_add_str(sql, " AND created_ms < ?7");
+	add_conditions(f->conditions, sql);
+	if (f->flags)
+		buf_addf(sql, " AND flags & %u = %u", f->flags, f->flags);
+	if (f->text.p)
+		buf_add_str(sql, " AND EXISTS (SELECT 1 FROM events WHERE at >= s.number << 32"
+				 " AND at < (s.number + 1) << 32 AND weir_has_text(body, ?9))");
+	buf_add_str(sql, " ORDER BY number DESC LIMIT ?10");
+}
+
+static void bind_list(sqlite3_stmt *st, const struct hub_filter *f, size_t room)
+{
+	/* A number that the text does not have is refused with SQLITE_RANGE, which is just right. */
+	(void)sqlite3_bind_int64(st, 1, f->before);
+	hub_sqlite_bind(st, 2, f->product);
+	hub_sqlite_bind(st, 3, f->version);
+	hub_sqlite_bind(st, 4, f->machine_id);
+	hub_sqlite_bind(st, 5, f->hostname);
+	(void)sqlite3_bind_int64(st, 6, f->since_ms);
+	(void)sqlite3_bind_int64(st, 7, f->until_ms);
+	(void)sqlite3_bind_int64(st, 8, f->stale_ms);
+	hub_sqlite_bind(st, 9, f->text);
+	(void)sqlite3_bind_int64(st, 10, (int64_t)room);
+}
+
+int hub_sqlite_read_list(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
+			 size_t *ret_count)
+{
+	struct buf sql = BUF_EMPTY;
+	sqlite3_stmt *st = NULL;
+	size_t n = 0;
+	int r, rc = SQLITE_DONE;
+
+	write_list_sql(f, &sql);
+	r = prepare(rd, sql.data, &st);
+	buf_fini(&sql);
+	if (r == 0)
+		bind_list(st, f, room);
+	while (r == 0 && n < room && (rc = sqlite3_step(st)) == SQLITE_ROW)
+		hub_sqlite_take_row(st, &into[n++]);
+	if (r == 0)
+		r = db_code(rc);
+	(void)sqlite3_finalize(st); /* as above */
+	if (r == 0)
+		*ret_count = n;
+	return r;
+}
+
+int hub_sqlite_read_count(struct hub_read *rd, int64_t *ret)
+{
+	sqlite3_stmt *st = NULL;
+	int r = prepare(rd, "SELECT count(*) FROM sessions", &st), rc = 0;
+
+	if (r == 0) {
+		rc = sqlite3_step(st);
+		r = db_code(rc);
+	}
+	if (rc == SQLITE_ROW)
+		*ret = sqlite3_column_int64(st, 0);
+	(void)sqlite3_finalize(st); /* as above */
+	return r;
+}
