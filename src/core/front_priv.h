@@ -86,8 +86,16 @@ struct server {
 	_Atomic bool was_cut;
 	_Atomic int64_t grace_ms;
 
+	struct cut_hook *cut_hooks;
+	size_t cut_hook_count;
+
 	pthread_mutex_t lock;     /* guards the waiting for `connections` to become 0 */
 	pthread_cond_t none_left;
+};
+
+struct cut_hook {
+	server_cut_fn *fn;
+	void *arg;
 };
 
 enum conn_state { CONN_READING, CONN_HANDLING, CONN_SENDING, CONN_LINGER, CONN_CLOSED };

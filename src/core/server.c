@@ -408,12 +408,20 @@ static void on_all_fronts(struct server *s, loop_fn *fn)
 	pthread_mutex_unlock(&s->lock);
 }
 
+void server_on_cut(struct server *s, server_cut_fn *fn, void *arg)
+{
+	s->cut_hooks = xrealloc(s->cut_hooks, (s->cut_hook_count + 1) * sizeof(*s->cut_hooks));
+	s->cut_hooks[s->cut_hook_count++] = (struct cut_hook){ fn, arg };
+}
+
 bool server_stop(struct server *s)
 {
 	ENSURE(!loop_is_front());
 	on_all_fronts(s, stop_front);
 	if (!wait_none_left(s, clock_mono_ms() + atomic_load(&s->grace_ms))) {
 		on_all_fronts(s, cut_front);
+		for (size_t i = 0; i < s->cut_hook_count; i++)
+			s->cut_hooks[i].fn(s->cut_hooks[i].arg);
 		(void)wait_none_left(s, 0); /* without a limit it can only end well */
 	}
 	return !atomic_load(&s->was_cut);
@@ -438,5 +446,6 @@ void server_free(struct server *s)
 	pthread_cond_destroy(&s->none_left);
 	free(s->listeners);
 	free(s->fronts);
+	free(s->cut_hooks);
 	free(s);
 }

@@ -238,23 +238,28 @@ static int64_t content_length(const struct httplines *in)
 	return v.p && str_parse_u64(v, &n) == 0 && n <= INT64_MAX ? (int64_t)n : -1;
 }
 
-static void judge(struct fetch *f)
+/* WEIR_E_TOO_LARGE: what was stored and what a 304 added are more than a head may have. */
+static int judge(struct fetch *f)
 {
-	struct slice cut[512];
+	struct slice cut[HEADS_MOST_LINES];
 	struct httplines h = { cut, 0 };
 	struct policy_response rs;
 
 	h.count = httplines_cut(buf_slice(&f->head), cut, ARRAY_LEN(cut));
+	if (h.count > ARRAY_LEN(cut) || buf_error(&f->head))
+		return WEIR_E_TOO_LARGE;
 	policy_response_read(f->status, &h, f->response_ms / 1000, &rs);
 	f->keep = policy_may_store(&f->policy, &rs, NULL);
 	if (f->keep != POLICY_KEEP_NOT && vary_key(&h, &(struct httplines){ f->client.items, f->client.count }, &f->vary) < 0)
 		f->keep = POLICY_KEEP_NOT;
+	return 0;
 }
 
 static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 {
 	struct fetch *f = arg;
 	const struct httplines in = { headers, n };
+	int r;
 
 	f->status = status;
 	f->response_ms = clock_wall_ms();
@@ -264,12 +269,16 @@ static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 		f->not_modified = true;
 		fields_update(&f->old->lines, &in, f->response_ms, &f->head);
 		f->status = f->old->status;
-		judge(f);
-		return 0;
+		r = judge(f);
+		if (r < 0)
+			cache_drop_one(f->m->cache, f->old); /* the next who asks gets it anew */
+		return r;
 	}
 	fields_to_store(&in, f->response_ms, &f->head);
 	mirror_own_location(f->m, &f->head);
-	judge(f);
+	r = judge(f);
+	if (r < 0)
+		return r;
 	f->announced = content_length(&in);
 	f->is_small = (f->announced >= 0 && f->announced <= STORED_INLINE_BYTES) || status == 204 ||
 		      (f->stale_ok && link_status_is_unavailable(status, true));
@@ -291,7 +300,7 @@ static int on_data(void *arg, const char *p, size_t n)
 		return WEIR_E_CANCELLED;
 	f->crc = crc32c(f->crc, p, n);
 	f->bytes += n;
-	return spool_append(f->spool, p, n);
+	return mirror_append(f->m, f->spool, p, n);
 }
 
 /* --- the end --- */

@@ -9,6 +9,7 @@
 #include "mirror/fields.h"
 
 #define HEADS_VIA "1.1 weir"
+#define HEADS_MOST_LINES 1024 /* of an answer: io/client.h lets 512 in; a Date is added; a 304's join those stored */
 
 /* Lines in an arena, growing. */
 struct lines {

@@ -154,6 +154,12 @@ void work_job(struct mirror *m, int more); /* +1: what needs no exchange to live
 void work_cancel_all(struct mirror *m);
 void work_wait_none(struct mirror *m); /* until all have ended. Blocks */
 
+/* --- room.c: on a full disk --- */
+/* Drops stored responses that are files, so that the disk has space again. Whether any went. Workers; blocks. */
+bool mirror_make_room(struct mirror *m);
+/* spool_append(), once more after making room. */
+int mirror_append(struct mirror *m, struct spool *s, const char *p, size_t n);
+
 /* --- token.c --- */
 /* weir's own token ("" when there is none configured), copied. -EIO (logged) when the file cannot be read. */
 int mirror_token(struct mirror *m, struct buf *ret);

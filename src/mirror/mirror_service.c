@@ -225,6 +225,15 @@ static void mirror_free(struct mirror *m)
 	free(m);
 }
 
+/* The grace is over: nobody is there any more to be answered. Without this a stop would wait for upstream_timeout. */
+static void on_cut(void *arg)
+{
+	struct mirror *m = arg;
+
+	atomic_store(&m->stopping, true);
+	work_cancel_all(m);
+}
+
 static int mirror_open(struct mirror *m, const struct mirror_config *c, struct buf *err)
 {
 	struct listener_options o = { .name = c->name,
@@ -253,9 +262,11 @@ static int mirror_open(struct mirror *m, const struct mirror_config *c, struct b
 		r = server_listen(m->core->server, &o, err);
 	if (r == 0)
 		r = start_delivery(m, c, err);
-	if (r == 0)
-		service_metrics_set_cache(m->core->metrics, m->name, cache_bytes, cache_max_bytes, m);
-	return r;
+	if (r < 0)
+		return r;
+	server_on_cut(m->core->server, on_cut, m);
+	service_metrics_set_cache(m->core->metrics, m->name, cache_bytes, cache_max_bytes, m);
+	return 0;
 }
 
 /* --- the service --- */

@@ -40,15 +40,21 @@ void relay_init(struct relay *r, struct request *q)
 	} else {
 		(void)cancel_new(&r->cancel); /* without one, a stop waits for the stall timeout */
 	}
+	work_job(r->m, 1);
+	work_begin(r->m, &r->work, r->cancel);
 }
 
 void relay_fini(struct relay *r)
 {
+	struct mirror *m = r->m;
+
+	work_end(m, &r->work);
 	buf_fini(&r->head);
 	buf_fini(&r->text);
 	spool_unref(&r->spool);
 	cancel_unref(&r->cancel);
 	arena_fini(&r->arena);
+	work_job(m, -1); /* the last thing: when the exchange has gone, this is what a stop waits for */
 }
 
 /* --- the answer --- */
@@ -64,9 +70,9 @@ static void invalidate(struct relay *r)
 static void reply(struct relay *r, bool growing)
 {
 	struct request *q = r->q;
-	struct slice cut[512];
+	struct slice cut[HEADS_MOST_LINES];
 	struct httplines h = { cut, 0 };
-	struct header_line *lines;
+	struct header_line *lines = NULL;
 	char status[64];
 	size_t n = 0;
 
@@ -75,7 +81,8 @@ static void reply(struct relay *r, bool growing)
 	r->q = NULL;
 	q->how = q->how == MIRROR_REFUSED ? MIRROR_PASSTHROUGH : q->how;
 	h.count = httplines_cut(buf_slice(&r->head), cut, ARRAY_LEN(cut));
-	lines = heads_for_reply(&h, &r->arena, 1, &n);
+	if (h.count <= ARRAY_LEN(cut))
+		lines = heads_for_reply(&h, &r->arena, 1, &n);
 	if (!lines) {
 		request_problem(q, 502, MIRROR_PASSTHROUGH, "weir; fwd=bypass", "Bad answer from upstream",
 				"its header fields are too large");
@@ -145,7 +152,7 @@ static int on_data(void *arg, const char *p, size_t n)
 	}
 	r->crc = crc32c(r->crc, p, n);
 	r->bytes += n;
-	return spool_append(r->spool, p, n);
+	return mirror_append(r->m, r->spool, p, n);
 }
 
 /* --- the request --- */
@@ -167,6 +174,18 @@ static ssize_t read_body(void *arg, char *into, size_t room)
 	return n;
 }
 
+/* What may be sent again when a kept-alive connection ends without an answer, as the client does unless there was a
+ * body (client.h): twice is as good as once, for upstream and in its answer (a second DELETE gives 404, if any). */
+static bool is_repeatable(const char *method)
+{
+	static const char *const all[] = { "GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH", "PUT", "DELETE" };
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		if (strcmp(method, all[i]) == 0)
+			return true;
+	return false;
+}
+
 static int call(struct relay *r)
 {
 	const struct client_sink sink = { on_head, on_data, r };
@@ -175,8 +194,6 @@ static int call(struct relay *r)
 				     .headers = r->lines.items,
 				     .header_count = r->lines.count,
 				     .first_byte_ms = mirror_config(r->m)->upstream_timeout };
-	struct work work;
-	int err;
 
 	r->body_done = !r->has_body || r->fixed.p;
 	if (r->fixed.p) {
@@ -187,11 +204,9 @@ static int call(struct relay *r)
 		rq.body_arg = r;
 		rq.body_bytes = exchange_body_announced(r->q->ex);
 	}
+	rq.fresh_connection = rq.body_bytes <= 0 && !is_repeatable(r->method);
 	r->request_wall_ms = clock_wall_ms();
-	work_begin(r->m, &work, r->cancel);
-	err = link_call(r->m->link, &rq, &sink, r->cancel, &r->result);
-	work_end(r->m, &work);
-	return err;
+	return link_call(r->m->link, &rq, &sink, r->cancel, &r->result);
 }
 
 int relay_run(struct relay *r)

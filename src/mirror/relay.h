@@ -42,6 +42,7 @@ struct relay {
 	bool is_small;
 	int64_t announced;
 	struct cancel *cancel;
+	struct work work; /* from init to fini, so that a stop ends it, and the looks after it, wherever it stands */
 	struct client_result result;
 };
 
