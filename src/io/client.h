@@ -41,7 +41,7 @@ struct client_request {
 	ssize_t (*body_source)(void *body_arg, char *into, size_t room);
 	void *body_arg;
 	int64_t body_bytes;
-	bool fresh_connection; /* not on a kept-alive one: to find out whether connecting works */
+	bool fresh_connection; /* not on a kept-alive one: to find out whether connecting works; or it must not be repeated */
 	int64_t stall_ms;         /* instead of the client's stall_timeout_ms; 0: that */
 	int64_t first_byte_ms; /* patience: no head so long after the request went out: WEIR_E_SILENT; 0: none */
 	int64_t total_ms;      /* for the whole exchange: WEIR_E_SILENT or WEIR_E_STALLED after it; 0: none */

@@ -339,6 +339,8 @@ static int send_once(struct carry *c)
 		rq.body_source = read_body;
 		rq.body_arg = c;
 		rq.body_bytes = (int64_t)c->e->body_bytes;
+	} else {
+		rq.fresh_connection = c->e->once; /* else it might be repeated: see client.h */
 	}
 	c->at = 0;
 	c->status = 0;

@@ -4,7 +4,9 @@ there is space again weir takes writes again by itself.
 The full disk is a small tmpfs. A failing one is made by strace, which answers weir's syncs with EIO in its stead.
 """
 
+import http.client
 import os
+import resource
 import shutil
 import subprocess
 import threading
@@ -103,15 +105,17 @@ def test_the_disk_fills_up_while_large_bodies_come(mirror):
 def test_the_cache_gives_way_to_a_write(small_disk, site):
     """What can be fetched again makes room for what cannot (invariant 7)."""
     mirror = site.mirror(Origin(), weir={"data_dir": os.path.join(small_disk, "data")})
-    for i in range(8):
+    for i in range(14):     # twice what the disk holds
         mirror.server.put("/%d" % i, b"x" * (3 << 20), cache_control="max-age=3600")
-        assert mirror.get("/%d" % i).status == 200
+        assert len(mirror.get("/%d" % i).body) == 3 << 20
+    assert mirror.weir.log_has("cache_gave_way")
+    for i in range(6):
+        assert len(mirror.get("/%d" % i).body) == 3 << 20
     wait_until(lambda: mirror.weir.metric("weir_cache_bytes", service="files") > (12 << 20), what="the disk is full of cache")
     mirror.go_offline()
-    answer = wait_until(lambda: (lambda a: a if a.status == 202 else None)(mirror.put("/ours", b"y" * (6 << 20))),
+    answer = wait_until(lambda: (lambda a: a if a.status == 202 else None)(mirror.put("/ours", b"y" * (14 << 20))),
                         what="the write is taken")
-    assert mirror.weir.log_has("cache_gave_way")
-    assert mirror.get("/ours").body == b"y" * (6 << 20)
+    assert mirror.get("/ours").body == b"y" * (14 << 20)
     mirror.come_back()
     mirror.weir.wait_outbox_empty()
     assert mirror.weir.entry(answer.headers["weir-outbox-id"])["state"] == "applied"
@@ -273,3 +277,28 @@ def test_many_writers_meet_a_full_disk_and_every_promise_is_kept(mirror):
     mirror.come_back()
     weir.wait_outbox_empty()
     assert sorted(p for _, p, _, _ in origin.changes) == sorted(promised)
+
+
+def test_descriptors_are_used_up(site):
+    """weir may open no more files: it refuses what it cannot keep, loses nothing, and goes on when it may again."""
+    mirror = site.mirror(Origin())
+    weir, origin = mirror.weir, mirror.server
+    mirror.go_offline()
+    kept = mirror.queue("PUT", "/kept", b"x" * 100000)
+    pid = weir.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir("/proc/%d/fd" % pid)) + 1, limits[1]))
+    answers = []
+    for i in range(5):
+        try:
+            answers.append(mirror.ask("PUT", "/%d" % i, b"x" * 100000, timeout=5).status)
+        except (OSError, http.client.HTTPException):
+            answers.append(0)           # it could not even take the connection
+    assert weir.alive() and set(answers) <= {0, 202, 500, 503, 507}, answers
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    wait_until(lambda: mirror.put("/later", "ours").status == 202, what="it takes writes again")
+    taken = {"/%d" % i for i, status in enumerate(answers) if status == 202}
+    assert {e["raw_uri"] for e in weir.outbox()} == {"/kept", "/later"} | taken
+    mirror.come_back()
+    weir.wait_outbox_empty()
+    assert weir.entry(kept)["state"] == "applied" and origin.read("/kept") == b"x" * 100000

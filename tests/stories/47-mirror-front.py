@@ -3,6 +3,7 @@ write looks to those who read it, ask conditions about it, or want a part of it.
 """
 
 import os
+import signal
 
 import pytest
 
@@ -496,3 +497,62 @@ def test_expect_100_continue_is_answered_also_offline(mirror):
         connection.send("ours")
         assert connection.answer().status == 202
     assert mirror.get("/a").text == "ours"
+
+
+def test_limits_change_live(site):
+    """SIGHUP: what the file says now is what holds."""
+    mirror = site.mirror(Origin(), outbox={"max_entries": 1})
+    weir = mirror.weir
+    mirror.go_offline()
+    mirror.queue("PUT", "/a", "x")
+    assert mirror.put("/b", "x").status == 507
+    section = weir.options["mirror"][0]
+    weir.configure(dict(weir.options, mirror=[dict(section, listen="127.0.0.1:%d" % mirror.port,
+                                                   outbox=dict(section["outbox"], max_entries=2))]))
+    weir.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: mirror.put("/b", "x").status == 202, what="the new limit is in force")
+    assert mirror.put("/c", "x").status == 507
+
+
+def test_two_mirrors_have_nothing_to_do_with_each_other(site):
+    first, second = Origin(), Origin()
+    mirror = site.mirror(first)
+    weir = mirror.weir
+    weir.stop()
+    other = {"name": "others", "listen": "127.0.0.1:0", "upstream": "http://127.0.0.1:%d" % second.port}
+    weir.configure(dict(weir.options, mirror=[*weir.options["mirror"], other]))
+    weir.start()
+    try:
+        first.put("/a", "first")
+        second.put("/a", "second")
+        assert mirror.get("/a").text == "first" and weir.ask("GET", "/a", service="others").text == "second"
+        mirror.go_offline()
+        mirror.queue("PUT", "/a", "first, changed")
+        assert weir.ask("PUT", "/a", None, b"second, changed", service="others").status == 204
+        assert weir.ask("GET", "/a", service="others").text == "second, changed"
+        assert mirror.get("/a").text == "first, changed" and [e["service"] for e in weir.outbox()] == ["files"]
+        assert weir.upstream("others")["state"] == "up" and weir.upstream("files")["state"] == "down"
+        assert weir.metric("weir_outbox_entries", service="others", state="queued") == 0
+        mirror.come_back()
+        weir.wait_outbox_empty()
+        assert first.text("/a") == "first, changed"
+    finally:
+        second.close()
+
+
+def test_a_mirror_that_is_taken_out_of_the_file_keeps_its_queue(site):
+    mirror = site.mirror(Origin())
+    weir, sections = mirror.weir, mirror.weir.options
+    mirror.go_offline()
+    entry = mirror.queue("PUT", "/a", "ours")
+    weir.stop()
+    weir.configure(dict(sections, mirror=[dict(sections["mirror"][0], name="renamed")]))
+    weir.start()
+    shown = weir.outbox()
+    assert [e["id"] for e in shown] == [entry] and shown[0]["state"] == "queued"
+    weir.stop()
+    weir.configure(sections)
+    weir.start()
+    mirror.come_back()
+    weir.wait_entry(entry, "applied")
+    assert mirror.server.text("/a") == "ours"
