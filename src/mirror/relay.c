@@ -186,18 +186,6 @@ static bool is_repeatable(const char *method)
 	return false;
 }
 
-/* What may be sent again when a kept-alive connection ends without an answer, as the client does unless there was a
- * body (client.h): twice is as good as once, for upstream and in its answer (a second DELETE gives 404, if any). */
-static bool is_repeatable(const char *method)
-{
-	static const char *const all[] = { "GET", "HEAD", "OPTIONS", "PROPFIND", "REPORT", "SEARCH", "PUT", "DELETE" };
-
-	for (size_t i = 0; i < ARRAY_LEN(all); i++)
-		if (strcmp(method, all[i]) == 0)
-			return true;
-	return false;
-}
-
 static int call(struct relay *r)
 {
 	const struct client_sink sink = { on_head, on_data, r };
@@ -216,7 +204,6 @@ static int call(struct relay *r)
 		rq.body_arg = r;
 		rq.body_bytes = exchange_body_announced(r->q->ex);
 	}
-	rq.fresh_connection = rq.body_bytes <= 0 && !is_repeatable(r->method);
 	rq.fresh_connection = rq.body_bytes <= 0 && !is_repeatable(r->method);
 	r->request_wall_ms = clock_wall_ms();
 	return link_call(r->m->link, &rq, &sink, r->cancel, &r->result);
