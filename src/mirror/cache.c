@@ -75,14 +75,15 @@ static bool evict(void *arg, struct budget_item *it)
 	struct cache *c = arg;
 	struct node *n = CONTAINER_OF(it, struct node, item);
 	struct shard *sh = shard_of(c, n->hash);
-	bool is_gone;
+	bool stays;
 
 	pthread_rwlock_wrlock(&sh->lock);
-	is_gone = n->flags & NODE_GONE; /* then its disposer waits in budget_remove() for us */
-	if (!is_gone)
+	/* If it is gone, its disposer waits in budget_remove() for us. */
+	stays = (n->flags & NODE_GONE) || (atomic_load(&c->only_files) && !(n->flags & NODE_FILE));
+	if (!stays)
 		node_detach(c, sh, n);
 	pthread_rwlock_unlock(&sh->lock);
-	if (is_gone)
+	if (stays)
 		return false;
 	node_dispose(c, n, ROW_DROPPED);
 	if (c->evictions)
@@ -198,6 +199,21 @@ void cache_set_limits(struct cache *c, uint64_t max_bytes, uint64_t low_bytes)
 	set_limits(c, max_bytes, low_bytes);
 	budget_set_limits(c->budget, max_bytes, low_bytes);
 	keep_within_limits(c);
+}
+
+unsigned cache_give_way(struct cache *c, uint64_t bytes)
+{
+	uint64_t used = budget_bytes(c->budget), left = used > bytes ? used - bytes : 0;
+	unsigned n;
+
+	OBJ_CHECK(c, CACHE_MAGIC);
+	atomic_store(&c->only_files, true);
+	budget_set_limits(c->budget, left, left);
+	n = budget_enforce(c->budget);
+	atomic_store(&c->only_files, false);
+	budget_set_limits(c->budget, atomic_load(&c->max_bytes), atomic_load(&c->low_bytes));
+	(void)cache_sync(c); /* files go behind their rows */
+	return n;
 }
 
 /* --- finding ---------------------------------------------------------------------------------------------------- */

@@ -64,6 +64,7 @@ struct cache {
 	_Atomic uint64_t max_bytes, low_bytes;
 	struct budget *budget;
 	struct metric *evictions; /* or NULL */
+	atomic_bool only_files;   /* while cache_give_way() frees disk: rows would free none */
 	struct shard shards[CACHE_SHARDS];
 	_Atomic uint64_t epochs[CACHE_EPOCHS];
 	_Atomic uint64_t next_id;

@@ -32,7 +32,7 @@
 /* --- the body, kept as it passes --- */
 
 struct body {
-	struct outbox_queue *queue;
+	struct mirror *m;
 	struct buf small;    /* up to OUTBOX_INLINE_BYTES; then */
 	struct spool *spool;
 	uint64_t bytes;
@@ -47,15 +47,15 @@ static void body_put(void *arg, const char *p, size_t n)
 	b->bytes += n;
 	b->crc = crc32c(b->crc, p, n);
 	if (!b->err && !b->spool && b->small.len + n > OUTBOX_INLINE_BYTES) {
-		b->err = outbox_spool_new(b->queue, &b->spool);
+		b->err = outbox_spool_new(b->m->queue, &b->spool);
 		if (!b->err)
-			b->err = spool_append(b->spool, b->small.data, b->small.len);
+			b->err = mirror_append(b->m, b->spool, b->small.data, b->small.len);
 		buf_fini(&b->small); /* it is one or the other */
 	}
 	if (b->err)
 		return;
 	if (b->spool)
-		b->err = spool_append(b->spool, p, n);
+		b->err = mirror_append(b->m, b->spool, p, n);
 	else
 		buf_add(&b->small, p, n);
 }
@@ -229,6 +229,7 @@ static void enqueue(struct request *q, struct body *b)
 {
 	struct outbox_receipt receipt;
 	struct buf key = BUF_EMPTY;
+	bool gave_way = false;
 	int r = body_read_rest(q->ex, b);
 
 	if (r < 0) {
@@ -241,7 +242,7 @@ static void enqueue(struct request *q, struct body *b)
 	if (r == 0)
 		do
 			r = judge_and_put(q, b, buf_slice(&key), &receipt);
-		while (r == -EAGAIN);
+		while (r == -EAGAIN || (r == -ENOSPC && !gave_way && (gave_way = mirror_make_room(q->m))));
 	if (r == 412)
 		request_problem(q, 412, MIRROR_OVERLAY, "weir; fwd=bypass; detail=offline", "Precondition failed",
 				"what is there, as far as mirror %s knows, is not what the request's conditions ask for",
@@ -276,7 +277,7 @@ static bool announces_too_much(struct request *q)
 static void queue_write(struct exchange *ex)
 {
 	struct request *q = request_of(ex);
-	struct body b = { .queue = q->m->queue, .small = BUF_EMPTY };
+	struct body b = { .m = q->m, .small = BUF_EMPTY };
 
 	if (!may_be_queued(q))
 		refuse_credential(q);
@@ -348,7 +349,7 @@ static void end_unanswered(struct relay *r, struct body *b, int err)
 static void write_through(struct exchange *ex)
 {
 	struct request *q = request_of(ex);
-	struct body b = { .queue = q->m->queue, .small = BUF_EMPTY };
+	struct body b = { .m = q->m, .small = BUF_EMPTY };
 	const struct relay_tee tee = { body_put, &b };
 	bool is_encoded = httplines_get(&q->h, "content-encoding").p != NULL;
 	struct relay r;
