@@ -1,5 +1,5 @@
-"""actors_mirror -- the programs that a mirror is compared with: nginx with proxy_cache, Varnish; weir with a mirror; and
-the file server, nginx too, that they all stand before.
+"""actors_mirror -- the programs that a mirror is compared with: nginx with proxy_cache, Varnish; weir with a mirror;
+and the file server, nginx too, that they all stand before.
 """
 
 import re
@@ -107,7 +107,8 @@ class NginxCache(Files):
         super().__init__(folder)
 
     def conf(self):
-        return CACHE.format(folder=self.folder, port=self.port, cpus=CPUS, nofile=soft_nofile(), origin=self.origin.port)
+        return CACHE.format(folder=self.folder, port=self.port, cpus=CPUS, nofile=soft_nofile(),
+                            origin=self.origin.port)
 
     def is_ready(self):
         return Server.is_ready(self) and len(self.pids()) > 1 + CPUS

@@ -1,4 +1,4 @@
-"""figures_mirror -- the mirror beside nginx's proxy_cache and Varnish, and the outbox beside a bare log; as figures.py."""
+"""figures_mirror -- the mirror beside nginx's proxy_cache and Varnish, the outbox beside a bare log; as figures.py."""
 
 import contextlib
 import os
@@ -88,13 +88,13 @@ def wrk_put(port, prefix, connections, seconds, size=BODY, keys=0, pause_ms=0):
 
 
 def outbox_writes(stage):
-    """Durable 4 KiB writes a second, 32 at once: 202s over HTTP and the store's own API, against an append-and-fdatasync log
-    with group commit, and against two synced files in a synced folder for each (which is what ZDDC's layout would take)."""
+    """Durable 4 KiB writes a second, 32 at once: 202s over HTTP and the store's own API, against a log with append,
+    fdatasync and group commit, and against two synced files in a synced folder for each (as ZDDC has it)."""
     weir = fresh_weir(stage)
     weir.go_offline()
-    rounds_begun = iter(range(1000))
+    turns = iter(range(1000))
     rounds = gauge.in_turn(stage.rounds, {
-        "weir": lambda: gauge.charge(weir, lambda: wrk_put(weir.port, f"/w{next(rounds_begun)}", WRITERS, stage.seconds)),
+        "weir": lambda: gauge.charge(weir, lambda: wrk_put(weir.port, f"/{next(turns)}", WRITERS, stage.seconds)),
         "API": lambda: outbox_put(stage),
         "log": lambda: outbox_put(stage, "--log"),
         "files": lambda: outbox_put(stage, "--files")})
@@ -116,8 +116,8 @@ def outbox_put(stage, *how):
     if not program.exists():
         raise Trouble(f"there is no {program}")
     number = stage.running["puts"] = stage.running.get("puts", 0) + 1
-    done = subprocess.run([program, *how, stage.folder / f"puts-{number}", str(WRITERS), str(stage.seconds), str(BODY)], env=ENV,
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run([program, *how, stage.folder / f"puts-{number}", str(WRITERS), str(stage.seconds), str(BODY)],
+                          env=ENV, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Trouble(f"outbox_put: {done.stdout}{done.stderr}")
     return {"rate": float(done.stdout.split()[0])}
@@ -161,7 +161,7 @@ def fill(weir, prefix, count, keys=0, size=BODY):
 # ---- reads beside writes ----------------------------------------------------------------------------------------
 
 def reads_beside_writes(stage):
-    """p99 of a hit of 1 KiB at 16 connections, alone, and while the outbox takes about 1,000 writes of 4 KiB a second."""
+    """Hits of 1 KiB at 16 connections, alone, and while the outbox takes about 1,000 writes of 4 KiB a second."""
     weir = fresh_weir(stage)
     url = f"http://127.0.0.1:{weir.port}/small"
     first = client.Client(weir.port)
@@ -189,7 +189,7 @@ def reads_beside_writes(stage):
 def writing(weir, prefix, seconds):
     """Some 1,000 writes a second meanwhile; gives a function that tells how many it were, once all are done."""
     got = {}
-    thread = threading.Thread(target=lambda: got.update(wrk_put(weir.port, prefix, 10, seconds, pause_ms=9)))
+    thread = threading.Thread(target=lambda: got.update(wrk_put(weir.port, prefix, 16, seconds, pause_ms=13)))
     thread.start()
     wait_until("writes go on", lambda: weir.queued() > 0)
 

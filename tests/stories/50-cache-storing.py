@@ -56,7 +56,8 @@ def test_3_what_a_200_says_of_its_storing(cache, path, section, lines, reused):
     ("private", ["CDN-Cache-Control: private, max-age=60"], False),
     ("shorter", ["CDN-Cache-Control: max-age=0", MINUTE], False),
     ("expires-does-not-count-beside-it", ["CDN-Cache-Control: public", "Expires: {+60}"], False),
-    ("two-lines-are-one", ["CDN-Cache-Control: public", "CDN-Cache-Control: max-age=60", "Cache-Control: no-store"], True),
+    ("two-lines-are-one", ["CDN-Cache-Control: public", "CDN-Cache-Control: max-age=60", "Cache-Control: no-store"],
+     True),
     ("the-last-of-two-counts", ["CDN-Cache-Control: max-age=0, max-age=60"], True),
     ("parameters-are-ignored", ["CDN-Cache-Control: max-age=60;x=1", "Cache-Control: no-store"], True),
     ("a-member-of-the-wrong-type-is-passed-over", ['CDN-Cache-Control: max-age="60", public', MINUTE], False),
@@ -105,7 +106,8 @@ def test_an_answer_that_is_none_is_not_kept_in_place_of_content(cache, path, sta
 
 
 def test_3_a_206_is_never_taken_for_the_whole(cache, path):
-    cache.origin.tell(path, reply("0123", MINUTE, "Content-Range: bytes 0-3/10", status=206), reply("0123456789", MINUTE))
+    cache.origin.tell(path, reply("0123", MINUTE, "Content-Range: bytes 0-3/10", status=206),
+                      reply("0123456789", MINUTE))
     cache.get(path)
     whole = cache.get(path)
     assert (whole.status, whole.text) == (200, "0123456789")
@@ -183,7 +185,8 @@ def test_3_1_other_fields_are_kept_each_line_of_them(cache, path):
     cache.get(path)
     got = cache.get(path).headers
     assert (got["x-twice"], got["x-once"], got["x-empty"], got["etag"]) == ("a, b", "1", "", '"v"')
-    assert (got["content-language"], got["content-encoding"], got["link"]) == ("de", "x-odd", "</a>; rel=x, </b>; rel=y")
+    assert (got["content-language"], got["content-encoding"]) == ("de", "x-odd")
+    assert got["link"] == "</a>; rel=x, </b>; rel=y"
 
 
 def test_6_6_1_an_answer_without_a_date_is_given_one(cache, path):

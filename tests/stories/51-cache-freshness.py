@@ -1,4 +1,5 @@
-"""How long what is stored stays fresh, how old it is, and what becomes of it when it is stale (RFC 9111 4.2, 5.1; RFC 5861).
+"""How long what is stored stays fresh, how old it is, and what becomes of it when it is stale (RFC 9111 4.2, 5.1;
+RFC 5861).
 
 Time does not pass here: what should be old comes with an Age or a Date.
 """
@@ -124,8 +125,8 @@ OLD = "Age: 100"
     ("5.2.2.4-no-cache", ["Cache-Control: no-cache, max-age=60", 'ETag: "v1"'], False),
     ("5.2.2.4-no-cache-beside-a-lifetime", ["Cache-Control: max-age=600, no-cache", 'ETag: "v1"'], False),
     ("9213-must-revalidate", ["CDN-Cache-Control: max-age=60, must-revalidate", OLD], False),
-    ("9213-cache-control-does-not-count-beside-it", ["CDN-Cache-Control: max-age=60", "Cache-Control: must-revalidate", OLD],
-     True),
+    ("9213-cache-control-does-not-count-beside-it",
+     ["CDN-Cache-Control: max-age=60", "Cache-Control: must-revalidate", OLD], True),
     ("fresh-and-must-revalidate", ["Cache-Control: max-age=600, must-revalidate"], True),
     ("fresh-and-s-maxage", ["Cache-Control: s-maxage=600"], True),
     ("5.2.2.7-private", ["Cache-Control: private, max-age=60"], False),
@@ -192,7 +193,8 @@ def test_4_2_4_an_operator_may_name_what_does_not_count_offline(several, directi
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429])
 def test_4_3_3_an_error_instead_of_a_validation_is_no_answer(cache, path, status):
-    cache.origin.tell(path, reply("content", "Cache-Control: max-age=60", OLD, 'ETag: "v1"'), reply("down", status=status))
+    cache.origin.tell(path, reply("content", "Cache-Control: max-age=60", OLD, 'ETag: "v1"'),
+                      reply("down", status=status))
     cache.get(path)
     got = cache.get(path)
     assert (got.status, got.text) == (200, "content")
@@ -213,7 +215,8 @@ def test_4_3_3_an_error_where_stale_is_forbidden(cache, path, directive):
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 400, 301])
 def test_other_errors_are_answers_and_end_what_was_stored(cache, path, status):
     """Invariant 4."""
-    cache.origin.tell(path, reply("content", "Cache-Control: max-age=60", OLD), reply("no", "Location: /x", status=status))
+    cache.origin.tell(path, reply("content", "Cache-Control: max-age=60", OLD),
+                      reply("no", "Location: /x", status=status))
     cache.get(path)
     assert cache.get(path).status == status
     with cache.offline():

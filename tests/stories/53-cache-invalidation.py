@@ -81,11 +81,13 @@ def test_4_4_nor_after_a_refusal(cache, path):
 
 
 def test_4_4_all_variants_go(cache, path):
-    cache.origin.tell(path, lambda r: reply("old " + r.headers["accept-language"], HOUR, "Vary: Accept-Language"), method="GET")
+    def by_language(age):
+        return lambda r: reply(age + r.headers["accept-language"], HOUR, "Vary: Accept-Language")
+    cache.origin.tell(path, by_language("old "), method="GET")
     for language in ("en", "de"):
         cache.get(path, accept_language=language)
     write(cache, "PUT", path)
-    cache.origin.tell(path, lambda r: reply("new " + r.headers["accept-language"], HOUR, "Vary: Accept-Language"), method="GET")
+    cache.origin.tell(path, by_language("new "), method="GET")
     for language in ("en", "de"):
         assert cache.get(path, accept_language=language).text == "new " + language
 

@@ -1,4 +1,5 @@
-"""Parts of what is stored (RFC 9110 14), interim answers (15.2), and the fields that tell what weir did (RFC 9211, RFC 9110 7.6)."""
+"""Parts of what is stored (RFC 9110 14), interim answers (15.2), and the fields that tell what weir did (RFC 9211, RFC
+9110 7.6)."""
 
 import email
 import json
@@ -7,6 +8,8 @@ import re
 import pytest
 
 from lab.cachekit import reply, version, when
+from lab.wait import free_port
+from lab.wire import request
 
 HOUR = "Cache-Control: max-age=3600"
 OLD = "Age: 10000"
@@ -18,7 +21,8 @@ TAGS = ['ETag: "v1"', "Last-Modified: " + DATE]
 @pytest.mark.parametrize("asked, status, content, where", [
     ("bytes=0-3", 206, "0123", "0-3"), ("bytes=5-", 206, "56789", "5-9"), ("bytes=-2", 206, "89", "8-9"),
     ("bytes=0-0", 206, "0", "0-0"), ("bytes=9-9", 206, "9", "9-9"), ("bytes=2-100", 206, "23456789", "2-9"),
-    ("bytes=-100", 206, DIGITS, "0-9"), ("bytes=0-99999999999999999999", 206, DIGITS, "0-9"), ("BYTES=0-3", 206, "0123", "0-3"),
+    ("bytes=-100", 206, DIGITS, "0-9"), ("bytes=0-99999999999999999999", 206, DIGITS, "0-9"),
+    ("BYTES=0-3", 206, "0123", "0-3"),
     ("bytes=10-", 416, None, "*"), ("bytes=10-20", 416, None, "*"), ("bytes=-0", 416, None, "*"),
     ("bytes=99999999999999999999-", 416, None, "*"),
     ("bytes=3-1", 200, DIGITS, None), ("bytes=a-b", 200, DIGITS, None), ("bytes=", 200, DIGITS, None),
@@ -37,13 +41,13 @@ def test_14_2_one_range(cache, path, asked, status, content, where, state):
     if where:
         assert got.headers["content-range"] == "bytes %s/10" % where
     if content:
-        assert got.text == content and got.headers["content-length"] == str(len(content)) and got.headers["etag"] == '"v1"'
+        assert (got.text, got.headers["content-length"], got.headers["etag"]) == (content, str(len(content)), '"v1"')
     assert cache.asked(path) == 1
 
 
 @pytest.mark.parametrize("asked, status, content", [
     ("bytes=0-3", 206, "0123"), ("bytes=5-", 206, "56789"), ("bytes=-2", 206, "89"), ("bytes=10-", 416, "")])
-def test_14_2_a_range_of_what_is_not_stored_is_upstreams_and_never_becomes_the_whole(cache, path, asked, status, content):
+def test_14_2_a_range_of_what_is_not_stored_is_upstreams_and_never_the_whole(cache, path, asked, status, content):
     cache.origin.put(path, DIGITS, cache_control="max-age=3600")
     for _ in range(2):
         got = cache.get(path, range=asked)
@@ -55,7 +59,8 @@ def test_14_2_a_range_of_what_is_not_stored_is_upstreams_and_never_becomes_the_w
 
 def parts_of(got):
     """The parts of a multipart/byteranges answer: (Content-Range, bytes)."""
-    message = email.message_from_bytes(b"Content-Type: " + got.headers["content-type"].encode() + b"\r\n\r\n" + got.body)
+    head = "Content-Type: %s\r\n\r\n" % got.headers["content-type"]
+    message = email.message_from_bytes(head.encode() + got.body)
     assert message.get_content_type() == "multipart/byteranges"
     return [(p["Content-Range"], p.get_payload(decode=True)) for p in message.get_payload()]
 
@@ -69,7 +74,8 @@ def test_14_6_several_ranges_are_several_parts(cache, path):
     assert b"text/x-digits" in got.body
 
 
-@pytest.mark.parametrize("asked", ["bytes=" + ",".join(["0-"] * 200), "bytes=" + ",".join("%d-%d" % (i, i) for i in range(2000))])
+@pytest.mark.parametrize("asked", ["bytes=" + ",".join(["0-"] * 200),
+                                   "bytes=" + ",".join("%d-%d" % (i, i) for i in range(2000))], ids=["overlap", "many"])
 def test_14_2_many_or_overlapping_ranges_cost_no_more_than_the_whole(cache, path, asked):
     """RFC 9110 17.15: an attack; the whole, some ranges put together, or a refusal are all right."""
     body = DIGITS * 1000
@@ -147,8 +153,9 @@ def test_14_2_a_stale_whole_is_validated_before_a_part_of_it_is_given(cache, pat
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 
 
-@pytest.mark.parametrize("interim", [HINTS, HINTS * 3, b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n",
-                                     b"HTTP/1.1 199 Whatever\r\n\r\n"])
+@pytest.mark.parametrize("interim", [
+    HINTS, HINTS * 3, b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 199 Whatever\r\n\r\n"], ids=["103", "thrice-103", "102", "100", "199"])
 def test_15_2_interim_answers_come_before_the_one_that_counts(cache, path, interim):
     cache.origin.tell(path, interim + reply("content", HOUR))
     with cache.raw(path) as client:
@@ -248,11 +255,9 @@ def test_7_6_what_weir_adds_and_takes_away(cache, path):
 
 def test_7_6_a_request_that_went_round_in_a_circle_ends(site):
     """A mirror whose upstream is itself must not eat all workers and hang."""
-    from lab.wait import free_port
-    from lab.wire import request
     port = free_port()
-    site.start_weir(mirror=[{"name": "files", "listen": "127.0.0.1:%d" % port, "upstream": "http://127.0.0.1:%d" % port}],
-                    limits={"workers": 8})
+    here = "127.0.0.1:%d" % port
+    site.start_weir(mirror=[{"name": "files", "listen": here, "upstream": "http://" + here}], limits={"workers": 8})
     got = request(port, "GET", "/a", timeout=60)
     assert got.status in (502, 504, 508)
 

@@ -1,4 +1,5 @@
-"""Many who want the same: one question upstream (RFC 9111 section 4, collapsing), and what goes wrong on the way hurts nobody else."""
+"""Many who want the same: one question upstream (RFC 9111 section 4, collapsing), and what goes wrong on the way hurts
+nobody else."""
 
 import itertools
 import threading
@@ -117,13 +118,13 @@ def test_an_answer_that_may_not_be_kept_is_nobody_elses(cache, path, line):
 
 def test_each_gets_its_own_variant(cache, path):
     cache.origin.tell(path, lambda r: reply("in " + r.headers["accept-language"], HOUR, "Vary: Accept-Language"))
-    answers = together(cache, path, 40, lambda i: cache.ask("GET", path, None, {"Accept-Language": "x-%d" % (i % 4)}, 60))
+    answers = together(cache, path, 40, lambda i: cache.get(path, accept_language="x-%d" % (i % 4)))
     assert [a.text for a in answers] == ["in x-%d" % (i % 4) for i in range(40)]
 
 
 def test_each_credential_asks_for_itself(cache, path):
     cache.origin.tell(path, lambda r: reply("of " + r.headers.get("authorization", "nobody"), HOUR))
-    answers = together(cache, path, 40, lambda i: cache.ask("GET", path, None, {"Authorization": "Bearer %d" % (i % 4)}, 60))
+    answers = together(cache, path, 40, lambda i: cache.get(path, authorization="Bearer %d" % (i % 4)))
     assert [a.text for a in answers] == ["of Bearer %d" % (i % 4) for i in range(40)]
 
 
@@ -133,7 +134,7 @@ def test_the_first_client_leaves_and_the_others_get_theirs(cache, path):
         first = cache.raw(path)
         gate.wait_arrived()
         out = []
-        others = threading.Thread(target=lambda: out.extend(cache.together(10, lambda i: cache.ask("GET", path, timeout=60))))
+        others = threading.Thread(target=lambda: out.extend(cache.together(10, lambda i: cache.get(path))))
         others.start()
         wait_until(lambda: connections(cache) >= 11)
         first.close()

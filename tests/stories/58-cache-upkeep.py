@@ -4,6 +4,7 @@ import glob
 import os
 import sqlite3
 import subprocess
+import time
 
 import pytest
 
@@ -60,9 +61,11 @@ def is_there(cache, i, size):
 def test_least_recently_used_goes_first_and_the_limit_holds(site, size):
     limit = 40 * size
     cache = Cache(site, disk={"max": "%dKiB" % (limit // KIB), "low": "%dKiB" % (limit // KIB * 3 // 4)}, memory="1MiB")
-    for first in range(0, 120, 10):
-        fill(cache, range(first, first + 10), size)
-        cache.get("/0")
+    for first in range(0, 120, 20):
+        second = int(time.time())
+        fill(cache, range(first, first + 20), size)
+        wait_until(lambda second=second: int(time.time()) != second)    # use is noted to the second
+        assert cache.get("/0").hit
     wait_until(lambda: cache.weir.metric("weir_cache_bytes", service="files") <= limit)
     assert cache.weir.metric("weir_cache_max_bytes", service="files") == limit
     assert cache.weir.metric("weir_cache_evictions_total", service="files") >= 75
@@ -174,8 +177,9 @@ def lengthen(file):
         f.write(b"more")
 
 
-@pytest.mark.parametrize("spoil", [flip, os.unlink, lengthen, lambda f: os.truncate(f, MIB), lambda f: os.truncate(f, 0)],
-                         ids=["a-flipped-bit", "gone", "longer", "shorter", "empty"])
+@pytest.mark.parametrize("spoil", [
+    flip, os.unlink, lengthen, lambda f: os.truncate(f, MIB), lambda f: os.truncate(f, 0)],
+    ids=["a-flipped-bit", "gone", "longer", "shorter", "empty"])
 def test_a_damaged_body_file_is_never_served_and_fetched_again(site, spoil):
     damaged(Cache(site), spoil)
 

@@ -124,7 +124,7 @@ def test_an_upstream_that_is_silent_for_one_uri_is_not_away_for_others(cache, pa
 
 def test_what_webdav_was_asked_before_is_there_when_the_operator_wants_that(site):
     cache = Cache(site, mirrors=[{"name": "plain"}], offline_propfind=True)
-    cache.origin.tell("/folder/", lambda r: reply("in depth %s: %s" % (r.headers["depth"], r.text), status=207), method="PROPFIND")
+    cache.origin.tell("/folder/", lambda r: reply("in depth %s: %s" % (r.headers["depth"], r.text), status=207))
 
     def propfind(client, depth, body):
         return client.ask("PROPFIND", "/folder/", body, {"Depth": depth, "Content-Type": "application/xml"})

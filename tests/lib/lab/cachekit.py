@@ -27,7 +27,7 @@ def when(seconds=0):
 
 
 def reply(body=b"", *lines, status=200, date=0, framing="length"):
-    """The bytes of an answer. date: seconds from now, None for an answer without; framing: length, chunked, close, or none."""
+    """The bytes of an answer. date: seconds from now, None for none; framing: length, chunked, close, none."""
     data = body.encode() if isinstance(body, str) else body
     head = ["HTTP/1.1 %d Because" % status, *lines]
     if date is not None:
@@ -150,11 +150,11 @@ class Cache(Mirror):
     def store(self, path):
         """Has something stored: what is large may still be on its way to the disk when its reader has all of it."""
         answer = self.get(path)
-        wait_until(lambda: self.get(path, cache_control="only-if-cached, max-stale").status != 504, what=path + " is stored")
+        wait_until(lambda: self.get(path, cache_control="only-if-cached, max-stale").status != 504, what="it is stored")
         return answer
 
     def is_cut(self, path, **headers):
-        """Whether the answer to a GET visibly fails: an error status, or a connection that ends before the body does."""
+        """Whether the answer to a GET visibly fails: an error status, or an end of the connection before the body's."""
         try:
             return self.ask("GET", path, None, named(headers)).status >= 500
         except CUT:
