@@ -10,6 +10,7 @@ import time
 import pytest
 
 from lab.files import KINDS
+from lab.origin import Origin
 from lab.wait import wait_until
 
 DONE = (200, 201, 204)
@@ -215,6 +216,50 @@ def test_a_polite_stop_keeps_the_queue(site):
     mirror.weir.restart()
     mirror.weir.wait_outbox_empty()
     assert mirror.server.text("/a.txt") == "one"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_delivered_can_be_read_in_the_next_outage(site, kind):
+    """Nobody has asked for it in between."""
+    mirror = site.mirror(kind)
+    mirror.server.write("/changed.txt", "first version", mtime=1600000000)
+    mirror.server.write("/deleted.txt", "first version", mtime=1600000000)
+    assert [mirror.get(name).status for name in ("/changed.txt", "/deleted.txt")] == [200, 200]
+    large = b"a large one, " * 20000
+    mirror.go_offline()
+    mirror.queue("PUT", "/new.txt", "never read", content_type="text/plain")
+    mirror.queue("PUT", "/changed.txt", "second version")
+    mirror.queue("PUT", "/large.txt", large)
+    mirror.queue("DELETE", "/deleted.txt")
+    mirror.come_back()
+    mirror.weir.wait_outbox_empty()
+    assert mirror.put("/online.txt", "straight through").status == 201
+    wait_until(lambda: mirror.door.seen("/online.txt", "HEAD") or mirror.door.seen("/online.txt", "GET"),
+               what="it is looked at")
+    wait_until(lambda: all(r.done for r in mirror.door.seen()), what="nothing is under way")
+    mirror.go_offline()
+    assert mirror.get("/new.txt").text == "never read"
+    assert mirror.get("/changed.txt").text == "second version"
+    assert mirror.get("/large.txt").body == large
+    assert mirror.get("/online.txt").text == "straight through"
+    assert mirror.get("/deleted.txt").status in (404, 504)
+
+
+def test_a_polite_stop_in_the_middle_of_a_delivery(site):
+    """What hangs at the upstream does not keep weir from stopping; afterwards a PUT is sent again, a POST is held."""
+    mirror = site.mirror(Origin(), weir={"shutdown_grace": "1s"})
+    origin, weir = mirror.server, mirror.weir
+    mirror.go_offline()
+    put, post = mirror.queue("PUT", "/put", "ours"), mirror.queue("POST", "/post", "an order")
+    with origin.hold("/put") as first, origin.hold("/post") as second:
+        mirror.come_back()
+        first.wait_arrived()
+        second.wait_arrived()
+        weir.stop()
+    weir.restart()
+    weir.wait_entry(put, "applied")
+    assert "outcome_unknown" in weir.wait_entry(post, "held")["last_error"]
+    assert set(origin.applied("/put")) == {b"ours"} and len(origin.applied("/post")) <= 1
 
 
 def test_an_upstream_switched_off_by_the_operator_is_an_outage_of_writes_too(site):

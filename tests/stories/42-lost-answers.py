@@ -2,6 +2,8 @@
 nobody can know, a person is asked.
 """
 
+import http.client
+
 import pytest
 
 from lab.files import KINDS
@@ -253,6 +255,35 @@ def test_killed_while_a_post_waits_it_is_sent_afterwards(site):
     mirror.weir.restart()
     mirror.weir.wait_outbox_empty()
     assert mirror.server.applied("/orders") == [b"an order"]
+
+
+@pytest.mark.parametrize("how", ["online", "delivered"])
+def test_a_post_whose_answer_is_cut_in_the_middle_is_not_sent_twice(site, how):
+    """Its head said 200: it was done."""
+    mirror = site.mirror(Origin())
+    origin = mirror.server
+    if how == "online":
+        mirror.door.cut(after=2, match="POST /orders")
+        try:
+            assert mirror.post("/orders", "an order").status in (502, 504)
+        except (OSError, http.client.HTTPException):
+            pass                        # the client's answer is cut as well
+    else:
+        mirror.go_offline()
+        entry = mirror.queue("POST", "/orders", "an order")
+        origin.start()
+        mirror.door.cut(after=2, match="POST /orders")
+        mirror.weir.wait_entry_that(entry, lambda e: e["state"] in ("applied", "held"), "an end")
+    assert origin.applied("/orders") == [b"an order"]
+
+
+def test_a_put_too_large_for_the_outbox_is_refused_when_its_way_is_cut(site):
+    mirror = site.mirror(Origin(), outbox={"max_body": "10KiB"})
+    mirror.door.cut_upload(after=50000, match="PUT /large", times=1)
+    answer = mirror.put("/large", b"x" * 100000)
+    assert answer.status in (413, 502, 504), answer
+    assert mirror.weir.outbox() == [] and mirror.server.seen("/large") == []
+    assert mirror.put("/large", b"x" * 100000).status == 201
 
 
 # Order
