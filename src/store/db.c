@@ -48,6 +48,13 @@ struct job {
 	int code;
 };
 
+/* What frames a job or a transaction; prepared once, as there is one for each job. */
+enum step { STEP_BEGIN, STEP_COMMIT, STEP_ROLLBACK, STEP_SAVEPOINT, STEP_UNDO_JOB, STEP_RELEASE, STEPS };
+static const char *const step_text[STEPS] = {
+	[STEP_BEGIN] = "BEGIN IMMEDIATE",   [STEP_COMMIT] = "COMMIT",		[STEP_ROLLBACK] = "ROLLBACK",
+	[STEP_SAVEPOINT] = "SAVEPOINT job", [STEP_UNDO_JOB] = "ROLLBACK TO job", [STEP_RELEASE] = "RELEASE job",
+};
+
 struct db {
 	unsigned magic;
 	char *path;
@@ -58,6 +65,7 @@ struct db {
 	struct list queue;
 	bool stopping;
 	bool is_given_up; /* rule 3; the writer's alone */
+	sqlite3_stmt *steps[STEPS]; /* the writer's, too */
 };
 
 int db_code(int rc)
@@ -331,6 +339,8 @@ void db_close(struct db *d)
 	pthread_cond_signal(&d->wake);
 	pthread_mutex_unlock(&d->lock);
 	pthread_join(d->writer, NULL);
+	for (int i = 0; i < STEPS; i++)
+		(void)sqlite3_finalize(d->steps[i]); /* none is under way */
 	(void)sqlite3_close_v2(d->conn); /* checkpoints; what it cannot is in the -wal, synced */
 	pthread_mutex_destroy(&d->lock);
 	pthread_cond_destroy(&d->wake);
@@ -341,11 +351,25 @@ void db_close(struct db *d)
 
 /* --- the writer ------------------------------------------------------------------------------------------------- */
 
+static int step(struct db *d, enum step which)
+{
+	sqlite3_stmt **st = &d->steps[which];
+	int rc = SQLITE_OK;
+
+	if (!*st)
+		rc = sqlite3_prepare_v3(d->conn, step_text[which], -1, SQLITE_PREPARE_PERSISTENT, st, NULL);
+	if (rc == SQLITE_OK) {
+		rc = sqlite3_step(*st);
+		(void)sqlite3_reset(*st); /* repeats the failure of the step */
+	}
+	return db_code(rc);
+}
+
 /* Below a savepoint. A job may fail so badly that SQLite undoes everything (disk full): then the savepoint is gone
  * too, and the code tells that the transaction has to end. */
 static int run_job(struct db *d, struct job *j)
 {
-	int r = sql(d->conn, "SAVEPOINT job");
+	int r = step(d, STEP_SAVEPOINT);
 
 	if (r < 0)
 		return r;
@@ -353,9 +377,9 @@ static int run_job(struct db *d, struct job *j)
 	if (j->code < 0 && sqlite3_get_autocommit(d->conn))
 		return j->code;
 	if (j->code < 0)
-		r = sql(d->conn, "ROLLBACK TO job");
+		r = step(d, STEP_UNDO_JOB);
 	if (r == 0)
-		r = sql(d->conn, "RELEASE job");
+		r = step(d, STEP_RELEASE);
 	return r;
 }
 
@@ -366,7 +390,7 @@ static int run_transaction(struct db *d, struct list *batch)
 
 	if (d->is_given_up)
 		return -EIO;
-	r = sql(d->conn, "BEGIN IMMEDIATE");
+	r = step(d, STEP_BEGIN);
 	if (r < 0)
 		return r;
 	LIST_FOREACH(it, batch) {
@@ -375,9 +399,9 @@ static int run_transaction(struct db *d, struct list *batch)
 			break;
 	}
 	if (r == 0)
-		r = sql(d->conn, "COMMIT");
+		r = step(d, STEP_COMMIT);
 	if (r < 0 && !sqlite3_get_autocommit(d->conn))
-		(void)sql(d->conn, "ROLLBACK"); /* what fails here is given up just below */
+		(void)step(d, STEP_ROLLBACK); /* what fails here is given up just below */
 	if (r < 0 && r != -ENOSPC && r != -EBUSY)
 		d->is_given_up = true;
 	return r;

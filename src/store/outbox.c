@@ -189,7 +189,7 @@ static int put_take_place(struct put *p)
 		pthread_mutex_unlock(&q->lock);
 		return -EAGAIN;
 	}
-	i->parent = tail && p->w->wants_parent ? find_parent(q, p->row.key, i->uri_hash) : NULL;
+	outbox_index_set_parent(i, tail && p->w->wants_parent ? find_parent(q, p->row.key, i->uri_hash) : NULL);
 	i->seq = p->row.seq;
 	i->queued_ms = p->row.queued_ms;
 	p->row.parent = i->parent ? i->parent->seq : 0;
@@ -206,7 +206,10 @@ static void put_leave_place(struct put *p)
 	struct outbox_queue *q = p->op.q;
 
 	pthread_mutex_lock(&q->lock);
-	outbox_index_remove(&q->index, p->item);
+	if (p->item->in_flux)
+		p->item->is_gone = true;
+	else
+		outbox_index_remove(&q->index, p->item);
 	pthread_mutex_unlock(&q->lock);
 	p->item = NULL;
 	p->is_added = false;

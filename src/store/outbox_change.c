@@ -68,45 +68,69 @@ static bool descends_from(const struct outbox_item *i, const struct outbox_item 
 	return false;
 }
 
-/* One of the two lists of the key. most_depth: 1: children; 2: all. */
-static int add_relatives(struct outbox_op *op, struct list *among, struct outbox_item *item, enum outbox_role role,
-			 bool only_children, int to)
+static int add_relative(struct outbox_op *op, struct outbox_item *i, enum outbox_role role, enum outbox_state to,
+			struct outbox_change **ret)
 {
-	int r = 0;
+	int r = outbox_change_add(op, i, role, to, ret);
 
-	LIST_FOREACH(it, among) {
-		struct outbox_item *i = LIST_ENTRY(it, struct outbox_item, in_key);
-		if (i == item || outbox_state_is_settled(i->next_state))
-			continue;
-		if (only_children ? i->parent != item : !descends_from(i, item))
-			continue;
-		r = outbox_change_add(op, i, role, to < 0 ? i->next_state : (enum outbox_state)to, NULL);
-		if (r < 0)
-			break;
-		if (only_children) /* base and parent change, and with them who it descends from */
-			op->changes[op->change_count - 1].parent = role == OUTBOX_ROLE_INHERIT ? item->parent : NULL;
-		if (role == OUTBOX_ROLE_REQUEUE)
-			op->changes[op->change_count - 1].due_ms = 0;
-	}
+	if (r == 0 && role == OUTBOX_ROLE_REQUEUE)
+		(*ret)->due_ms = 0;
 	return r;
+}
+
+/* Children in one of the two lists of the key, until *left are found; their base and parent change. */
+static int add_children(struct outbox_op *op, struct list *among, struct outbox_item *item, enum outbox_role role, uint32_t *left)
+{
+	struct outbox_change *c;
+
+	for (struct list *it = among->next; it != among && *left > 0; it = it->next) {
+		struct outbox_item *i = LIST_ENTRY(it, struct outbox_item, in_key);
+		int r;
+
+		if (i->parent != item)
+			continue;
+		--*left;
+		if (outbox_state_is_settled(i->next_state))
+			continue;
+		r = add_relative(op, i, role, i->next_state, &c);
+		if (r < 0)
+			return r;
+		c->parent = role == OUTBOX_ROLE_INHERIT ? item->parent : NULL;
+	}
+	return 0;
 }
 
 int outbox_change_add_children(struct outbox_op *op, struct outbox_item *item, enum outbox_role role)
 {
+	uint32_t left = item->children;
 	int r;
 
 	if (!item->key)
 		return 0;
-	r = add_relatives(op, &item->key->pending, item, role, true, -1);
-	return r < 0 ? r : add_relatives(op, &item->key->conflicts, item, role, true, -1);
+	r = add_children(op, &item->key->pending, item, role, &left);
+	return r < 0 ? r : add_children(op, &item->key->conflicts, item, role, &left);
 }
 
 int outbox_change_add_descendants(struct outbox_op *op, struct outbox_item *item, enum outbox_role role, bool in_conflict,
 				  enum outbox_state to)
 {
-	if (!item->key)
+	struct outbox_change *c;
+	struct list *among;
+
+	if (!item->key || item->children == 0)
 		return 0;
-	return add_relatives(op, in_conflict ? &item->key->conflicts : &item->key->pending, item, role, false, (int)to);
+	among = in_conflict ? &item->key->conflicts : &item->key->pending;
+	LIST_FOREACH(it, among) {
+		struct outbox_item *i = LIST_ENTRY(it, struct outbox_item, in_key);
+		int r;
+
+		if (outbox_state_is_settled(i->next_state) || !descends_from(i, item))
+			continue;
+		r = add_relative(op, i, role, to, &c);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 /* --- rows ------------------------------------------------------------------------------------------------------- */
@@ -203,7 +227,7 @@ void outbox_changes_apply(struct outbox_op *op)
 	for (size_t i = 0; i < op->change_count; i++) {
 		const struct outbox_change *c = &op->changes[i];
 		set_in_flux(c->item, false);
-		c->item->parent = c->parent;
+		outbox_index_set_parent(c->item, c->parent);
 		c->item->due_ms = c->due_ms;
 		c->item->is_unanswered = c->is_unanswered;
 	}
@@ -222,7 +246,10 @@ void outbox_changes_undo(struct outbox_op *op)
 		struct outbox_item *item = op->changes[i].item;
 		set_in_flux(item, false);
 		item->next_state = item->state;
-		outbox_index_reconsider(&op->q->index, item);
+		if (item->is_gone)
+			outbox_index_remove(&op->q->index, item);
+		else
+			outbox_index_reconsider(&op->q->index, item);
 	}
 	pthread_mutex_unlock(&op->q->lock);
 	op->change_count = 0;

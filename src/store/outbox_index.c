@@ -274,6 +274,15 @@ static void stops_being_sent(struct outbox_key *k)
 	}
 }
 
+void outbox_index_set_parent(struct outbox_item *item, struct outbox_item *parent)
+{
+	if (item->parent)
+		item->parent->children--;
+	item->parent = parent;
+	if (parent)
+		parent->children++;
+}
+
 /* Off its key, whatever its state. */
 static void leave_key(struct outbox_index *ix, struct outbox_item *item)
 {
@@ -294,6 +303,11 @@ static void leave_key(struct outbox_index *ix, struct outbox_item *item)
 
 void outbox_index_remove(struct outbox_index *ix, struct outbox_item *item)
 {
+	ENSURE(item->children == 0 || !item->is_durable);
+	for (struct list *it = item->in_key.next; item->children > 0; it = it->next) /* they stand behind it */
+		if (it != &item->key->pending && LIST_ENTRY(it, struct outbox_item, in_key)->parent == item)
+			outbox_index_set_parent(LIST_ENTRY(it, struct outbox_item, in_key), NULL);
+	outbox_index_set_parent(item, NULL);
 	leave_key(ix, item);
 	if (item->is_counted)
 		outbox_index_count(ix, item->state, item->body_bytes, -1);
@@ -304,6 +318,7 @@ void outbox_index_remove(struct outbox_index *ix, struct outbox_item *item)
 void outbox_index_set_damaged(struct outbox_index *ix, struct outbox_item *item)
 {
 	leave_key(ix, item);
+	outbox_index_set_parent(item, NULL);
 	item->is_damaged = true;
 	if (item->is_counted) {
 		outbox_index_count(ix, item->state, item->body_bytes, -1);

@@ -10,14 +10,15 @@
 #include "store/outbox.h"
 #include "store/outbox_keys.h"
 
-/* An entry. 120 bytes; with its slot in the array by seq, its slot in the heap, and a key of its own (160 bytes and the
+/* An entry. 128 bytes; with its slot in the array by seq, its slot in the heap, and a key of its own (160 bytes and the
  * text), at most OUTBOX_INDEX_BYTES and the text. */
 struct outbox_item {
 	uint64_t seq;
 	struct outbox_key *key;     /* NULL: damaged, keeps nobody waiting */
 	struct list in_key;         /* pending of the key; or conflicts, which keep nobody waiting: in conflict, or held alone */
 	struct list waiters;        /* keys whose first entry waits for this one */
-	struct outbox_item *parent; /* not settled either */
+	struct outbox_item *parent; /* not settled either; outbox_index_set_parent() */
+	uint32_t children;          /* whose parent this is */
 	int64_t due_ms, queued_ms;
 	uint64_t body_bytes;
 	uint32_t uri_hash;
@@ -30,6 +31,7 @@ struct outbox_item {
 	bool is_damaged;
 	bool is_unanswered; /* deferred as nothing answered: due when the upstream is back */
 	bool is_counted;    /* among the figures */
+	bool is_gone;       /* its put failed at the commit, while it is in flux by a job behind the put: removed with that */
 };
 
 struct outbox_slot {
@@ -63,12 +65,14 @@ void outbox_index_fini(struct outbox_index *ix);
 struct outbox_item *outbox_index_find(const struct outbox_index *ix, uint64_t seq); /* NULL: settled, or never was */
 /* Takes `item` (seq above all before; state QUEUED, HELD or CONFLICT). A damaged one gets no key. */
 void outbox_index_add_take(struct outbox_index *ix, struct outbox_item *item, struct slice key);
-void outbox_index_remove(struct outbox_index *ix, struct outbox_item *item); /* frees it; it may be nobody's parent */
+/* Frees it. Only one whose put failed may still have children: theirs failed, too, and they are about to go. */
+void outbox_index_remove(struct outbox_index *ix, struct outbox_item *item);
 /* To another state; a settled one is removed and freed. Whoever waited for it is looked at again. */
 void outbox_index_move(struct outbox_index *ix, struct outbox_item *item, enum outbox_state to);
 /* What item->is_durable, in_flux, due_ms, next_state say has changed. */
 void outbox_index_reconsider(struct outbox_index *ix, struct outbox_item *item);
-/* It keeps nobody waiting any more: held, and without a key. */
+void outbox_index_set_parent(struct outbox_item *item, struct outbox_item *parent);
+/* It keeps nobody waiting any more: held, and without a key and a parent. */
 void outbox_index_set_damaged(struct outbox_index *ix, struct outbox_item *item);
 /* Counts an entry that is (again) listed in `state`, or no longer: the figures of settled ones too. */
 void outbox_index_count(struct outbox_index *ix, enum outbox_state state, uint64_t bytes, int by);

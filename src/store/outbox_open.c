@@ -127,7 +127,7 @@ static void look_closer(struct load *l, struct outbox_queue *q, struct outbox_it
 		struct outbox_item *parent = outbox_index_find(&q->index, row->parent);
 		if (parent && parent->seq < row->seq && parent->key == item->key && /* a damaged one has no key */
 		    (parent->state != OUTBOX_CONFLICT || item->state == OUTBOX_CONFLICT))
-			item->parent = parent;
+			outbox_index_set_parent(item, parent);
 		else
 			repair_later(l, q, row->seq, REPAIR_PARENT);
 	}

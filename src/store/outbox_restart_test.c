@@ -2,7 +2,11 @@
 #include "store/outbox_test_kit.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/str.h"
@@ -418,6 +422,86 @@ static void a_newer_database_is_refused_with_a_sentence(void **state)
 	buf_fini(&err);
 }
 
+/* --- a commit that fails ---------------------------------------------------------------------------------------- */
+
+#define WRITERS 8
+#define MOST_ACKNOWLEDGED 4000
+
+struct failing {
+	struct kit *k;
+	atomic_uint count;
+	uint64_t acknowledged[MOST_ACKNOWLEDGED];
+	atomic_uint applied;
+};
+
+/* Each is based on the one before, so that puts and settlements that share a transaction know each other. */
+static void *put_until_it_fails(void *arg)
+{
+	struct failing *f = arg;
+	struct outbox_write w = kit_write("/a", "some bytes");
+	struct outbox_receipt got;
+	int r;
+
+	while ((r = outbox_put(f->k->q, &w, &got)) == 0) {
+		unsigned at = atomic_fetch_add(&f->count, 1);
+		ENSURE(at < MOST_ACKNOWLEDGED);
+		f->acknowledged[at] = got.seq;
+	}
+	ENSURE(r == -EIO);
+	return NULL;
+}
+
+static void *settle_until_it_fails(void *arg)
+{
+	struct failing *f = arg;
+	struct outbox_settlement applied = { .to = OUTBOX_APPLIED, .status = 200 };
+	struct outbox_entry e;
+	int64_t next;
+	int r;
+
+	while ((r = outbox_lend(f->k->q, 1, &e, &next)) != -EIO) {
+		if (r == 0) {
+			r = outbox_settle(f->k->q, e.seq, &applied);
+			ENSURE(r == 0 || r == -EIO);
+			if (r == 0)
+				atomic_fetch_add(&f->applied, 1);
+			outbox_entry_fini(&e);
+		} else {
+			sched_yield();
+		}
+	}
+	return NULL;
+}
+
+static void nothing_acknowledged_is_lost_when_a_commit_fails(void **state)
+{
+	struct failing f = { .k = *state };
+	struct rlimit before, small = { .rlim_cur = 512 * 1024 };
+	pthread_t threads[WRITERS + 1];
+	struct outbox_figures figures;
+
+	(void)signal(SIGXFSZ, SIG_IGN); /* EFBIG instead */
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small.rlim_max = before.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, i ? put_until_it_fails : settle_until_it_fails, &f), 0);
+	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	assert_true(outbox_is_readonly(f.k->ob));
+	outbox_figures(f.k->q, &figures);
+	assert_int_equal(figures.entries[OUTBOX_APPLIED], f.applied);
+	assert_int_equal(figures.entries[OUTBOX_QUEUED], f.count - f.applied);
+	kit_reopen(f.k);
+	assert_false(outbox_is_readonly(f.k->ob));
+	outbox_figures(f.k->q, &figures);
+	assert_true(figures.entries[OUTBOX_APPLIED] >= f.applied);
+	for (unsigned i = 0; i < f.count; i++)
+		(void)kit_state(f.k, f.acknowledged[i]); /* it is there */
+	(void)kit_put(f.k, "/b", "1");
+}
+
 /* --- age and mass ----------------------------------------------------------------------------------------------- */
 
 static void settled_entries_are_listed_until_they_are_old(void **state)
@@ -489,6 +573,7 @@ int main(void)
 		KIT(what_is_not_on_a_corrupt_page_is_saved_once),
 		KIT(a_database_that_is_no_database_is_set_aside_and_the_next_one_works),
 		KIT(a_newer_database_is_refused_with_a_sentence),
+		KIT(nothing_acknowledged_is_lost_when_a_commit_fails),
 		KIT(settled_entries_are_listed_until_they_are_old),
 		KIT(a_hundred_thousand_entries_are_there_soon_after_a_start),
 	};
