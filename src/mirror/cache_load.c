@@ -173,6 +173,8 @@ static bool attach(struct cache *c, uint64_t hash, const struct candidate *cand,
 	} else if (n && n->version != cand->version) {
 		n = NULL;
 	}
+	if (n)
+		node_touch(c, n); /* what comes from disk is used as well */
 	pthread_rwlock_unlock(&sh->lock);
 	return n != NULL;
 }
