@@ -175,6 +175,7 @@ void outbox_wake_key(struct outbox_queue *q, struct slice key)
 
 #define LOOK_AT_ONCE 256
 
+/* is_counted: it is committed, though its put may not have been told yet, for which lending waits. */
 static size_t add_seqs(const struct list *among, struct slice uri, uint64_t after, uint64_t *seqs, size_t n)
 {
 	uint32_t hash = (uint32_t)hash_bytes(uri.p, uri.n);
@@ -183,7 +184,7 @@ static size_t add_seqs(const struct list *among, struct slice uri, uint64_t afte
 		const struct outbox_item *i = LIST_ENTRY(it, const struct outbox_item, in_key);
 		if (n == LOOK_AT_ONCE)
 			break;
-		if (i->seq > after && i->is_durable && (!uri.p || i->uri_hash == hash))
+		if (i->seq > after && i->is_counted && (!uri.p || i->uri_hash == hash))
 			seqs[n++] = i->seq;
 	}
 	return n;
