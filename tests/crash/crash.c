@@ -63,6 +63,7 @@ struct series {
 	const struct scenario *scenario;
 	const struct mode *mode;
 	unsigned step, blind;
+	const char *blind_at;
 	uint64_t seed;
 	atomic_uint next, end, plays;
 	atomic_uint failures;
@@ -142,6 +143,11 @@ static int in_process(void (*part)(struct run *), struct run *run, const struct 
 	return status;
 }
 
+static bool is_end(int status)
+{
+	return status == 0 || (WIFEXITED(status) && WEXITSTATUS(status) == DISK_STOPPED);
+}
+
 static void describe(const char *part, int status, struct buf *why)
 {
 	buf_addf(why, "%s: ", part);
@@ -159,7 +165,9 @@ static void describe(const char *part, int status, struct buf *why)
 static bool play(const struct series *s, unsigned nth, uint64_t seed, struct buf *why)
 {
 	char *dir = xstrf("%s/%d-%u", base, (int)getpid(), nth), *grave = xstrf("%s.grave", dir);
-	struct run run = { .dir = dir, .fault = s->mode->fault, .survivors = s->mode->survivors, .room = notes->room };
+	struct run run = {
+		.dir = dir, .fault = s->mode->fault, .survivors = s->mode->survivors, .seed = seed, .room = notes->room
+	};
 	struct disk_plan plan = {
 		.dir = dir,
 		.fault = s->mode->fault,
@@ -168,6 +176,7 @@ static bool play(const struct series *s, unsigned nth, uint64_t seed, struct buf
 		.seed = seed,
 		.cut_at_end = s->mode->cut_at_end,
 		.blind = s->blind,
+		.blind_at = s->blind_at,
 		.is_told = keeps_folder,
 		.reached = &notes->reached,
 	};
@@ -180,11 +189,12 @@ static bool play(const struct series *s, unsigned nth, uint64_t seed, struct buf
 	ENSURE(dir_make_all(dir, 0700) == 0);
 	if (s->scenario->prepare)
 		status = in_process(s->scenario->prepare, &run, NULL, &said);
-	good = status == 0;
+	good = is_end(status);
 	if (good) {
 		part = "act";
+		ENSURE(tree_remove(grave) == 0); /* of a disk that prepare had */
 		status = in_process(s->scenario->act, &run, &plan, &said);
-		good = status == 0 || (WIFEXITED(status) && WEXITSTATUS(status) == DISK_STOPPED);
+		good = is_end(status);
 	}
 	if (good) {
 		part = "check";
@@ -298,14 +308,16 @@ static void must_hold(const struct scenario *sc, const struct options *o, struct
 }
 
 /* One kill or power cut at least must be seen to break it. */
-static void must_be_caught(const struct scenario *sc, unsigned blind, const char *what, const struct options *o, struct series *s)
+static void must_be_caught(const struct scenario *sc, const char *what, const struct options *o, struct series *s)
 {
 	int64_t begin = clock_mono_ms();
+	unsigned blind = s->blind;
+	const char *blind_at = s->blind_at;
 
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
 		if (modes[i].fault != DISK_STOP && modes[i].fault != DISK_CUT && !modes[i].cut_at_end)
 			continue;
-		*s = (struct series){ .scenario = sc, .mode = &modes[i], .step = 1, .seed = 1, .blind = blind };
+		*s = (struct series){ .scenario = sc, .mode = &modes[i], .step = 1, .seed = 1, .blind = blind, .blind_at = blind_at };
 		play_series(s, o->jobs);
 		if (atomic_load(&s->failures) > 0)
 			break;
@@ -315,21 +327,31 @@ static void must_be_caught(const struct scenario *sc, unsigned blind, const char
 	(void)fflush(stdout);
 }
 
-static void scenario(const struct scenario *sc, const struct options *o, struct series *s)
+static void self_test(const struct scenario *sc, const struct options *o, struct series *s)
 {
-	if (o->word && !strstr(sc->name, o->word))
-		return;
-	if (!o->is_self_test && sc->kind != WRONG)
-		must_hold(sc, o, s);
-	if (o->is_self_test && sc->kind == WRONG)
-		must_be_caught(sc, 0, "is caught", o, s);
-	if (o->is_self_test && sc->blind & PLATTER_BLIND_FILES)
-		must_be_caught(sc, PLATTER_BLIND_FILES, "needs synced files", o, s);
-	if (o->is_self_test && sc->blind & PLATTER_BLIND_DIRS)
-		must_be_caught(sc, PLATTER_BLIND_DIRS, "needs synced folders", o, s);
+	static const struct {
+		unsigned blind;
+		const char *what;
+	} kinds[] = { { DISK_BLIND_FILES, "needs synced files" }, { DISK_BLIND_DIRS, "needs synced folders" } };
+	char what[64];
+
+	*s = (struct series){ 0 };
+	if (sc->kind == WRONG)
+		must_be_caught(sc, "is caught", o, s);
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (!(sc->blind & kinds[i].blind))
+			continue;
+		*s = (struct series){ .blind = kinds[i].blind };
+		must_be_caught(sc, kinds[i].what, o, s);
+		if (!sc->blind_at)
+			continue;
+		*s = (struct series){ .blind = kinds[i].blind, .blind_at = sc->blind_at };
+		(void)snprintf(what, sizeof(what), "%s in %s", kinds[i].what, sc->blind_at);
+		must_be_caught(sc, what, o, s);
+	}
 }
 
-static const struct scenario *const all[] = { law_scenarios, file_scenarios, db_scenarios, outbox_scenarios };
+static const struct scenario *const all[] = { law_scenarios, file_scenarios, db_scenarios, outbox_scenarios, many_scenarios };
 
 static int once(char **argv, int argc)
 {
@@ -403,8 +425,14 @@ int main(int argc, char **argv)
 	} else {
 		struct series *s = shared(sizeof(*s));
 		for (size_t i = 0; i < ARRAY_LEN(all); i++)
-			for (const struct scenario *sc = all[i]; sc->name; sc++)
-				scenario(sc, &o, s);
+			for (const struct scenario *sc = all[i]; sc->name; sc++) {
+				if (o.word && !strstr(sc->name, o.word))
+					continue;
+				if (o.is_self_test)
+					self_test(sc, &o, s);
+				else if (sc->kind != WRONG)
+					must_hold(sc, &o, s);
+			}
 		ENSURE(tree_remove(base) == 0);
 		(void)printf("%u passed, %u failed\n", passed, failed);
 		r = failed || !passed ? 1 : 0;

@@ -18,6 +18,7 @@ struct run {
 	const char *dir;       /* the folder, absolute */
 	enum disk_fault fault; /* of this play */
 	enum platter_survivors survivors;
+	uint64_t seed; /* another for each n */
 	void *room;            /* RUN_ROOM bytes of zeros at first, shared by the processes of this play, for the scenario */
 };
 
@@ -29,15 +30,16 @@ enum scenario_kind {
 
 struct scenario {
 	const char *name;
-	void (*prepare)(struct run *run); /* may be NULL */
+	void (*prepare)(struct run *run); /* may be NULL; may end by a disk of its own */
 	void (*act)(struct run *run);     /* may return with threads under way: they end with the process */
 	void (*check)(struct run *run);
 	unsigned blind; /* each of these kinds of syncs is needed: played without it, check has to fail somewhere */
 	enum scenario_kind kind;
+	const char *blind_at; /* and so are those of paths with this in it alone; or NULL */
 };
 
 /* Each ends with an empty one. */
-extern const struct scenario law_scenarios[], file_scenarios[], db_scenarios[], outbox_scenarios[];
+extern const struct scenario law_scenarios[], file_scenarios[], db_scenarios[], outbox_scenarios[], many_scenarios[];
 
 /* Ends this process, and the play as failed, with these words. */
 _Noreturn void run_fail(struct run *run, const char *file, int line, const char *fmt, ...)

@@ -166,7 +166,7 @@ static void db_prepare(struct run *run)
 }
 
 const struct scenario db_scenarios[] = {
-	{ "db-again", db_prepare, db_act, db_check, PLATTER_BLIND_FILES, RIGHT },
-	{ "db", NULL, db_act, db_check, PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS, RIGHT },
+	{ "db-again", db_prepare, db_act, db_check, DISK_BLIND_FILES, RIGHT, NULL },
+	{ "db", NULL, db_act, db_check, DISK_BLIND_FILES | DISK_BLIND_DIRS, RIGHT, NULL },
 	{ 0 },
 };

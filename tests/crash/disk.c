@@ -128,7 +128,7 @@ void disk_begin(const struct disk_plan *p)
 	dir_len = strlen(disk_plan.dir);
 	disk_is_tracking = disk_plan.fault == DISK_CUT || disk_plan.cut_at_end;
 	if (disk_is_tracking)
-		platter_begin(disk_plan.dir, disk_plan.blind);
+		platter_begin(disk_plan.dir);
 	atomic_store(&is_active, true);
 }
 

@@ -26,6 +26,9 @@ enum disk_fault {
 	DISK_EMFILE, /* no descriptor from the nth opening on */
 };
 
+#define DISK_BLIND_FILES 1u
+#define DISK_BLIND_DIRS 2u
+
 #define DISK_STOPPED 77 /* exit status of a process that the disk ended */
 
 struct disk_plan {
@@ -35,7 +38,8 @@ struct disk_plan {
 	enum platter_survivors survivors;
 	uint64_t seed;
 	bool cut_at_end;     /* disk_end() is a power cut also after another fault */
-	unsigned blind;      /* PLATTER_BLIND_*: syncs that the disk only pretends to do, to see that a check notices */
+	unsigned blind;      /* DISK_BLIND_*: syncs that the disk only pretends to do, to see that a check notices */
+	const char *blind_at; /* only of paths with this in it; NULL: of all */
 	bool is_told;        /* the fault says on stderr where it happens, for addr2line */
 	atomic_bool *reached; /* set when there was an nth operation; borrowed, in memory that outlives the process */
 };

@@ -187,6 +187,18 @@ int posix_fallocate(int fd, off_t at, off_t n)
 	return r;
 }
 
+/* Whether the disk only pretends to have done it. */
+static bool is_pretence(int fd)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (!disk_plan.blind || fstat(fd, &st) < 0 || !disk_name_of(fd, path))
+		return false;
+	return disk_plan.blind & (S_ISDIR(st.st_mode) ? DISK_BLIND_DIRS : DISK_BLIND_FILES) &&
+	       (!disk_plan.blind_at || strstr(path, disk_plan.blind_at));
+}
+
 static int sync_fd(int fd, long call)
 {
 	int r = -1;
@@ -196,10 +208,10 @@ static int sync_fd(int fd, long call)
 	disk_enter();
 	if (disk_gate(OP_SYNC) == GO)
 		r = (int)syscall(call, fd);
-	if (disk_is_tracking && r == 0)
-		platter_synced(fd);
-	else if (disk_is_tracking)
+	if (disk_is_tracking && r < 0)
 		platter_sync_failed(fd);
+	else if (disk_is_tracking && !is_pretence(fd))
+		platter_synced(fd);
 	disk_leave();
 	return r;
 }

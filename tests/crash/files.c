@@ -276,17 +276,17 @@ static void only_check_file(struct run *run)
 	check_file(run, "f");
 }
 
-#define BOTH (PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS)
+#define BOTH (DISK_BLIND_FILES | DISK_BLIND_DIRS)
 
 const struct scenario file_scenarios[] = {
-	{ "wholefile", whole_prepare, whole_act, whole_check, BOTH, RIGHT },
-	{ "wholefile-checked", checked_prepare, checked_act, checked_check, BOTH, RIGHT },
-	{ "set-aside", whole_prepare, aside_act, aside_check, PLATTER_BLIND_DIRS, RIGHT },
-	{ "spool-keep", spool_prepare, spool_act, whole_check, BOTH, RIGHT },
-	{ "wrong-in-place", whole_prepare, in_place, only_check_file, 0, WRONG },
-	{ "wrong-no-file-sync", whole_prepare, without_file_sync, only_check_file, 0, WRONG },
-	{ "wrong-no-dir-sync", whole_prepare, without_dir_sync, only_check_file, 0, WRONG },
-	{ "wrong-sync-again", whole_prepare, sync_again, only_check_file, 0, WRONG },
-	{ "wrong-sync-late", whole_prepare, sync_after_rename, only_check_file, 0, WRONG },
+	{ "wholefile", whole_prepare, whole_act, whole_check, BOTH, RIGHT, NULL },
+	{ "wholefile-checked", checked_prepare, checked_act, checked_check, BOTH, RIGHT, NULL },
+	{ "set-aside", whole_prepare, aside_act, aside_check, DISK_BLIND_DIRS, RIGHT, NULL },
+	{ "spool-keep", spool_prepare, spool_act, whole_check, BOTH, RIGHT, NULL },
+	{ "wrong-in-place", whole_prepare, in_place, only_check_file, 0, WRONG, NULL },
+	{ "wrong-no-file-sync", whole_prepare, without_file_sync, only_check_file, 0, WRONG, NULL },
+	{ "wrong-no-dir-sync", whole_prepare, without_dir_sync, only_check_file, 0, WRONG, NULL },
+	{ "wrong-sync-again", whole_prepare, sync_again, only_check_file, 0, WRONG, NULL },
+	{ "wrong-sync-late", whole_prepare, sync_after_rename, only_check_file, 0, WRONG, NULL },
 	{ 0 },
 };

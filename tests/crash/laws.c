@@ -154,6 +154,6 @@ static void check(struct run *run)
 }
 
 const struct scenario law_scenarios[] = {
-	{ "the-disk-itself", prepare, act, check, PLATTER_BLIND_FILES | PLATTER_BLIND_DIRS, LAW },
+	{ "the-disk-itself", prepare, act, check, DISK_BLIND_FILES | DISK_BLIND_DIRS, LAW, NULL },
 	{ 0 },
 };

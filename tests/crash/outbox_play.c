@@ -286,7 +286,8 @@ static void do_purge(struct play *p, const struct step *s)
 	ends(p, &c, r < 0 ? r : 0);
 }
 
-int play_reopen(struct play *p)
+/* Gives back what is lent, as whoever stops politely does. */
+static void close_it(struct play *p)
 {
 	struct outbox_settlement how = { .to = OUTBOX_QUEUED, .not_an_attempt = true };
 	struct model_call c = { .op = M_RESTART };
@@ -297,6 +298,11 @@ int play_reopen(struct play *p)
 	outbox_close(p->ob);
 	p->ob = NULL;
 	worlds_done(&p->room->worlds, &c);
+}
+
+int play_reopen(struct play *p)
+{
+	close_it(p);
 	return play_open(p);
 }
 
@@ -346,6 +352,9 @@ int play_step(struct play *p, const struct step *s, bool is_healed)
 	case STEP_PURGE:
 		do_purge(p, s);
 		break;
+	case STEP_CLOSE:
+		close_it(p);
+		break;
 	case STEP_REOPEN:
 	case STEP_HEAL:
 	case STEP_END:
@@ -359,11 +368,15 @@ int play_step(struct play *p, const struct step *s, bool is_healed)
 struct play *play_of(struct run *run)
 {
 	static struct play p;
+	struct model_call c = { .op = M_RESTART };
 
 	p.run = run;
 	p.room = run->room;
 	if (p.room->worlds.n == 0)
 		p.room->worlds.n = 1;
+	p.room->worlds = *play_possible(&p);
+	atomic_store(&p.room->is_under_way, false);
+	worlds_done(&p.room->worlds, &c);
 	return &p;
 }
 

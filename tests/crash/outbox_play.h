@@ -21,6 +21,7 @@ enum step_kind {
 	STEP_DROP,
 	STEP_PURGE,
 	STEP_REOPEN,
+	STEP_CLOSE,
 	STEP_HEAL,
 };
 
@@ -39,6 +40,7 @@ struct step {
 #define VERB(name, n) { .kind = STEP_##name, .i = (n) }
 #define PURGE(k) { .kind = STEP_PURGE, .key = (k) }
 #define REOPEN { .kind = STEP_REOPEN }
+#define CLOSE { .kind = STEP_CLOSE }
 #define HEAL { .kind = STEP_HEAL }
 #define CHILD .wants_parent = true
 #define ONCE .is_once = true
@@ -67,6 +69,7 @@ struct play {
 	} hand[4]; /* what is lent */
 };
 
+/* A play that begins, or goes on after a restart. */
 struct play *play_of(struct run *run);
 int play_open(struct play *p);
 int play_reopen(struct play *p); /* gives back what is lent, closes and opens */

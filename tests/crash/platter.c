@@ -71,7 +71,6 @@ struct name {
 	size_t gone_folder; /* GONE, was_folder: it is made again */
 };
 
-static unsigned blindness;
 static int grave_fd = -1;
 static unsigned graves;
 static struct file *files;
@@ -91,11 +90,10 @@ static void *grow(void *array, size_t n, size_t item)
 	return xrealloc(array, (n + 1) * item); /* hundreds at most */
 }
 
-void platter_begin(const char *dir, unsigned blind)
+void platter_begin(const char *dir)
 {
 	char *grave = xstrf("%s.grave", dir);
 
-	blindness = blind;
 	ENSURE(mkdir(grave, 0700) == 0);
 	grave_fd = open(grave, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	ENSURE(grave_fd >= 0);
@@ -352,12 +350,10 @@ static bool is_folder(int fd)
 
 void platter_synced(int fd)
 {
-	if (!is_folder(fd)) {
-		if (!(blindness & PLATTER_BLIND_FILES))
-			sync_file(fd, SAFE);
-	} else if (!(blindness & PLATTER_BLIND_DIRS)) {
+	if (is_folder(fd))
 		sync_folder(fd);
-	}
+	else
+		sync_file(fd, SAFE);
 }
 
 void platter_sync_failed(int fd)

@@ -17,12 +17,8 @@ enum platter_survivors {
 	PLATTER_SOME,    /* as the seed has it: pages and sectors in any order, names up to some point in each folder */
 };
 
-/* Syncs without effect. */
-#define PLATTER_BLIND_FILES 1u
-#define PLATTER_BLIND_DIRS 2u
-
 /* All that is in dir now counts as synced. Keeps what is removed in <dir>.grave. */
-void platter_begin(const char *dir, unsigned blind);
+void platter_begin(const char *dir);
 
 /* Around a write of at most n bytes at `at`, and around a change of size. */
 void platter_write_begins(int fd, off_t at, size_t most);
