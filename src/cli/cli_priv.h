@@ -59,6 +59,7 @@ void cli_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int cli_load_config(const struct cli *cli, bool only_admin, struct config **ret);
 
 int cmd_serve(const struct cli *cli);
+int cmd_datacat_server(const struct cli *cli);
 int cmd_check(const struct cli *cli);
 int cmd_describe_settings(const struct cli *cli);
 int cmd_status(const struct cli *cli);

@@ -177,11 +177,11 @@ static const char *listen_fault(struct slice s)
 
 	if (!cut_address(s, &host, &port, &v6))
 		return slice_find(s, ':') < 0 ? "has no port" : "is not HOST:PORT";
-	if (!host.n || slice_eq_str(host, "*"))
+	if (!host.n)
 		return "names no host (0.0.0.0 is all of IPv4, [::] all of IPv6)";
 	if (!v6 && slice_find(port, ':') >= 0)
 		return "is not HOST:PORT (an IPv6 address stands in brackets)";
-	if (!host_is_plausible(host, v6))
+	if (!slice_eq_str(host, "*") && !host_is_plausible(host, v6)) /* all addresses of both kinds */
 		return "is not HOST:PORT";
 	if (!port_parse(port, &number))
 		return "has a port that is not 0 to 65535";

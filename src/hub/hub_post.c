@@ -104,7 +104,7 @@ static void answer_batch(struct write *w)
 	for (size_t i = 0; i < w->op_count; i++) {
 		const struct hub_op *op = &w->ops[i];
 
-		if (!op->status || op->skipped)
+		if (!op->status) /* one that was done with before is named again: the answer that told of it may be lost */
 			continue;
 		buf_addf(&b, "%s{\"seq\":%lld,\"status\":%d,\"error\":", between, (long long)op->seq, op->status);
 		json_write_text(buf_slice(&op->error), &b);

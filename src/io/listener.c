@@ -52,16 +52,16 @@ static void set_inherited(int fd)
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 }
 
-static int bind_one(const struct sockaddr *sa, socklen_t n, int share, int *ret_fd)
+static int bind_one(const struct sockaddr *sa, socklen_t n, bool both, int share, int *ret_fd)
 {
-	int on = 1, r;
+	int on = 1, six_only = !both, r;
 	int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return -errno;
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)); /* a convenience at restart */
 	if (sa->sa_family == AF_INET6)
-		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)); /* 0.0.0.0 is another address */
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &six_only, sizeof(six_only)); /* 0.0.0.0 is another address */
 	if (share)
 		set_inherited(fd);
 	if ((share && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0) || bind(fd, sa, n) < 0) {
@@ -100,19 +100,19 @@ static bool is_loopback(const struct sockaddr_storage *ss)
 	       IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)ss)->sin6_addr);
 }
 
-static int bind_all(struct sockaddr_storage *ss, socklen_t n, unsigned count, int *fds)
+static int bind_all(struct sockaddr_storage *ss, socklen_t n, bool both, unsigned count, int *fds)
 {
 	struct sockaddr *sa = (struct sockaddr *)ss;
 	int probe = -1, r = 0;
 
 	for (unsigned i = 0; i < count; i++)
 		fds[i] = -1;
-	r = bind_one(sa, n, 0, &probe); /* see WHY; with port 0 it harmlessly picks another */
+	r = bind_one(sa, n, both, 0, &probe); /* see WHY; with port 0 it harmlessly picks another */
 	if (r < 0)
 		return r;
 	(void)close(probe);
 	for (unsigned i = 0; i < count && r == 0; i++) {
-		r = bind_one(sa, n, 1, &fds[i]);
+		r = bind_one(sa, n, both, 1, &fds[i]);
 		if (r == 0 && i == 0 && getsockname(fds[0], sa, &n) < 0)
 			r = -errno;
 	}
@@ -130,20 +130,28 @@ int listener_bind(const char *address, unsigned count, int *ret_fds, char ret_bo
 	struct sockaddr_storage ss = { 0 };
 	char host[256];
 	const char *port;
+	bool both;
 	int r = split_address(address, host, sizeof(host), &port);
 
 	if (r < 0) {
 		buf_addf(err, "%s is not HOST:PORT", address);
 		return r;
 	}
-	r = getaddrinfo(host[0] ? host : NULL, port, &hints, &found);
+	both = strcmp(host, "*") == 0;
+	r = getaddrinfo(both ? "::" : host[0] ? host : NULL, port, &hints, &found);
 	if (r != 0) {
 		buf_addf(err, "cannot listen on %s: %s", address, gai_strerror(r));
 		return -EADDRNOTAVAIL;
 	}
 	memcpy(&ss, found->ai_addr, found->ai_addrlen);
-	r = bind_all(&ss, found->ai_addrlen, count, ret_fds);
+	r = bind_all(&ss, found->ai_addrlen, both, count, ret_fds);
 	freeaddrinfo(found);
+	if (both && r == -EAFNOSUPPORT) { /* a machine without IPv6 */
+		char four[32];
+
+		(void)snprintf(four, sizeof(four), "0.0.0.0:%.8s", port);
+		return listener_bind(four, count, ret_fds, ret_bound, ret_loopback, err);
+	}
 	if (r == -EADDRINUSE)
 		buf_addf(err, "cannot listen on %s: another program does so already", address);
 	else if (r < 0)
