@@ -11,8 +11,12 @@
  *          later ones of its key waiting, one in conflict does not. A key that ends in '/' is ordered with every key that begins with it, too.
  *          Different keys never wait for each other.
  * PARENTS  An entry may be based on an earlier pending one of its key. When that is applied, its children's base becomes
- *          what settle() was told; when it gets into conflict, they do as well, and theirs; when it is dropped or resolved, they
- *          inherit its base and its parent. retry and rebase of an entry requeue its children in conflict with it.
+ *          what settle() was told; when it gets into conflict, they do as well, and theirs; when it is dropped or resolved, or its
+ *          body is damaged, they inherit its base and its parent. retry and rebase of an entry requeue its children in conflict with
+ *          it; an entry that is retried while its own parent stays in conflict gets the base of the oldest that it was built on. What is lent
+ *          never has a parent.
+ * DAMAGE   A record or body that does not match its checksum is held and damaged: listed, counted, and to be dropped; for
+ *          everything else (keys, idle, tail, overlays) it is not there. Who is based on a record that cannot be believed gets into conflict.
  * MEMORY   An index of what is not settled is held in memory (OUTBOX_INDEX_BYTES for each entry and the key once);
  *          heads and bodies are on disk. So max_entries bounds memory, and start-up is one scan.
  * THREADS  Functions marked "front too" never block on disk. All others may: workers and threads of one's own only.
@@ -24,6 +28,7 @@
 #include "store/spool.h"
 
 #define OUTBOX_INLINE_BYTES (64 * 1024) /* larger bodies are files of their own: see DESIGN.md, "Store" */
+#define OUTBOX_INDEX_BYTES 512          /* of memory at most, beside the key's text; mostly half of it */
 #define OUTBOX_ID_ROOM 24               /* "018f3c9a2b7d4e10-5fa3c1" and NUL */
 #define OUTBOX_MOST_HEAD (256 * 1024)   /* bytes of a write's strings and headers together: WEIR_E_TOO_LARGE */
 #define OUTBOX_MOST_ANSWER (64 * 1024)  /* bytes of an upstream's refusal that are kept with a held entry; the rest is cut */
@@ -60,7 +65,7 @@ void outbox_base_copy(struct outbox_base *into, const struct outbox_base *from);
 
 /* --- opening --- */
 /* Opens <dir>/outbox.db and <dir>/bodies/, makes them when missing, sweeps orphaned bodies, sets damage aside (counted:
- * outbox_damaged), puts what was being sent back: queued, or held with OUTBOX_OUTCOME_UNKNOWN when it was a write that
+ * outbox_damaged) and saves what can be read of it, puts what was being sent back: queued, or held with OUTBOX_OUTCOME_UNKNOWN when it was a write that
  * is sent once only and had been lent. 0; or a code with a sentence for the operator in err. */
 int outbox_open(const char *dir, struct outbox **ret, struct buf *err);
 void outbox_close(struct outbox *ob); /* what waits is written first; no lent entry may be out */
@@ -111,8 +116,8 @@ struct outbox_receipt {
 /* A spool for a body that is to be put, limited to the queue's max_body (one byte more fails it with WEIR_E_TOO_LARGE). */
 int outbox_spool_new(struct outbox_queue *q, struct spool **ret);
 /* Returns when the entry is durable: 0. WEIR_E_TOO_LARGE (body above max_body, or head above OUTBOX_MOST_HEAD), -EDQUOT (max_entries or max_bytes),
- * -ENOSPC (disk), -EIO (a sync failed; puts are refused until a restart), -EAGAIN (expect_tail), WEIR_E_DAMAGED (the spool is not whole): then nothing was kept.
- * w is borrowed and copied. Blocks. */
+ * -ENOSPC (disk), -EAGAIN (expect_tail), WEIR_E_DAMAGED (the spool is not whole): then nothing was kept. -EIO: a write or a sync failed, and nobody knows
+ * whether it was kept: after the restart that puts wait for now (outbox_is_readonly), the entry may be there. w is borrowed and copied. Blocks. */
 int outbox_put(struct outbox_queue *q, const struct outbox_write *w, struct outbox_receipt *ret);
 
 /* The same without waiting, so that one thread can have many under way; no spool, no parent, and the body may be larger than OUTBOX_INLINE_BYTES
@@ -141,7 +146,7 @@ struct outbox_entry { /* a copy; outbox_entry_fini() */
 	uint64_t parent; /* seq, or 0 */
 	uint64_t body_bytes;
 	uint32_t body_crc;
-	int64_t queued_wall_ms, next_attempt_wall_ms, settled_wall_ms;
+	int64_t queued_wall_ms, next_attempt_wall_ms, settled_wall_ms; /* next attempt 0: at once */
 	unsigned attempts;
 	int last_status; /* HTTP; 0: no answer, or none yet */
 	struct buf last_error; /* a sentence */
@@ -161,7 +166,7 @@ int outbox_get(struct outbox *ob, uint64_t seq, struct outbox_entry *ret);
  * counted); -ENOENT: the body is gone, as the entry is settled; -errno. */
 int outbox_body(struct outbox *ob, const struct outbox_entry *e, struct spool **ret);
 /* Entries with after < seq in order, at most `most`; state < 0 and queue NULL: all. fn returns false to stop. 0 or -errno. */
-typedef bool outbox_each_fn(void *arg, const struct outbox_entry *e);
+typedef bool outbox_each_fn(void *arg, const struct outbox_entry *e); /* quick: the database cannot shrink its journal meanwhile */
 int outbox_list(struct outbox *ob, const char *queue, int state, uint64_t after, size_t most, outbox_each_fn *fn,
 		void *arg);
 /* Entries of one key with after < seq that are not settled, in order; of this uri alone when it has a p. fn as above. 0 or a code. Blocks. */
@@ -170,7 +175,8 @@ int outbox_key_each(struct outbox_queue *q, struct slice key, struct slice uri, 
 /* --- delivery --- */
 /* Takes the entry that is due first among those that may go (oldest of its key, nothing related before it, next_attempt_wall_ms <= now), and marks it
  * sending (durably first when it is sent once only). 0; -ENOENT: none is due: *ret_next_wall_ms says when to look again (INT64_MAX: after a put or a
- * settlement); -EIO. Lent entries are settled exactly once. */
+ * settlement); -EIO: nothing is lent when its end could not be recorded (outbox_is_readonly). Lent entries are settled exactly once.
+ * A wall clock that is set back between two calls does not put anything off. */
 int outbox_lend(struct outbox_queue *q, int64_t now_wall_ms, struct outbox_entry *ret, int64_t *ret_next_wall_ms);
 
 struct outbox_settlement {

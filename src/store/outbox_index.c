@@ -19,6 +19,10 @@
 
 #define FEWEST_SLOTS 64
 
+/* An array is at most twice as long as what is in it, once entries have gone; malloc takes 16 bytes of its own. */
+_Static_assert(sizeof(struct outbox_item) + sizeof(struct outbox_key) + 4 * sizeof(struct outbox_slot) +
+			       2 * sizeof(struct outbox_key *) + 32 <= OUTBOX_INDEX_BYTES, "as the header says");
+
 /* --- the array by seq ------------------------------------------------------------------------------------------- */
 
 /* The first slot with a seq of at least `seq`. */

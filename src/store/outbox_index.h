@@ -10,8 +10,7 @@
 #include "store/outbox.h"
 #include "store/outbox_keys.h"
 
-/* An entry. 128 bytes; with its slot in the array by seq, its slot in the heap, and a key of its own (160 bytes and the
- * text), at most OUTBOX_INDEX_BYTES and the text. */
+/* An entry. With its slot in the array by seq, its slot in the heap and a key of its own: OUTBOX_INDEX_BYTES at most, beside the key's text. */
 struct outbox_item {
 	uint64_t seq;
 	struct outbox_key *key;     /* NULL: damaged, keeps nobody waiting */
