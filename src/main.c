@@ -6,10 +6,12 @@
 #include "git/git_service.h"
 #include "hub/hub_service.h"
 #include "mirror/mirror_service.h"
+#include "sessions/sessions_service.h"
 
 static const struct service *const services[] = {
 	&git_service,
 	&mirror_service,
+	&sessions_service,
 	&admin_service, /* last: its routes are those of all before it */
 	NULL,
 };

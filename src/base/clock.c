@@ -29,11 +29,16 @@ int64_t clock_mono_ms(void)
 	return clock_mono_us() / 1000;
 }
 
-int64_t clock_wall_ms(void)
+int64_t clock_wall_us(void)
 {
 	clock_fake_fn *fn = atomic_load_explicit(&fake, memory_order_acquire);
 
-	return fn ? fn(1) : read_us(CLOCK_REALTIME) / 1000;
+	return fn ? fn(1) * 1000 : read_us(CLOCK_REALTIME);
+}
+
+int64_t clock_wall_ms(void)
+{
+	return clock_wall_us() / 1000;
 }
 
 void clock_set_fake(clock_fake_fn *fn)
@@ -58,6 +63,15 @@ void clock_format_rfc3339(int64_t wall_ms, struct buf *out)
 
 	buf_addf(out, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
 		 tm.tm_min, tm.tm_sec, (int)ms);
+}
+
+void clock_format_rfc3339_us(int64_t wall_us, struct buf *out)
+{
+	int64_t us = ((wall_us % 1000) + 1000) % 1000;
+
+	clock_format_rfc3339((wall_us - us) / 1000, out);
+	buf_truncate(out, out->len - 1);
+	buf_addf(out, "%03dZ", (int)us);
 }
 
 void clock_format_http(int64_t wall_ms, struct buf *out)

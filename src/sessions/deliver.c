@@ -1,0 +1,457 @@
+/* deliver.c -- operations to the server: in batches to a hub, one by one to a DataCat server; and what the answers mean.
+ *
+ * WHAT     A carrier (core/delivery.h). The first entry of a session is lent to it; it lends what stands behind it, too, and sends all together.
+ *
+ *          answer                      | creation               | other operations
+ *          200                         | row has the id; applied | applied, but for those that the answer names as refused: held
+ *          401, 403, 407; 3xx          | the queue pauses, until the key changes or half a minute has passed
+ *          404                         | pauses: no such server | held: the server does not know the session (any more)
+ *          408, 425, 429, 5xx, none    | later, with back-off
+ *          other 4xx                   | held, and all behind it | held alone; a batch is sent again by parts, so that one does not hold others
+ *
+ * RULES    1. Before anything is settled the row has what the outbox then no longer tells: the server's id, the state, the end.
+ *          2. In a batch an operation is known by its seq: repeated, it is skipped by the hub. So one that was refused and is tried again by
+ *             an operator goes alone, not in a batch, where it would be taken for done.
+ *          3. To a DataCat server each is sent at least once: twice only when an answer was lost.
+ * SEE      docs/formats/session-batch.md */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/obj.h"
+#include "base/str.h"
+#include "core/json.h"
+#include "sessions/sessions_priv.h"
+
+#define MOST_BATCH_BYTES (1 << 20) /* of bodies; the hub takes 4 MiB */
+#define MOST_ANSWER (1 << 20)
+#define PAUSE_MS 30000
+
+struct part { /* an operation of this delivery */
+	const struct outbox_entry *e;
+	struct carried *came;
+	enum op op;
+	struct buf body;
+};
+
+struct carry {
+	struct sessions *ss;
+	struct session *s; /* used */
+	struct cancel *cancel;
+	struct part *parts;
+	size_t count;
+};
+
+/* --- what an answer means --------------------------------------------------------------------------------------------- */
+
+static void later(struct carried *c, const char *why, int64_t retry_after_ms)
+{
+	c->to = CARRIED_LATER;
+	c->retry_after_ms = retry_after_ms;
+	buf_add_str(&c->error, why);
+}
+
+static void unanswered(struct carried *c, int err)
+{
+	if (err == WEIR_E_CANCELLED || err == WEIR_E_OPEN || err == WEIR_E_DISABLED)
+		c->to = CARRIED_NOT;
+	else
+		later(c, err_text(err), 0);
+	if (c->to == CARRIED_NOT)
+		buf_reset(&c->error);
+}
+
+static bool is_for_now(int status)
+{
+	return status == 408 || status == 425 || status == 429 || status >= 500;
+}
+
+static bool is_about_us(int status)
+{
+	return status == 401 || status == 403 || status == 407 || (status >= 300 && status < 400);
+}
+
+static void pause_queue(struct carry *c, struct carried *came, const char *why)
+{
+	atomic_store(&c->ss->paused_mono_ms, clock_mono_ms());
+	came->to = CARRIED_PAUSE;
+	buf_addf(&came->error, "the server answered %d: %s", came->status, why);
+}
+
+static void hold(struct carry *c, struct part *p, const struct hub_answer *a, const char *why)
+{
+	p->came->to = CARRIED_HELD;
+	buf_addf(&p->came->error, "the server answered %d: %s", a->status, why);
+	buf_add_slice(&p->came->answer, buf_slice(&a->body));
+	buf_add_str(&p->came->answer_type, "text/plain");
+	sessions_count(c->ss, p->op, OUTCOME_HELD, 1);
+}
+
+static void applied(struct carry *c, struct part *p, int status)
+{
+	p->came->to = CARRIED_APPLIED;
+	p->came->status = status;
+	sessions_count(c->ss, p->op, OUTCOME_DELIVERED, 1);
+}
+
+/* What is no success, for an operation or a batch of them. */
+static void refused(struct carry *c, struct part *p, const struct hub_answer *a)
+{
+	p->came->status = a->status;
+	if (is_about_us(a->status))
+		pause_queue(c, p->came, a->status < 400 ? "it leads elsewhere; is sessions.server right?" :
+							   "it wants another key than that of sessions.api_key_file");
+	else if (a->status == 404)
+		hold(c, p, a, "it does not know this session");
+	else if (is_for_now(a->status))
+		later(p->came, "the server is not able to take it now", a->retry_after_ms);
+	else
+		hold(c, p, a, "it refuses this operation");
+}
+
+/* --- creation --------------------------------------------------------------------------------------------------------- */
+
+static bool read_id(const struct hub_answer *a, char ret[SESSIONS_MOST_ID + 1])
+{
+	json_t *v = NULL;
+	const char *id = json_read(buf_slice(&a->body), 0, &v, NULL) == 0 ?
+				 json_string_value(json_object_get(v, "session_id")) : NULL;
+	bool ok = id && *id && strlen(id) <= SESSIONS_MOST_ID;
+
+	if (ok)
+		(void)snprintf(ret, SESSIONS_MOST_ID + 1, "%s", id);
+	json_decref(v);
+	return ok;
+}
+
+static void take_id(struct carry *c, struct part *p, const char *id)
+{
+	struct sessions *ss = c->ss;
+	struct session *s = c->s;
+	bool is_remap;
+	int r;
+
+	pthread_mutex_lock(&ss->lock);
+	if (!s->hub_id)
+		session_set_hub_id(ss, s, id);
+	is_remap = s->flags & SESSION_TOLD_LOCAL;
+	s->forwarded_mono_ms = clock_mono_ms();
+	pthread_mutex_unlock(&ss->lock);
+	r = ledger_save(ss, s);
+	if (r < 0) { /* it is sent again, with its key */
+		later(p->came, "the server's id could not be recorded", 0);
+		return;
+	}
+	applied(c, p, 200);
+	log_event(LOG_INFO, is_remap ? "session_remapped" : "session_known", LOG_STR("session", s->local_id),
+		  LOG_STR("hub_id", id), LOG_END);
+	register_hub_id_known(ss, s);
+}
+
+static void create(struct carry *c, struct part *p)
+{
+	struct hub_answer a = HUB_ANSWER_EMPTY;
+	char id[SESSIONS_MOST_ID + 1];
+	int r = hub_call(c->ss, "POST", "/api/sessions", buf_slice(&p->body), 0, MOST_ANSWER, c->cancel, &a);
+
+	p->came->status = a.status;
+	if (r < 0)
+		unanswered(p->came, r);
+	else if (a.status == 200 && read_id(&a, id))
+		take_id(c, p, id);
+	else if (a.status == 200)
+		later(p->came, "the server's answer has no session_id", 0);
+	else if (a.status == 404 || a.status == 405)
+		pause_queue(c, p->came, "there is no /api/sessions; is sessions.server right?");
+	else
+		refused(c, p, &a);
+	buf_fini(&a.body);
+}
+
+/* --- one by one ------------------------------------------------------------------------------------------------------- */
+
+/* False: what stands behind it has to wait. */
+static bool send_one(struct carry *c, struct part *p)
+{
+	static const char *const paths[OP_COUNT] = { [OP_STATE] = "/state", [OP_EVENT] = "/events", [OP_METRIC] = "/metrics",
+						     [OP_HEARTBEAT] = "/heartbeat", [OP_END] = "/end", [OP_CRASH] = "/crash" };
+	struct hub_answer a = HUB_ANSWER_EMPTY;
+	struct buf target = BUF_EMPTY;
+	int r;
+
+	hub_target(&target, c->s->hub_id, paths[p->op]);
+	r = hub_call(c->ss, "POST", target.data, buf_slice(&p->body), 0, MOST_ANSWER, c->cancel, &a);
+	p->came->status = a.status;
+	if (r < 0)
+		unanswered(p->came, r);
+	else if (a.status == 200)
+		applied(c, p, 200);
+	else
+		refused(c, p, &a);
+	buf_fini(&target);
+	buf_fini(&a.body);
+	return p->came->to == CARRIED_APPLIED || p->came->to == CARRIED_HELD;
+}
+
+/* --- a batch ---------------------------------------------------------------------------------------------------------- */
+
+static void write_batch(const struct part *parts, size_t n, struct buf *out)
+{
+	buf_add_str(out, "{\"operations\":[");
+	for (size_t i = 0; i < n; i++) {
+		struct slice body = buf_slice(&parts[i].body);
+
+		buf_addf(out, "%s{\"seq\":%llu,\"op\":\"%s\"%s", i ? "," : "", (unsigned long long)parts[i].e->seq,
+			 op_names[parts[i].op], body.n > 2 ? "," : "");
+		buf_add_slice(out, slice_from(body, 1));
+	}
+	buf_add_str(out, "]}");
+}
+
+static const json_t *refusal_of(const json_t *answer, uint64_t seq)
+{
+	const json_t *list = json_object_get(answer, "refused");
+
+	for (size_t i = 0; i < json_array_size(list); i++)
+		if (json_integer_value(json_object_get(json_array_get(list, i), "seq")) == (json_int_t)seq)
+			return json_array_get(list, i);
+	return NULL;
+}
+
+static void hold_refused(struct carry *c, struct part *p, const json_t *refusal)
+{
+	const char *why = json_string_value(json_object_get(refusal, "error"));
+	struct hub_answer a = { .status = (int)json_integer_value(json_object_get(refusal, "status")), .body = BUF_EMPTY };
+
+	buf_add_str(&a.body, why ? why : "");
+	p->came->status = a.status;
+	hold(c, p, &a, why ? why : "it refuses this operation");
+	buf_fini(&a.body);
+}
+
+/* 200: each operation up to applied_seq is done with, one way or the other. */
+static void take_outcomes(struct carry *c, struct part *parts, size_t n, const struct hub_answer *a)
+{
+	json_t *v = NULL;
+	json_int_t upto;
+
+	if (json_read(buf_slice(&a->body), 0, &v, NULL) < 0 || !json_is_integer(json_object_get(v, "applied_seq"))) {
+		later(parts[0].came, "the server's answer to a batch cannot be read", 0);
+		json_decref(v);
+		return;
+	}
+	upto = json_integer_value(json_object_get(v, "applied_seq"));
+	for (size_t i = 0; i < n; i++) {
+		const json_t *refusal = refusal_of(v, parts[i].e->seq);
+
+		if (refusal)
+			hold_refused(c, &parts[i], refusal);
+		else if ((json_int_t)parts[i].e->seq <= upto)
+			applied(c, &parts[i], 200);
+		else
+			later(parts[i].came, "the server has not applied it yet", 0);
+	}
+	json_decref(v);
+}
+
+/* False: what stands behind them has to wait. */
+static bool send_batch(struct carry *c, struct part *parts, size_t n)
+{
+	struct hub_answer a = HUB_ANSWER_EMPTY;
+	struct buf target = BUF_EMPTY, body = BUF_EMPTY;
+	bool go_on = false;
+	int r;
+
+	write_batch(parts, n, &body);
+	hub_target(&target, c->s->hub_id, "/batch");
+	r = hub_call(c->ss, "POST", target.data, buf_slice(&body), 0, MOST_ANSWER, c->cancel, &a);
+	parts[0].came->status = a.status;
+	if (r < 0)
+		unanswered(parts[0].came, r);
+	else if (a.status == 200)
+		take_outcomes(c, parts, n, &a);
+	else if (a.status == 404)
+		atomic_store(&c->ss->batches, 0); /* the session is gone, or it is a server that knows no batches */
+	if (r == 0 && a.status != 200 && n > 1 && a.status >= 400 && a.status < 500 && !is_about_us(a.status) && !is_for_now(a.status))
+		go_on = true; /* by parts: who is it? */
+	else if (r == 0 && a.status != 200)
+		refused(c, &parts[0], &a);
+	else
+		go_on = r == 0 && (parts[n - 1].came->to == CARRIED_APPLIED || parts[n - 1].came->to == CARRIED_HELD);
+	buf_fini(&target);
+	buf_fini(&body);
+	buf_fini(&a.body);
+	return go_on;
+}
+
+/* --- all that was lent ------------------------------------------------------------------------------------------------ */
+
+static bool was_refused(const struct part *p)
+{
+	int s = p->e->last_status;
+
+	return s >= 400 && s < 500 && !is_about_us(s) && !is_for_now(s);
+}
+
+/* How many from i on may go as one. */
+static size_t together(const struct carry *c, size_t i)
+{
+	size_t n = 0;
+
+	while (i + n < c->count && !was_refused(&c->parts[i + n]))
+		n++;
+	return n;
+}
+
+static void send_each(struct carry *c, size_t from, size_t n)
+{
+	for (size_t i = from; i < from + n; i++)
+		if (!send_one(c, &c->parts[i]))
+			break;
+}
+
+static bool is_open(const struct part *p)
+{
+	return p->came->to == CARRIED_NOT;
+}
+
+static void send_all(struct carry *c, bool batches)
+{
+	for (size_t i = 0; i < c->count;) {
+		size_t n = batches ? together(c, i) : 0;
+		bool go_on = n ? send_batch(c, &c->parts[i], n) : send_one(c, &c->parts[i]);
+
+		if (go_on && n && is_open(&c->parts[i])) { /* one of them spoils the batch */
+			send_each(c, i, n);
+			go_on = !is_open(&c->parts[i + n - 1]) && c->parts[i + n - 1].came->to != CARRIED_LATER;
+		}
+		if (!go_on)
+			break;
+		i += n ? n : 1;
+	}
+}
+
+/* Rule 1. */
+static bool save_row(struct carry *c)
+{
+	bool needs;
+
+	pthread_mutex_lock(&c->ss->lock);
+	needs = c->s->wants_save || c->s->saved_seq < c->s->known_seq;
+	pthread_mutex_unlock(&c->ss->lock);
+	if (!needs || ledger_save(c->ss, c->s) == 0)
+		return true;
+	for (size_t i = 0; i < c->count; i++)
+		if (c->parts[i].came->to == CARRIED_APPLIED)
+			later(c->parts[i].came, "the session's record cannot be written", 0);
+	return false;
+}
+
+static int read_body(struct carry *c, struct part *p)
+{
+	struct spool *body = NULL;
+	int r = outbox_body(c->ss->outbox, p->e, &body);
+
+	if (r == 0 && pread(spool_fd(body), buf_reserve(&p->body, p->e->body_bytes), p->e->body_bytes, 0) !=
+			      (ssize_t)p->e->body_bytes)
+		r = -EIO;
+	if (r == 0)
+		p->body.len = p->e->body_bytes;
+	if (r == 0 && (p->body.len < 2 || p->body.data[0] != '{'))
+		r = WEIR_E_DAMAGED;
+	spool_unref(&body);
+	return r;
+}
+
+static void hold_unreadable(struct part *p, int err)
+{
+	if (err == WEIR_E_DAMAGED || err == -ENOENT) {
+		p->came->to = CARRIED_HELD;
+		buf_addf(&p->came->error, "its body is damaged: drop it");
+	}
+}
+
+/* The entry and what stands behind it, up to one that cannot be read. */
+static int gather(struct carry *c, const struct outbox_entry *e, struct carried *ret, size_t more)
+{
+	size_t n = more ? delivery_lend_more(c->ss->delivery, e, more, MOST_BATCH_BYTES, ret) : 0;
+	int r = 0;
+
+	c->parts = xcalloc(n + 1, sizeof(*c->parts));
+	for (size_t i = 0; i <= n && r == 0; i++) {
+		struct part *p = &c->parts[i];
+
+		p->e = i ? &ret->more[i - 1].entry : e;
+		p->came = i ? &ret->more[i - 1].came : ret;
+		p->op = op_of_uri(buf_slice(&p->e->uri));
+		buf_init(&p->body, 0);
+		r = read_body(c, p);
+		if (r < 0) {
+			buf_fini(&p->body);
+			if (i == 0)
+				hold_unreadable(p, r);
+			break;
+		}
+		c->count++;
+	}
+	return c->count ? 0 : r;
+}
+
+static void carry_operations(struct carry *c, const struct outbox_entry *e, struct carried *ret)
+{
+	int batches = hub_takes_batches(c->ss, c->cancel);
+
+	if (batches < 0) {
+		unanswered(ret, batches);
+		return;
+	}
+	if (gather(c, e, ret, sessions_config(c->ss)->max_batch - 1) < 0)
+		return;
+	send_all(c, batches > 0);
+	(void)save_row(c); /* it has said so in each */
+}
+
+static void carry(struct carry *c, const struct outbox_entry *e, struct carried *ret)
+{
+	if (op_of_uri(buf_slice(&e->uri)) == OP_CREATE) {
+		if (gather(c, e, ret, 0) == 0)
+			create(c, &c->parts[0]);
+	} else if (c->s->hub_id) {
+		carry_operations(c, e, ret);
+	} else {
+		ret->to = CARRIED_HELD;
+		buf_add_str(&ret->error, "its session never came into being at the server, as its creation was dropped");
+	}
+}
+
+void sessions_carry(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct carried *ret)
+{
+	struct sessions *ss = arg;
+	struct carry c = { .ss = ss, .cancel = cancel };
+
+	OBJ_CHECK(ss, SESSIONS_MAGIC);
+	c.s = session_get(ss, slice_from(buf_slice(&e->key), 2));
+	if (!c.s) {
+		ret->to = CARRIED_HELD;
+		buf_add_str(&ret->error, "nothing is known of its session any more: drop it");
+		return;
+	}
+	carry(&c, e, ret);
+	if (ret->to == CARRIED_LATER)
+		atomic_fetch_add(&ss->retries, 1);
+	for (size_t i = 0; i < c.count; i++)
+		buf_fini(&c.parts[i].body);
+	free(c.parts);
+	pthread_mutex_lock(&ss->lock);
+	session_unuse(ss, c.s);
+	pthread_mutex_unlock(&ss->lock);
+}
+
+bool sessions_may_resume(void *arg)
+{
+	struct sessions *ss = arg;
+
+	return hub_key_changed(ss) || clock_mono_ms() - atomic_load(&ss->paused_mono_ms) >= PAUSE_MS;
+}

@@ -1,0 +1,242 @@
+/* op.c -- operations: written as JSON, put into the outbox in the order in which they were accepted.
+ *
+ * WHAT     An operation is an entry of the queue "sessions" with key s/LOCAL-ID. Its uri names the session by its local id, whatever the server
+ *          calls it: what is on disk needs no rewriting when the server's id comes.
+ * RULES    1. Entries are handed over with sessions.lock held, so that their order is that of the states in memory.
+ *          2. A state is merged when it is durable; while one is on its way the next is put without being compared, as nobody
+ *             knows yet with what.
+ *          3. Creation is what all others depend on; nothing depends on any other (outbox_write.alone).
+ *          4. A full queue drops metrics, the oldest first, and nothing else (invariant 2: the configuration says so, it is counted,
+ *             and the server is told). */
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/obj.h"
+#include "core/json.h"
+#include "core/json_merge.h"
+#include "sessions/sessions_priv.h"
+
+#define DROP_AT_ONCE 200
+#define LOOK_AGAIN_MS 5000 /* in vain it was a walk through the whole queue */
+
+static const char *const paths[OP_COUNT] = {
+	[OP_CREATE] = "", [OP_STATE] = "/state", [OP_EVENT] = "/events", [OP_METRIC] = "/metrics",
+	[OP_HEARTBEAT] = "/heartbeat", [OP_END] = "/end", [OP_CRASH] = "/crash",
+};
+
+enum op op_of_uri(struct slice uri)
+{
+	for (enum op op = OP_STATE; op < OP_COUNT; op++)
+		if (slice_ends(uri, paths[op]))
+			return op;
+	return OP_CREATE;
+}
+
+void op_add_now(struct buf *out)
+{
+	buf_add_str(out, "\"timestamp\":\"");
+	clock_format_rfc3339_us(clock_wall_us(), out);
+	buf_add_char(out, '"');
+}
+
+/* --- put -------------------------------------------------------------------------------------------------------------- */
+
+struct put {
+	struct sessions *ss;
+	struct session *s;
+	enum op op;
+	bool urgent;
+	json_t *patch; /* of a state */
+	op_fn *cb;
+	void *arg;
+};
+
+static void merge(struct put *p, uint64_t seq)
+{
+	struct session *s = p->s;
+
+	json_merge(s->known, p->patch);
+	s->known_seq = seq;
+	s->updated_ms = clock_wall_ms();
+	s->wants_save = true;
+}
+
+static void on_put(void *arg, int code, const struct outbox_receipt *receipt)
+{
+	struct put *p = arg;
+	struct sessions *ss = p->ss;
+	struct session *s = p->s;
+
+	pthread_mutex_lock(&ss->lock);
+	s->states_under_way -= p->patch != NULL;
+	if (code == 0 && p->patch)
+		merge(p, receipt->seq);
+	pthread_mutex_unlock(&ss->lock);
+	sessions_count(ss, p->op, code == 0 ? OUTCOME_ACCEPTED : OUTCOME_REFUSED, 1);
+	if (code == 0 && p->urgent) {
+		struct buf key = BUF_EMPTY;
+
+		session_key(s, &key);
+		outbox_wake_key(ss->queue, buf_slice(&key));
+		buf_fini(&key);
+	}
+	if (p->cb)
+		p->cb(p->arg, code, code == 0 ? receipt->seq : 0);
+	pthread_mutex_lock(&ss->lock);
+	session_unuse(ss, s);
+	sessions_leave(ss);
+	pthread_mutex_unlock(&ss->lock);
+	json_decref(p->patch);
+	free(p);
+}
+
+static int put(struct put *take, struct slice body)
+{
+	struct sessions *ss = take->ss;
+	struct session *s = take->s;
+	struct buf key = BUF_EMPTY, uri = BUF_EMPTY;
+	struct outbox_write w = { .method = SLICE_LIT("POST"),
+				  .headers = SLICE_LIT("Content-Type: application/json\n"),
+				  .content_type = SLICE_LIT("application/json"),
+				  .alone = take->op != OP_CREATE,
+				  .body = body,
+				  .expect_tail = OUTBOX_ANY };
+	int r;
+
+	session_key(s, &key);
+	buf_addf(&uri, "/api/sessions/%s%s", s->local_id, paths[take->op]);
+	w.key = buf_slice(&key);
+	w.uri = buf_slice(&uri);
+	if (!take->urgent)
+		w.not_before_wall_ms = clock_wall_ms() + sessions_config(ss)->batch_interval;
+	r = outbox_put_start(ss->queue, &w, on_put, take);
+	if (r == 0) {
+		session_use(s);
+		sessions_enter(ss);
+		s->states_under_way += take->patch != NULL;
+	} else {
+		sessions_count(ss, take->op, OUTCOME_REFUSED, 1);
+		json_decref(take->patch);
+		free(take);
+	}
+	buf_fini(&key);
+	buf_fini(&uri);
+	return r;
+}
+
+int op_put(struct sessions *ss, struct session *s, enum op op, struct slice body, bool urgent, op_fn *cb, void *arg)
+{
+	struct put *p = xcalloc(1, sizeof(*p));
+
+	*p = (struct put){ .ss = ss, .s = s, .op = op, .urgent = urgent, .cb = cb, .arg = arg };
+	return put(p, body);
+}
+
+/* Whether something at the top of it is not as the session has it. */
+static bool differs(const struct session *s, json_t *patch)
+{
+	const char *name;
+	json_t *v;
+
+	json_object_foreach(patch, name, v) {
+		json_t *now = json_object_get(s->known, name);
+
+		if (now ? !json_equal(now, v) : !json_is_null(v))
+			return true;
+	}
+	return false;
+}
+
+int op_put_state(struct sessions *ss, struct session *s, json_t *patch, struct slice body, bool *ret_put, op_fn *cb, void *arg)
+{
+	struct put *p;
+
+	*ret_put = s->states_under_way || differs(s, patch);
+	if (!*ret_put)
+		return 0;
+	p = xcalloc(1, sizeof(*p));
+	*p = (struct put){ .ss = ss, .s = s, .op = OP_STATE, .patch = json_incref(patch), .cb = cb, .arg = arg };
+	return put(p, body);
+}
+
+int op_put_event(struct sessions *ss, struct session *s, const char *name, const char *category, const char *labels,
+		 json_t *data_take, bool urgent)
+{
+	struct buf body = BUF_EMPTY;
+	int r;
+
+	buf_add_char(&body, '{');
+	op_add_now(&body);
+	buf_addf(&body, ",\"name\":\"%s\",\"category\":\"%s\",\"group\":\"datacat.daemon\",\"labels\":%s,\"data\":", name, category,
+		 labels);
+	if (data_take)
+		json_write(data_take, &body);
+	else
+		buf_add_str(&body, "{}");
+	buf_add_char(&body, '}');
+	json_decref(data_take);
+	r = op_put(ss, s, OP_EVENT, buf_slice(&body), urgent, NULL, NULL);
+	buf_fini(&body);
+	return r;
+}
+
+/* --- a full queue ----------------------------------------------------------------------------------------------------- */
+
+struct oldest {
+	uint64_t seqs[DROP_AT_ONCE];
+	struct buf ids[DROP_AT_ONCE]; /* keys of the outbox: whose they are */
+	size_t count;
+};
+
+static bool note_metric(void *arg, const struct outbox_entry *e)
+{
+	struct oldest *o = arg;
+
+	if (op_of_uri(buf_slice(&e->uri)) == OP_METRIC && e->state == OUTBOX_QUEUED) {
+		buf_init(&o->ids[o->count], 0);
+		buf_add_slice(&o->ids[o->count], slice_from(buf_slice(&e->key), 2));
+		o->seqs[o->count++] = e->seq;
+	}
+	return o->count < DROP_AT_ONCE;
+}
+
+static void note_dropped(struct sessions *ss, struct slice id)
+{
+	struct session *s = session_get(ss, id);
+
+	if (!s)
+		return;
+	pthread_mutex_lock(&ss->lock);
+	s->dropped++;
+	session_unuse(ss, s);
+	pthread_mutex_unlock(&ss->lock);
+}
+
+bool op_make_room(struct sessions *ss)
+{
+	struct oldest *o;
+	uint64_t dropped = 0;
+
+	if (sessions_config(ss)->queue.on_full != SESSIONS_DROP_OLDEST_METRICS ||
+	    clock_mono_ms() < atomic_load(&ss->nothing_to_drop_until_mono_ms))
+		return false;
+	o = xcalloc(1, sizeof(*o));
+	(void)outbox_list(ss->outbox, outbox_queue_name(ss->queue), OUTBOX_QUEUED, 0, SIZE_MAX, note_metric, o); /* less, then */
+	for (size_t i = 0; i < o->count; i++) {
+		if (outbox_drop(ss->outbox, o->seqs[i]) == 0) { /* others are being sent, or were dropped by somebody else */
+			dropped++;
+			note_dropped(ss, buf_slice(&o->ids[i]));
+		}
+		buf_fini(&o->ids[i]);
+	}
+	free(o);
+	if (!dropped)
+		atomic_store(&ss->nothing_to_drop_until_mono_ms, clock_mono_ms() + LOOK_AGAIN_MS);
+	sessions_count(ss, OP_METRIC, OUTCOME_DROPPED, dropped);
+	if (dropped)
+		log_event(LOG_WARN, "session_metrics_dropped", LOG_INT("count", dropped),
+			  LOG_STR("reason", "the queue is full (sessions.queue)"), LOG_END);
+	return dropped > 0;
+}

@@ -1,0 +1,202 @@
+/* register.c -- a program begins: a row, an operation that creates the session at the server, an id for the program.
+ *
+ *      row durable -> creation in the outbox -> server away? -> its local id
+ *                                            -> else parked until the server's id comes, or register_patience is over
+ *
+ * RULES    1. The program gets its answer when both are durable, never sooner; and whichever id it gets, both stay valid for ever.
+ *          2. Creation has a key of its own: however often it is sent, one session comes of it.
+ * THREADS  Front, then the two writer threads, then whoever ends the wait: the carrier with the id, or the watcher's clock. */
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/obj.h"
+#include "base/rand.h"
+#include "base/str.h"
+#include "core/json.h"
+#include "sessions/sessions_priv.h"
+
+struct waiter { /* in the arena of its exchange */
+	struct list node; /* of sessions.waiting */
+	struct sessions *ss;
+	struct session *s;
+	struct exchange *ex;
+	int64_t until_mono_ms;
+	char id[SESSIONS_MOST_ID + 1]; /* to be answered */
+};
+
+static void answer(struct exchange *ex, const char *id)
+{
+	sessions_reply_json(ex, 200, json_pack("{s:s}", "session_id", id));
+}
+
+/* --- what goes to the server ------------------------------------------------------------------------------------------ */
+
+static void add_member(struct buf *out, const char *name, const char *value)
+{
+	buf_addf(out, "\"%s\":", name);
+	json_write_text(slice_str(value), out);
+	buf_add_char(out, ',');
+}
+
+static void write_creation(const struct sessions *ss, const struct session *s, struct buf *out)
+{
+	unsigned char random[16];
+
+	rand_bytes(random, sizeof(random));
+	buf_add_char(out, '{');
+	add_member(out, "product", s->product);
+	add_member(out, "version", s->version);
+	add_member(out, "machine_id", ss->machine_id);
+	add_member(out, "hostname", ss->hostname);
+	buf_addf(out, "\"key\":\"%s-", s->local_id);
+	str_hex(random, sizeof(random), out);
+	buf_add_str(out, "\",\"created_at\":\"");
+	clock_format_rfc3339(s->created_ms, out);
+	buf_add_str(out, "\"}");
+}
+
+/* --- the steps -------------------------------------------------------------------------------------------------------- */
+
+static void give_up(struct waiter *w, int code)
+{
+	struct sessions *ss = w->ss;
+
+	pthread_mutex_lock(&ss->lock);
+	w->s->flags |= SESSION_ENDED | SESSION_DONE; /* forgotten when nothing uses it any more; its row is at the next start */
+	ss->count--;
+	watch_end(ss, w->s);
+	pthread_mutex_unlock(&ss->lock);
+	exchange_reply_text(w->ex, 503, code == -EDQUOT ? "The queue is full (sessions.queue in weir.yaml); nothing was kept" :
+				   code == -ENOSPC ? "The disk is full; nothing was kept" :
+						     "The session could not be made durable");
+}
+
+/* The creation is durable. */
+static void on_created(void *arg, int code, uint64_t seq)
+{
+	struct waiter *w = arg;
+	struct sessions *ss = w->ss;
+	struct session *s = w->s;
+	struct exchange *ex = w->ex;
+	bool waits;
+
+	if (code < 0) {
+		give_up(w, code);
+		return;
+	}
+	pthread_mutex_lock(&ss->lock);
+	s->is_created = true;
+	waits = !link_state_is_open(link_state(ss->link)) && w->until_mono_ms > clock_mono_ms();
+	if (waits) {
+		s->waiter = w;
+		list_push_back(&ss->waiting, &w->node);
+	} else {
+		s->flags |= SESSION_TOLD_LOCAL;
+	}
+	log_event(LOG_INFO, "session_created", LOG_STR("session", s->local_id), LOG_STR("product", s->product),
+		  LOG_STR("version", s->version), LOG_INT("pid", s->pid), LOG_END);
+	pthread_mutex_unlock(&ss->lock);
+	if (waits)
+		watcher_poke(ss);
+	else
+		answer(ex, s->local_id);
+}
+
+/* The row is durable. */
+static void on_row(void *arg, int code)
+{
+	struct waiter *w = arg;
+	struct sessions *ss = w->ss;
+	struct buf body = BUF_EMPTY;
+
+	if (code == 0) {
+		pthread_mutex_lock(&ss->lock);
+		write_creation(ss, w->s, &body);
+		code = op_put(ss, w->s, OP_CREATE, buf_slice(&body), true, on_created, w);
+		pthread_mutex_unlock(&ss->lock);
+		buf_fini(&body);
+	}
+	if (code < 0)
+		give_up(w, code);
+}
+
+void register_begin(struct exchange *ex, json_t *body)
+{
+	struct sessions *ss = exchange_service_arg(ex);
+	struct waiter *w = arena_alloc(exchange_arena(ex), sizeof(*w)); /* a few bytes of a megabyte */
+	struct session *s;
+	int r;
+
+	pthread_mutex_lock(&ss->lock);
+	s = session_new(ss);
+	s->product = xstrdup(json_string_value(json_object_get(body, "product")));
+	s->version = xstrdup(json_string_value(json_object_get(body, "version")));
+	s->known = json_pack("{s:s, s:s}", "product", s->product, "version", s->version);
+	s->pid = json_integer_value(json_object_get(body, "parent_pid"));
+	if (s->pid < 0)
+		s->pid = 0;
+	*w = (struct waiter){ .ss = ss, .s = s, .ex = ex,
+			      .until_mono_ms = clock_mono_ms() + sessions_config(ss)->register_patience };
+	list_init(&w->node);
+	watch_begin(ss, s, true);
+	r = ledger_save_start(ss, s, on_row, w);
+	pthread_mutex_unlock(&ss->lock);
+	if (r < 0)
+		give_up(w, r);
+}
+
+/* --- the end of the wait ---------------------------------------------------------------------------------------------- */
+
+/* With the lock held. It is the caller's to answer then. */
+static void stop_waiting(struct waiter *w, const char *id, struct list *ready)
+{
+	(void)snprintf(w->id, sizeof(w->id), "%s", id);
+	w->s->waiter = NULL;
+	list_remove(&w->node);
+	list_push_back(ready, &w->node);
+}
+
+static void answer_all(struct list *ready)
+{
+	LIST_FOREACH_SAFE(it, next, ready) {
+		struct waiter *w = LIST_ENTRY(it, struct waiter, node);
+
+		list_remove(&w->node);
+		answer(w->ex, w->id);
+	}
+}
+
+void register_hub_id_known(struct sessions *ss, struct session *s)
+{
+	struct list ready;
+
+	list_init(&ready);
+	pthread_mutex_lock(&ss->lock);
+	if (s->waiter)
+		stop_waiting(s->waiter, s->hub_id, &ready);
+	pthread_mutex_unlock(&ss->lock);
+	answer_all(&ready);
+}
+
+int64_t register_expire(struct sessions *ss, int64_t now_mono_ms)
+{
+	bool is_away = link_state_is_open(link_state(ss->link));
+	int64_t next = INT64_MAX;
+	struct list ready;
+
+	list_init(&ready);
+	pthread_mutex_lock(&ss->lock);
+	LIST_FOREACH_SAFE(it, after, &ss->waiting) {
+		struct waiter *w = LIST_ENTRY(it, struct waiter, node);
+
+		if (w->until_mono_ms <= now_mono_ms || is_away) {
+			w->s->flags |= SESSION_TOLD_LOCAL;
+			stop_waiting(w, w->s->local_id, &ready);
+		} else if (w->until_mono_ms < next) {
+			next = w->until_mono_ms;
+		}
+	}
+	pthread_mutex_unlock(&ss->lock);
+	answer_all(&ready);
+	return next;
+}

@@ -1,0 +1,370 @@
+/* sessions_service.c -- the session daemon from start to stop.
+ *
+ * WHAT     Start: database, outbox, link, the sessions that live with what the outbox still has of them, listener, delivery, watcher. Stop: nobody
+ *          watches any more, delivery ends, callbacks come home, all is freed.
+ * RULES    1. <data_dir>/sessions is its own; the outbox is everybody's (service_outbox()).
+ *          2. At start a session is what its row says and what the outbox has above it: ledger.c tells why that is right after any crash.
+ * THREADS  start, reload, stop: the main thread. */
+#include "sessions/sessions_service.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/obj.h"
+#include "core/json.h"
+#include "core/json_merge.h"
+#include "io/file.h"
+#include "sessions/sessions_priv.h"
+
+#define MOST_PARALLEL_DELIVERIES 16
+#define MOST_BEATS 4
+#define MIN_FREE_BYTES (1u << 20) /* of the disk: less, and an operation is refused rather than half kept */
+#define KEEP_SETTLED_MS 10000     /* what is delivered need not be listed for long: there is much of it */
+
+/* --- start ------------------------------------------------------------------------------------------------------------ */
+
+static struct outbox_limits limits_of(const struct sessions_config *c)
+{
+	return (struct outbox_limits){ .max_entries = c->queue.max_entries,
+				       .max_bytes = c->queue.max_bytes,
+				       .max_body = SESSIONS_MOST_BODY + 4096,
+				       .min_free_bytes = MIN_FREE_BYTES,
+				       .keep_settled_ms = KEEP_SETTLED_MS };
+}
+
+static void on_link_change(void *arg, bool up)
+{
+	struct sessions *ss = arg;
+
+	atomic_store(&ss->batches, 0);
+	if (ss->delivery)
+		delivery_link_changed(ss->delivery, up);
+	watcher_poke(ss); /* registrations wait for nobody who is away */
+}
+
+static int open_link(struct sessions *ss, const struct sessions_config *c, struct buf *err)
+{
+	const struct config_links *links = config_links(ss->core->config);
+	unsigned workers = (unsigned)config_limits(ss->core->config)->workers;
+	struct link_options o = { .name = "sessions",
+				  .service = "sessions",
+				  .url = c->server,
+				  .ca_file = c->ca_file,
+				  .proxy = c->proxy,
+				  .enabled = c->enabled,
+				  .connect_timeout_ms = links->connect_timeout,
+				  .stall_timeout_ms = links->stall_timeout,
+				  .probe_first_ms = links->probe_first,
+				  .probe_max_ms = links->probe_max,
+				  .probe_patience_ms = links->connect_timeout,
+				  .most_workers = workers / 2 ? workers / 2 : 1 };
+	int r = link_new(&o, ss->core->pool, ss->core->metrics, &ss->link);
+
+	if (r < 0) {
+		buf_addf(err, "cannot set up sessions.server (%s): %s", c->server, err_text(r));
+		return r;
+	}
+	ss->read_lane = lane_new(ss->core->pool, NULL, workers / 4 ? workers / 4 : 1);
+	ss->beat_lane = lane_new(ss->core->pool, link_lane(ss->link), workers < MOST_BEATS ? 1 : MOST_BEATS);
+	return 0;
+}
+
+static bool merge_state(void *arg, const struct outbox_entry *e)
+{
+	struct session *s = ((void **)arg)[0];
+	struct sessions *ss = ((void **)arg)[1];
+	struct buf text = BUF_EMPTY;
+	struct spool *body = NULL;
+	json_t *v = NULL;
+
+	if (outbox_body(ss->outbox, e, &body) == 0 &&
+	    pread(spool_fd(body), buf_reserve(&text, e->body_bytes), e->body_bytes, 0) == (ssize_t)e->body_bytes) {
+		text.len = e->body_bytes;
+		if (json_read(buf_slice(&text), 0, &v, NULL) == 0)
+			json_merge(s->known, json_object_get(v, "state"));
+	}
+	s->known_seq = e->seq;
+	s->wants_save = true;
+	spool_unref(&body);
+	json_decref(v);
+	buf_fini(&text);
+	return true;
+}
+
+static bool note_end(void *arg, const struct outbox_entry *e)
+{
+	struct session *s = arg;
+
+	if (!(s->flags & SESSION_ENDED)) {
+		s->flags |= SESSION_ENDED | (op_of_uri(buf_slice(&e->uri)) == OP_CRASH ? SESSION_CRASHED : 0);
+		s->ended_ms = e->queued_wall_ms;
+		s->wants_save = true;
+	}
+	return false;
+}
+
+/* What the outbox has of it, over what its row says. */
+static void catch_up(struct sessions *ss, struct session *s)
+{
+	static const char *const ends[] = { "/end", "/crash" };
+	struct buf key = BUF_EMPTY;
+	void *both[] = { s, ss };
+	char *uri = xstrf("/api/sessions/%s/state", s->local_id);
+
+	session_key(s, &key);
+	(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), s->known_seq, merge_state, both); /* as far as it can be read */
+	free(uri);
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		uri = xstrf("/api/sessions/%s%s", s->local_id, ends[i]);
+		(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), 0, note_end, s); /* the same */
+		free(uri);
+	}
+	s->is_created = s->hub_id || outbox_key_is_pending(ss->queue, buf_slice(&key));
+	buf_fini(&key);
+}
+
+/* Nothing of it is anywhere but its row: its registration was never answered. */
+static bool is_stillborn(const struct session *s)
+{
+	return !s->is_created;
+}
+
+static void load_one(struct sessions *ss, struct session *take)
+{
+	struct session *s;
+
+	pthread_mutex_lock(&ss->lock);
+	s = session_add_take(ss, take);
+	pthread_mutex_unlock(&ss->lock);
+	catch_up(ss, s);
+	if (is_stillborn(s)) {
+		(void)ledger_remove(ss, s->number); /* or at the next start */
+		pthread_mutex_lock(&ss->lock);
+		session_forget(ss, s);
+		pthread_mutex_unlock(&ss->lock);
+		return;
+	}
+	if (!(s->flags & SESSION_ENDED))
+		(void)ledger_load_totals(ss, s); /* what cannot be read begins anew */
+	pthread_mutex_lock(&ss->lock);
+	if (totals_is_dirty(s))
+		s->flush_mono_ms = clock_mono_ms() + 1;
+	watch_begin(ss, s, false);
+	pthread_mutex_unlock(&ss->lock);
+}
+
+static int load(struct sessions *ss, struct buf *err)
+{
+	int64_t last = 0;
+	int r = ledger_load(ss, load_one, &last);
+
+	if (r < 0)
+		buf_addf(err, "cannot read %s/sessions.db: %s", ss->dir, err_text(r));
+	if (ss->last_number < last)
+		ss->last_number = last;
+	return r;
+}
+
+static int start_delivery(struct sessions *ss, const struct sessions_config *c, struct buf *err)
+{
+	const struct delivery_options o = { .outbox = ss->outbox,
+					    .queue = ss->queue,
+					    .link = ss->link,
+					    .pool = ss->core->pool,
+					    .metrics = ss->core->metrics,
+					    .service = "sessions",
+					    .most_parallel = MOST_PARALLEL_DELIVERIES,
+					    .retry_first_ms = c->retry.first,
+					    .retry_max_ms = c->retry.max,
+					    .is_quiet = true,
+					    .carry = sessions_carry,
+					    .may_resume = sessions_may_resume,
+					    .arg = ss };
+	int r = delivery_new(&o, &ss->delivery);
+
+	if (r < 0)
+		buf_addf(err, "cannot start the delivery of sessions: %s", err_text(r));
+	else
+		link_set_change_hook(ss->link, on_link_change, ss);
+	return r;
+}
+
+static struct sessions *sessions_new(const struct core *core, const struct sessions_config *c)
+{
+	struct sessions *ss = xcalloc(1, sizeof(*ss));
+
+	ss->magic = SESSIONS_MAGIC;
+	ss->core = core;
+	atomic_init(&ss->config, c);
+	ss->dir = xstrf("%s/sessions", core->data_dir);
+	ss->by_id = map_new();
+	list_init(&ss->all);
+	list_init(&ss->waiting);
+	buf_init(&ss->key_seen, 0);
+	ENSURE(pthread_mutex_init(&ss->lock, NULL) == 0);
+	ENSURE(pthread_mutex_init(&ss->key_lock, NULL) == 0);
+	ENSURE(pthread_mutex_init(&ss->drop_lock, NULL) == 0);
+	ENSURE(pthread_cond_init(&ss->idle, NULL) == 0);
+	sessions_metrics_init(ss);
+	machine_id(ss->machine_id);
+	machine_boot_id(ss->boot_id);
+	if (gethostname(ss->hostname, sizeof(ss->hostname) - 1) < 0)
+		ss->hostname[0] = 0;
+	return ss;
+}
+
+static int open_all(struct sessions *ss, const struct sessions_config *c, struct buf *err)
+{
+	struct listener_options o = { .name = "sessions", .where = &c->listen, .handle = sessions_handle, .arg = ss,
+				      .check_host = true, .check_origin = true };
+	struct outbox_limits limits = limits_of(c);
+	int r = dir_make_all(ss->dir, 0700);
+
+	if (r < 0) {
+		buf_addf(err, "cannot make %s: %s", ss->dir, err_text(r));
+		return r;
+	}
+	r = cancel_new(&ss->stop);
+	if (r == 0)
+		r = watcher_new(ss);
+	if (r == 0)
+		r = ledger_open(ss, err);
+	if (r == 0)
+		r = service_outbox(ss->core, &ss->outbox, err);
+	if (r == 0) {
+		ss->queue = outbox_queue(ss->outbox, "sessions", &limits);
+		r = open_link(ss, c, err);
+	}
+	if (r == 0)
+		r = load(ss, err);
+	if (r == 0)
+		r = server_listen(ss->core->server, &o, err);
+	if (r == 0)
+		r = start_delivery(ss, c, err);
+	if (r == 0)
+		r = watcher_start(ss);
+	return r;
+}
+
+/* --- stop ------------------------------------------------------------------------------------------------------------- */
+
+static void come_home(struct sessions *ss)
+{
+	pthread_mutex_lock(&ss->lock);
+	ss->stopping = true;
+	LIST_FOREACH(it, &ss->all) {
+		struct session *s = LIST_ENTRY(it, struct session, node);
+
+		if (s->wants_save && ss->db)
+			(void)ledger_save_start(ss, s, NULL, NULL); /* or the next start finds out */
+	}
+	while (ss->busy)
+		pthread_cond_wait(&ss->idle, &ss->lock);
+	pthread_mutex_unlock(&ss->lock);
+}
+
+static void stop(void *state)
+{
+	struct sessions *ss = state;
+
+	if (ss->stop)
+		cancel_fire(ss->stop);
+	watcher_stop(ss);
+	if (ss->delivery)
+		delivery_stop(ss->delivery);
+	come_home(ss);
+	delivery_free(ss->delivery);
+	ledger_close(ss);
+	LIST_FOREACH_SAFE(it, next, &ss->all) {
+		struct session *s = LIST_ENTRY(it, struct session, node);
+
+		s->uses = 0; /* exchanges that were cut */
+		session_forget(ss, s);
+	}
+	lane_unref(&ss->read_lane);
+	lane_unref(&ss->beat_lane);
+	link_free(ss->link);
+	watcher_free(ss);
+	cancel_unref(&ss->stop);
+	hub_key_free(ss);
+	buf_fini(&ss->key_seen);
+	map_free(ss->by_id);
+	pthread_mutex_destroy(&ss->lock);
+	pthread_mutex_destroy(&ss->key_lock);
+	pthread_mutex_destroy(&ss->drop_lock);
+	pthread_cond_destroy(&ss->idle);
+	free(ss->dir);
+	ss->magic = 0;
+	free(ss);
+}
+
+static int start(const struct core *core, const void *section, void **ret_state, struct buf *err)
+{
+	struct sessions *ss = sessions_new(core, section);
+	int r = open_all(ss, section, err);
+
+	if (r < 0)
+		stop(ss);
+	else
+		*ret_state = ss;
+	return r;
+}
+
+static void reload(void *state, const void *section)
+{
+	struct sessions *ss = state;
+	const struct sessions_config *c = section;
+	struct outbox_limits limits = limits_of(c);
+	struct link_info info;
+
+	atomic_store_explicit(&ss->config, c, memory_order_release);
+	outbox_queue_set_limits(ss->queue, &limits);
+	delivery_set_retry(ss->delivery, c->retry.first, c->retry.max);
+	link_info(ss->link, &info);
+	if (info.enabled != c->enabled)
+		link_enable(ss->link, c->enabled);
+}
+
+/* --- for others ------------------------------------------------------------------------------------------------------- */
+
+void sessions_flush(struct sessions *ss)
+{
+	pthread_mutex_lock(&ss->lock);
+	LIST_FOREACH(it, &ss->all) {
+		struct session *s = LIST_ENTRY(it, struct session, node);
+
+		if (s->flush_mono_ms)
+			totals_flush(ss, s, true);
+	}
+	pthread_mutex_unlock(&ss->lock);
+	delivery_flush(ss->delivery);
+}
+
+static void status(void *state, json_t *into)
+{
+	struct sessions *ss = state;
+	json_int_t count;
+
+	pthread_mutex_lock(&ss->lock);
+	count = (json_int_t)ss->count;
+	pthread_mutex_unlock(&ss->lock);
+	(void)json_object_set_new(into, "sessions", json_pack("{s:I, s:o}", "count", count, "queue", read_queue_json(ss)));
+}
+
+static void each_link(void *state, void (*fn)(void *arg, struct link *l), void *arg)
+{
+	fn(arg, ((struct sessions *)state)->link);
+}
+
+const struct service sessions_service = {
+	.name = "sessions",
+	.section = &sessions_section,
+	.start = start,
+	.reload = reload,
+	.stop = stop,
+	.status = status,
+	.each_link = each_link,
+	.admin_routes = sessions_admin_routes,
+};

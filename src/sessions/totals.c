@@ -1,0 +1,397 @@
+/* totals.c -- counters and histograms: samples come in, totals go out, only when they changed, and never go back.
+ *
+ * WHAT     A total is known by its kind, its name, its tags in order, and (a histogram) its buckets as they were given. It is one JSON record, which is
+ *          what sessions.db keeps; a sample changes the record, and is acknowledged when that is durable.
+ *            counter    {"name", "tags", "value"}
+ *            histogram  {"name", "unit", "tags", "metadata", "bounds", "counts", "sum", "count"}
+ * RULES    1. A sample counts in the first bucket whose bound is not below it, one above all in the last; counts are not cumulative.
+ *          2. Unit, tags and further metadata of a histogram are those of its first sample.
+ *          3. What goes to the server is an ordinary metric with the time of the flush; then it is clean until the next sample.
+ * SEE      DATACAT_API.md, "Aggregation" */
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/obj.h"
+#include "core/json.h"
+#include "sessions/sessions_priv.h"
+
+#define MOST_BOUNDS 1000
+#define MOST_TOTALS 10000 /* of a session: names and tags are the program's to choose */
+
+struct total {
+	char *key;
+	json_t *record;
+	bool is_histogram, is_dirty;
+};
+
+static const double default_bounds[] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60 };
+
+/* --- which total ------------------------------------------------------------------------------------------------------ */
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(json_string_value(*(json_t *const *)a), json_string_value(*(json_t *const *)b));
+}
+
+static json_t *sorted(const json_t *tags)
+{
+	size_t n = json_array_size(tags);
+	json_t **items = xcalloc(n + 1, sizeof(*items)), *out = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		items[i] = json_array_get(tags, i);
+	qsort(items, n, sizeof(json_t *), by_text);
+	for (size_t i = 0; i < n; i++)
+		(void)json_array_append(out, items[i]); /* is a value */
+	free(items);
+	return out;
+}
+
+static json_t *buckets_of(const json_t *metric)
+{
+	json_t *b = json_object_get(json_object_get(metric, "metadata"), "buckets");
+
+	return json_array_size(b) ? b : NULL;
+}
+
+static void write_key(const json_t *metric, bool is_histogram, json_t *tags, struct buf *out)
+{
+	buf_add_str(out, is_histogram ? "h" : "c");
+	json_write_text(slice_str(json_string_value(json_object_get(metric, "name"))), out);
+	json_write(tags, out);
+	if (is_histogram && buckets_of(metric))
+		json_write(buckets_of(metric), out);
+}
+
+/* --- histograms ------------------------------------------------------------------------------------------------------- */
+
+static bool is_infinity(const json_t *v)
+{
+	struct slice s = slice_str(json_string_value(v));
+
+	return slice_ieq_str(s, "inf") || slice_ieq_str(s, "infinity") || slice_ieq_str(s, "+inf");
+}
+
+static double bound_of(const json_t *v)
+{
+	return json_is_string(v) ? INFINITY : json_number_value(v);
+}
+
+static int by_bound(const void *a, const void *b)
+{
+	double x = bound_of(*(json_t *const *)a), y = bound_of(*(json_t *const *)b);
+
+	return x < y ? -1 : x > y;
+}
+
+static int make_bounds(const json_t *metric, json_t **ret, struct buf *why)
+{
+	json_t *given = buckets_of(metric), *out;
+	size_t n = given ? json_array_size(given) : ARRAY_LEN(default_bounds);
+	json_t **items;
+
+	if (n > MOST_BOUNDS) {
+		buf_addf(why, "metadata.buckets: at most %d", MOST_BOUNDS);
+		return WEIR_E_PARSE;
+	}
+	for (size_t i = 0; given && i < n; i++)
+		if (!json_is_number(json_array_get(given, i)) && !is_infinity(json_array_get(given, i))) {
+			buf_add_str(why, "metadata.buckets: each is a number or \"inf\"");
+			return WEIR_E_PARSE;
+		}
+	items = xcalloc(n, sizeof(*items));
+	out = json_array();
+	for (size_t i = 0; i < n; i++)
+		items[i] = !given ? json_real(default_bounds[i]) :
+			   is_infinity(json_array_get(given, i)) ? json_string("Infinity") : json_incref(json_array_get(given, i));
+	qsort(items, n, sizeof(json_t *), by_bound);
+	for (size_t i = 0; i < n; i++)
+		(void)json_array_append_new(out, items[i]); /* is a value */
+	free(items);
+	*ret = out;
+	return 0;
+}
+
+static json_t *metadata_without_buckets(const json_t *metric)
+{
+	json_t *m = json_object_get(metric, "metadata"), *copy = json_is_object(m) ? json_copy(m) : json_object();
+
+	(void)json_object_del(copy, "buckets"); /* it may be absent */
+	return copy;
+}
+
+static void copy_member(json_t *into, const json_t *from, const char *name)
+{
+	json_t *v = json_object_get(from, name);
+
+	if (v && !json_is_null(v))
+		(void)json_object_set(into, name, v); /* is a value */
+}
+
+static int new_histogram(const json_t *metric, json_t **ret, struct buf *why)
+{
+	json_t *bounds, *counts = json_array(), *o;
+	int r = make_bounds(metric, &bounds, why);
+
+	if (r < 0) {
+		json_decref(counts);
+		return r;
+	}
+	for (size_t i = 0; i < json_array_size(bounds); i++)
+		(void)json_array_append_new(counts, json_integer(0));
+	o = json_pack("{s:o, s:o, s:f, s:i, s:o}", "bounds", bounds, "counts", counts, "sum", 0.0, "count", 0, "metadata",
+		      metadata_without_buckets(metric));
+	copy_member(o, metric, "name");
+	copy_member(o, metric, "unit");
+	copy_member(o, metric, "tags");
+	*ret = o;
+	return 0;
+}
+
+static void count_up(json_t *integer)
+{
+	(void)json_integer_set(integer, json_integer_value(integer) + 1);
+}
+
+static void add_sample(json_t *record, double value)
+{
+	json_t *bounds = json_object_get(record, "bounds"), *counts = json_object_get(record, "counts");
+	size_t last = json_array_size(bounds) - 1, i = 0;
+
+	while (i < last && !(value <= bound_of(json_array_get(bounds, i))))
+		i++;
+	count_up(json_array_get(counts, i));
+	count_up(json_object_get(record, "count"));
+	(void)json_real_set(json_object_get(record, "sum"), json_number_value(json_object_get(record, "sum")) + value);
+}
+
+/* --- counters --------------------------------------------------------------------------------------------------------- */
+
+static void add_delta(json_t *record, const json_t *delta)
+{
+	json_t *now = json_object_get(record, "value");
+	json_int_t sum;
+
+	if (json_is_integer(now) && json_is_integer(delta) &&
+	    !__builtin_add_overflow(json_integer_value(now), json_integer_value(delta), &sum))
+		(void)json_object_set_new(record, "value", json_integer(sum));
+	else
+		(void)json_object_set_new(record, "value", json_real(json_number_value(now) + json_number_value(delta)));
+}
+
+/* --- samples ---------------------------------------------------------------------------------------------------------- */
+
+static void total_free(struct total *t)
+{
+	json_decref(t->record);
+	free(t->key);
+	free(t);
+}
+
+static struct total *keep(struct session *s, struct slice key, json_t *record_take)
+{
+	struct total *t = xcalloc(1, sizeof(*t));
+
+	t->key = slice_dup(key);
+	t->record = record_take;
+	t->is_histogram = t->key[0] == 'h';
+	if (!s->totals)
+		s->totals = map_new();
+	(void)map_put(s->totals, key, t); /* it was not there */
+	return t;
+}
+
+static int find_or_make(struct session *s, const json_t *metric, bool is_histogram, struct total **ret, struct buf *why)
+{
+	json_t *tags = sorted(json_object_get(metric, "tags")), *record = NULL;
+	struct buf key = BUF_EMPTY;
+	int r = 0;
+
+	write_key(metric, is_histogram, tags, &key);
+	*ret = s->totals ? map_get(s->totals, buf_slice(&key)) : NULL;
+	if (!*ret && s->totals && map_count(s->totals) >= MOST_TOTALS) {
+		buf_addf(why, "a session has at most %d counters and histograms", MOST_TOTALS);
+		r = WEIR_E_PARSE;
+	} else if (!*ret && is_histogram) {
+		r = new_histogram(metric, &record, why);
+	} else if (!*ret) {
+		record = json_pack("{s:O, s:i, s:O}", "name", json_object_get(metric, "name"), "value", 0, "tags", tags);
+	}
+	if (record)
+		*ret = keep(s, buf_slice(&key), record);
+	json_decref(tags);
+	buf_fini(&key);
+	return r;
+}
+
+int totals_add(struct session *s, const json_t *metric, struct total **ret, struct buf *why)
+{
+	const char *type = json_string_value(json_object_get(metric, "type"));
+	bool is_histogram = strcmp(type, "histogram") == 0;
+	int r = find_or_make(s, metric, is_histogram, ret, why);
+
+	if (r < 0)
+		return r;
+	if (is_histogram)
+		add_sample((*ret)->record, json_number_value(json_object_get(metric, "value")));
+	else
+		add_delta((*ret)->record, json_object_get(metric, "delta"));
+	(*ret)->is_dirty = true;
+	return 0;
+}
+
+struct slice total_key(const struct total *t)
+{
+	return slice_str(t->key);
+}
+
+void total_write(const struct total *t, struct buf *out)
+{
+	json_write(t->record, out);
+}
+
+int totals_load(struct session *s, struct slice key, struct slice record, bool is_dirty)
+{
+	json_t *v = NULL;
+	int r = key.n && (key.p[0] == 'h' || key.p[0] == 'c') ? json_read(record, 0, &v, NULL) : WEIR_E_PARSE;
+
+	if (r == 0)
+		keep(s, key, v)->is_dirty = is_dirty;
+	return r;
+}
+
+/* --- what goes out ---------------------------------------------------------------------------------------------------- */
+
+static json_t *shown_buckets(const json_t *record)
+{
+	json_t *bounds = json_object_get(record, "bounds"), *counts = json_object_get(record, "counts"), *out = json_array();
+
+	for (size_t i = 0; i < json_array_size(bounds); i++)
+		(void)json_array_append_new(out, json_pack("{s:O, s:O}", "le", json_array_get(bounds, i), "count",
+							   json_array_get(counts, i)));
+	return out;
+}
+
+static json_t *shown_histogram(const json_t *record)
+{
+	double sum = json_number_value(json_object_get(record, "sum"));
+	json_int_t count = json_integer_value(json_object_get(record, "count"));
+	json_t *o = json_object(), *metadata = json_copy(json_object_get(record, "metadata"));
+
+	copy_member(o, record, "name");
+	(void)json_object_set_new(o, "type", json_string("histogram"));
+	(void)json_object_set_new(o, "value", json_real(count ? sum / (double)count : 0));
+	copy_member(o, record, "unit");
+	copy_member(o, record, "tags");
+	(void)json_object_set_new(metadata, "buckets", shown_buckets(record));
+	(void)json_object_set_new(metadata, "sum", json_real(sum));
+	(void)json_object_set_new(metadata, "count", json_integer(count));
+	(void)json_object_set_new(o, "metadata", metadata);
+	return o;
+}
+
+static json_t *shown_counter(const json_t *record)
+{
+	return json_pack("{s:O, s:s, s:O, s:O}", "name", json_object_get(record, "name"), "type", "counter", "value",
+			 json_object_get(record, "value"), "tags", json_object_get(record, "tags"));
+}
+
+static void add_body(const struct total *t, struct buf *out)
+{
+	json_t *o = t->is_histogram ? shown_histogram(t->record) : shown_counter(t->record);
+	struct buf text = BUF_EMPTY;
+
+	json_write(o, &text);
+	json_decref(o);
+	buf_add_char(out, '{');
+	op_add_now(out);
+	buf_add_char(out, ',');
+	buf_add_slice(out, slice_from(buf_slice(&text), 1));
+	buf_fini(&text);
+}
+
+struct flushed {
+	struct sessions *ss;
+	struct session *s;
+	struct buf key, record;
+};
+
+/* It is in the queue: the row says so, unless there is more to be sent by now. */
+static void on_queued(void *arg, int code, uint64_t seq)
+{
+	struct flushed *f = arg;
+	struct total *t;
+
+	pthread_mutex_lock(&f->ss->lock);
+	t = map_get(f->s->totals, buf_slice(&f->key));
+	if (t && code < 0) {
+		t->is_dirty = true;
+		f->s->flush_mono_ms = clock_mono_ms() + sessions_config(f->ss)->batch_interval;
+	} else if (t && !t->is_dirty) {
+		/* When it cannot be written now, the same total goes once more after a restart. */
+		(void)ledger_total_start(f->ss, f->s, buf_slice(&f->key), buf_slice(&f->record), false, NULL, NULL);
+	}
+	pthread_mutex_unlock(&f->ss->lock);
+	buf_fini(&f->key);
+	buf_fini(&f->record);
+	free(f);
+}
+
+static void flush_one(struct sessions *ss, struct session *s, struct total *t, bool urgent)
+{
+	struct flushed *f = xcalloc(1, sizeof(*f));
+	struct buf body = BUF_EMPTY;
+
+	*f = (struct flushed){ .ss = ss, .s = s, .key = BUF_EMPTY, .record = BUF_EMPTY };
+	buf_add_slice(&f->key, total_key(t));
+	total_write(t, &f->record);
+	add_body(t, &body);
+	if (op_put(ss, s, OP_METRIC, buf_slice(&body), urgent, on_queued, f) == 0) {
+		t->is_dirty = false;
+	} else {
+		buf_fini(&f->key);
+		buf_fini(&f->record);
+		free(f);
+	}
+	buf_fini(&body);
+}
+
+bool totals_is_dirty(const struct session *s)
+{
+	struct slice key;
+	size_t pos = 0;
+	void *t;
+
+	while (s->totals && map_next(s->totals, &pos, &key, &t))
+		if (((struct total *)t)->is_dirty)
+			return true;
+	return false;
+}
+
+void totals_flush(struct sessions *ss, struct session *s, bool urgent)
+{
+	struct slice key;
+	size_t pos = 0;
+	void *t;
+
+	s->flush_mono_ms = 0;
+	while (s->totals && map_next(s->totals, &pos, &key, &t))
+		if (((struct total *)t)->is_dirty)
+			flush_one(ss, s, t, urgent);
+	if (totals_is_dirty(s)) /* the queue is full */
+		s->flush_mono_ms = clock_mono_ms() + sessions_config(ss)->batch_interval + 1;
+}
+
+void totals_free(struct session *s)
+{
+	struct slice key;
+	size_t pos = 0;
+	void *t;
+
+	while (s->totals && map_next(s->totals, &pos, &key, &t))
+		total_free(t);
+	map_free(s->totals);
+	s->totals = NULL;
+}

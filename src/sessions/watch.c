@@ -1,0 +1,345 @@
+/* watch.c -- programs that end without saying so, or fall silent; and everything else that happens by the clock.
+ *
+ * WHAT     One thread. It waits for pidfds, which tell the end of a process at once, and looks at the sessions once a second: silence, heartbeats to
+ *          the server, totals that are due, rows that lag behind, registrations that waited long enough.
+ * RULES    1. A process is its pid and its start. The pidfd is opened first and the start read after it: if the process is alive
+ *             then, the start is its own. After a restart of the daemon a pid with another start is somebody else: the program has ended.
+ *          2. Where there is no pidfd (none left, an old kernel, a sandbox) the start is read once a second. That a process
+ *             may not be signalled (EPERM) is nothing; it is never signalled. Where neither works nothing is reported, and
+ *             session_unwatched says so.
+ *          3. Silence counts on CLOCK_MONOTONIC, which stands still while the machine sleeps. When this thread was not run
+ *             either (a stopped virtual machine, SIGSTOP), the pause is nobody's fault: it is added to every program's time.
+ *          4. A session that has ended is watched by nobody.
+ * THREADS  Its own; watch_begin and watch_end with sessions.lock. epoll is the kernel's: registering needs no lock of ours.
+ * SEE      pidfd_open(2), proc(5) */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/obj.h"
+#include "io/file.h"
+#include "sessions/sessions_priv.h"
+
+#define LOOK_EVERY_MS 1000
+#define STOPPED_MS 5000           /* a gap between two looks that only a stopped process has */
+#define FORWARD_EVERY_MS 15000
+#define KEEP_UNUSED_MS (10 * 60 * 1000) /* in memory, after the end */
+
+struct watched { /* a session's process */
+	int fd; /* -1: it is looked at in /proc */
+};
+
+struct watcher {
+	pthread_t thread;
+	int epoll, wake;
+	atomic_bool stopping;
+	int64_t looked_mono_ms;
+	bool is_running;
+};
+
+/* --- a process -------------------------------------------------------------------------------------------------------- */
+
+static int pidfd_of(int64_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Opens, and finds out whether it is the one that is meant. 0: it is watched; 1: it has ended; or a code: it cannot be watched so. */
+static int open_process(struct sessions *ss, struct session *s, bool is_new)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = (uint64_t)s->number };
+	int fd = pidfd_of(s->pid);
+	uint64_t start;
+
+	if (fd == -ESRCH)
+		return 1;
+	start = machine_process_start(s->pid);
+	if (is_new)
+		s->pid_start = start;
+	else if (s->pid_start && start && start != s->pid_start) {
+		fd_close(&fd);
+		return 1;
+	}
+	s->watched = xcalloc(1, sizeof(*s->watched));
+	s->watched->fd = fd < 0 ? -1 : fd;
+	if (fd >= 0 && epoll_ctl(ss->watcher->epoll, EPOLL_CTL_ADD, fd, &ev) < 0)
+		fd_close(&s->watched->fd);
+	if (s->watched->fd >= 0)
+		return 0;
+	return start ? -EAGAIN : -EPERM;
+}
+
+static bool has_ended(const struct session *s)
+{
+	uint64_t start = machine_process_start(s->pid);
+
+	return s->pid_start && start != s->pid_start;
+}
+
+static void crashed(struct sessions *ss, struct session *s)
+{
+	const struct ending how = { OP_CRASH, "parent_process_terminated" };
+	int r;
+
+	if (!s->is_created) /* the next look will find both */
+		return;
+	watch_end(ss, s);
+	if (s->flags & SESSION_ENDED)
+		return;
+	log_event(LOG_WARN, "session_crashed", LOG_STR("session", s->local_id), LOG_STR("product", s->product), LOG_INT("pid", s->pid),
+		  LOG_END);
+	r = op_put_event(ss, s, "parent_process_crashed", "critical", "[\"crash\",\"process\"]",
+			 json_pack("{s:I}", "parent_pid", (json_int_t)s->pid), true);
+	if (r == 0)
+		r = session_end(ss, s, &how, NULL, NULL);
+	if (r < 0) { /* a full queue: the next look tries again */
+		s->watched = xcalloc(1, sizeof(*s->watched));
+		s->watched->fd = -1;
+		s->watch = "poll";
+		s->pid_start = s->pid_start ? s->pid_start : UINT64_MAX;
+	}
+}
+
+void watch_begin(struct sessions *ss, struct session *s, bool is_new)
+{
+	int r;
+
+	if (!s->pid || (s->flags & SESSION_ENDED) || s->watched)
+		return;
+	r = open_process(ss, s, is_new);
+	s->watch = r == 0 ? "pidfd" : r == -EAGAIN ? "poll" : "no";
+	if (r == 1) { /* it has ended: told by the next look, when the session is in the queue */
+		s->watched = xcalloc(1, sizeof(*s->watched));
+		s->watched->fd = -1;
+		s->pid_start = UINT64_MAX;
+		s->watch = "poll";
+	} else if (r < 0 && r != -EAGAIN) {
+		log_event(LOG_WARN, "session_unwatched", LOG_STR("session", s->local_id), LOG_INT("pid", s->pid),
+			  LOG_STR("reason", "neither a pidfd nor /proc tells of this process: its end will not be noticed"), LOG_END);
+		watch_end(ss, s);
+		s->watch = "no";
+	}
+}
+
+void watch_end(struct sessions *ss, struct session *s)
+{
+	if (!s->watched)
+		return;
+	if (s->watched->fd >= 0)
+		(void)epoll_ctl(ss->watcher->epoll, EPOLL_CTL_DEL, s->watched->fd, NULL); /* it is there */
+	fd_close(&s->watched->fd);
+	free(s->watched);
+	s->watched = NULL;
+}
+
+/* --- by the clock: with the lock held --------------------------------------------------------------------------------- */
+
+static void look_for_silence(struct sessions *ss, struct session *s, int64_t now)
+{
+	int64_t silent = now - s->beat_mono_ms;
+	struct buf last = BUF_EMPTY;
+	json_t *data;
+
+	if ((s->flags & (SESSION_PAUSED | SESSION_HUNG | SESSION_ENDED)) || silent <= sessions_config(ss)->heartbeat_timeout)
+		return;
+	clock_format_rfc3339(s->beat_wall_ms, &last);
+	data = json_pack("{s:s, s:f}", "last_heartbeat", last.data, "seconds_since_heartbeat", (double)silent / 1000);
+	if (op_put_event(ss, s, "application_appears_hung", "error", "[\"heartbeat\",\"hung\"]", data, false) == 0) {
+		s->flags |= SESSION_HUNG;
+		s->wants_save = true;
+		log_event(LOG_WARN, "session_hung", LOG_STR("session", s->local_id), LOG_STR("product", s->product),
+			  LOG_INT("silent_s", silent / 1000), LOG_END);
+	}
+	buf_fini(&last);
+}
+
+static void tell_dropped(struct sessions *ss, struct session *s)
+{
+	json_t *data = json_pack("{s:I}", "metrics", (json_int_t)s->dropped);
+
+	if (op_put_event(ss, s, "operations_dropped", "warning", "[\"queue\",\"dropped\"]", data, false) == 0)
+		s->dropped = 0;
+}
+
+static bool is_done(struct sessions *ss, const struct session *s)
+{
+	struct buf key = BUF_EMPTY;
+	bool is;
+
+	if (!(s->flags & SESSION_ENDED) || s->uses || s->wants_save || s->dropped)
+		return false;
+	session_key(s, &key);
+	is = !outbox_key_is_pending(ss->queue, buf_slice(&key));
+	buf_fini(&key);
+	return is;
+}
+
+/* True: it is gone. */
+static bool look_at_end(struct sessions *ss, struct session *s, int64_t now)
+{
+	if (!(s->flags & SESSION_DONE) && is_done(ss, s)) {
+		s->flags |= SESSION_DONE;
+		ss->count--;
+		(void)ledger_save_start(ss, s, NULL, NULL); /* when it cannot, the next start finds out again */
+	}
+	if (!(s->flags & SESSION_DONE) || s->uses || s->waiter || now - s->used_mono_ms < KEEP_UNUSED_MS)
+		return false;
+	session_forget(ss, s);
+	return true;
+}
+
+static void look_at(struct sessions *ss, struct session *s, int64_t now, bool is_look)
+{
+	if (s->flush_mono_ms && s->flush_mono_ms <= now)
+		totals_flush(ss, s, false);
+	if (!is_look || look_at_end(ss, s, now))
+		return;
+	if (s->watched && s->watched->fd < 0 && has_ended(s))
+		crashed(ss, s);
+	look_for_silence(ss, s, now);
+	if (s->dropped)
+		tell_dropped(ss, s);
+	if (!(s->flags & SESSION_ENDED) && now - s->forwarded_mono_ms >= FORWARD_EVERY_MS)
+		beat_wanted(ss, s);
+	if (s->wants_save)
+		(void)ledger_save_start(ss, s, NULL, NULL); /* or later */
+}
+
+static void forgive_pause(struct sessions *ss, int64_t gap)
+{
+	LIST_FOREACH(it, &ss->all)
+		LIST_ENTRY(it, struct session, node)->beat_mono_ms += gap;
+}
+
+int64_t watch_tick(struct sessions *ss)
+{
+	int64_t now = clock_mono_ms(), next, expires;
+	struct watcher *w = ss->watcher;
+	bool is_look;
+
+	expires = register_expire(ss, now);
+	pthread_mutex_lock(&ss->lock);
+	is_look = now - w->looked_mono_ms >= LOOK_EVERY_MS;
+	if (is_look && w->looked_mono_ms && now - w->looked_mono_ms > STOPPED_MS)
+		forgive_pause(ss, now - w->looked_mono_ms);
+	if (is_look)
+		w->looked_mono_ms = now;
+	next = w->looked_mono_ms + LOOK_EVERY_MS;
+	LIST_FOREACH_SAFE(it, after, &ss->all) {
+		struct session *s = LIST_ENTRY(it, struct session, node);
+		int64_t flush;
+
+		look_at(ss, s, now, is_look);
+		if (it->next != after) /* it is gone */
+			continue;
+		flush = s->flush_mono_ms;
+		if (flush && flush < next)
+			next = flush;
+	}
+	pthread_mutex_unlock(&ss->lock);
+	if (expires < next)
+		next = expires;
+	return next > now ? next - now : 1;
+}
+
+/* --- the thread ------------------------------------------------------------------------------------------------------- */
+
+static void process_ended(struct sessions *ss, int64_t number)
+{
+	pthread_mutex_lock(&ss->lock);
+	LIST_FOREACH_SAFE(it, after, &ss->all) {
+		struct session *s = LIST_ENTRY(it, struct session, node);
+
+		if (s->number == number && s->watched)
+			crashed(ss, s);
+	}
+	pthread_mutex_unlock(&ss->lock);
+}
+
+static void *watcher_main(void *arg)
+{
+	struct sessions *ss = arg;
+	struct watcher *w = ss->watcher;
+	struct epoll_event events[64];
+	uint64_t count;
+
+	while (!atomic_load(&w->stopping)) {
+		int n = epoll_wait(w->epoll, events, ARRAY_LEN(events), (int)watch_tick(ss));
+
+		for (int i = 0; i < n; i++) {
+			if (events[i].data.u64)
+				process_ended(ss, (int64_t)events[i].data.u64);
+			else if (read(w->wake, &count, sizeof(count)) < 0)
+				continue; /* somebody poked, and is heard */
+		}
+	}
+	return NULL;
+}
+
+void watcher_poke(struct sessions *ss)
+{
+	uint64_t one = 1;
+
+	if (write(ss->watcher->wake, &one, sizeof(one)) < 0)
+		return; /* it is full of pokes */
+}
+
+int watcher_start(struct sessions *ss)
+{
+	struct watcher *w = ss->watcher;
+	struct epoll_event ev = { .events = EPOLLIN };
+	sigset_t all, before;
+	int r;
+
+	if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->wake, &ev) < 0)
+		return -errno;
+	sigfillset(&all); /* signals are for the main thread */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = -pthread_create(&w->thread, NULL, watcher_main, ss);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r == 0)
+		(void)pthread_setname_np(w->thread, "weir-watch"); /* only for who looks at it with top */
+	w->is_running = r == 0;
+	return r;
+}
+
+int watcher_new(struct sessions *ss)
+{
+	struct watcher *w = xcalloc(1, sizeof(*w));
+
+	w->epoll = epoll_create1(EPOLL_CLOEXEC);
+	w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ss->watcher = w;
+	return w->epoll < 0 || w->wake < 0 ? -errno : 0;
+}
+
+void watcher_stop(struct sessions *ss)
+{
+	struct watcher *w = ss->watcher;
+
+	if (!w || !w->is_running)
+		return;
+	atomic_store(&w->stopping, true);
+	watcher_poke(ss);
+	pthread_join(w->thread, NULL);
+	w->is_running = false;
+}
+
+void watcher_free(struct sessions *ss)
+{
+	if (!ss->watcher)
+		return;
+	fd_close(&ss->watcher->epoll);
+	fd_close(&ss->watcher->wake);
+	free(ss->watcher);
+	ss->watcher = NULL;
+}
