@@ -32,6 +32,19 @@ struct cli_command {
 	int (*run)(const struct cli *cli);
 };
 
+/* What a daemon under another name has beyond `weir serve`: see datacat_daemon.c. All run on the main thread. */
+struct serve_extra {
+	int lock_fd;                /* of data_dir, taken already; serve closes it */
+	void (*ready)(void *arg);   /* all listeners are open; may be NULL */
+	/* About four times a second; true: end now, as at SIGTERM. May be NULL. */
+	bool (*tick)(void *arg, const struct core *core);
+	/* SIGTERM or SIGINT came: tick decides from now on when it is over. May be NULL: at once. */
+	void (*asked_to_end)(void *arg);
+	/* No connection is left; the services, and the lock, still stand. May be NULL. */
+	void (*closed)(void *arg, const struct core *core);
+	void *arg;
+};
+
 struct cli {
 	const struct cli_command *command;
 	const struct service *const *services;
@@ -42,6 +55,7 @@ struct cli {
 	const char **args;                      /* NULL-terminated */
 	size_t set_count, arg_count;
 	bool json, help, version;
+	const struct serve_extra *extra; /* NULL: none */
 };
 
 extern const struct cli_command cli_commands[]; /* ends with name NULL */
@@ -60,6 +74,7 @@ int cli_load_config(const struct cli *cli, bool only_admin, struct config **ret)
 
 int cmd_serve(const struct cli *cli);
 int cmd_datacat_server(const struct cli *cli);
+int cmd_datacat_daemon(const struct cli *cli);
 int cmd_check(const struct cli *cli);
 int cmd_describe_settings(const struct cli *cli);
 int cmd_status(const struct cli *cli);

@@ -32,6 +32,7 @@
 #define IDLE_TIMEOUT_MS 75000
 #define BODY_TIMEOUT_MS 60000
 #define SEND_TIMEOUT_MS 60000
+#define TICK_MS 250
 #define LAST_DRAIN_MS 1000 /* for jobs that are left when the services have stopped, which wait for theirs */
 
 struct daemon {
@@ -177,6 +178,8 @@ static void open_listeners(struct daemon *d)
 	if (fflush(stdout) != 0)
 		clearerr(stdout); /* nobody listens any more: no reason not to serve, nor to end with a failure */
 	notify_manager("READY=1");
+	if (d->cli->extra && d->cli->extra->ready)
+		d->cli->extra->ready(d->cli->extra->arg);
 }
 
 /* --- SIGHUP --- */
@@ -319,20 +322,44 @@ static void stop(struct daemon *d, int number)
 	whole = server_stop(d->core.server);
 	log_event(whole ? LOG_INFO : LOG_WARN, whole ? "stopped" : "stopped_with_cut_requests",
 		  LOG_INT("took_ms", clock_mono_ms() - began), LOG_END);
+	if (d->cli->extra && d->cli->extra->closed)
+		d->cli->extra->closed(d->cli->extra->arg, &d->core);
+}
+
+/* The next signal; 0: it is time for a tick. */
+static int next_signal(const struct serve_extra *x, const sigset_t *set)
+{
+	const struct timespec tick = { .tv_nsec = TICK_MS * 1000000 };
+	int number;
+
+	if (x && x->tick)
+		number = sigtimedwait(set, NULL, &tick);
+	else
+		number = sigwaitinfo(set, NULL);
+	return number < 0 ? 0 : number;
 }
 
 static void wait_for_signals(struct daemon *d)
 {
+	const struct serve_extra *x = d->cli->extra;
+	bool is_leaving = false;
 	sigset_t set;
-	int number = 0;
+	int number;
 
 	watched_signals(&set);
 	for (;;) {
-		if (sigwait(&set, &number) != 0)
-			continue;
-		if (number != SIGHUP)
+		number = next_signal(x, &set);
+		if (number == SIGHUP)
+			reload(d);
+		else if (number && (is_leaving || !x || !x->asked_to_end))
 			break;
-		reload(d);
+		else if (number)
+			x->asked_to_end(x->arg);
+		is_leaving = is_leaving || (number && number != SIGHUP);
+		if (x && x->tick && x->tick(x->arg, &d->core)) {
+			number = number ? number : SIGTERM;
+			break;
+		}
 	}
 	stop(d, number);
 }
@@ -341,9 +368,15 @@ static void wait_for_signals(struct daemon *d)
 static int take_lock(struct daemon *d, struct buf *words)
 {
 	const char *data_dir = config_data_dir(newest(d)), *own = d->cli->command->section;
-	char *dir = own ? xstrf("%s/%s", data_dir, own) : xstrdup(data_dir);
-	int r = dirlock_take(dir, &d->lock_fd, words);
+	char *dir;
+	int r;
 
+	if (d->cli->extra) {
+		d->lock_fd = d->cli->extra->lock_fd;
+		return 0;
+	}
+	dir = own ? xstrf("%s/%s", data_dir, own) : xstrdup(data_dir);
+	r = dirlock_take(dir, &d->lock_fd, words);
 	free(dir);
 	return r;
 }

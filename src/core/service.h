@@ -62,6 +62,9 @@ struct service {
 	/* Its upstream links, for status and the enable switch: fn(arg, link) for each. May be NULL. */
 	void (*each_link)(void *state, void (*fn)(void *arg, struct link *l), void *arg);
 	const struct admin_route *admin_routes; /* may be NULL */
+	/* The process `pid`, which started this daemon for itself, has ended: whatever was held for it is given up in good order.
+	 * For daemons that belong to a program (datacat-daemon). The main thread; may block. May be NULL. */
+	void (*owner_gone)(void *state, int64_t pid);
 };
 
 struct service_health {
