@@ -41,7 +41,7 @@ struct fetch {
 	int64_t request_ms, response_ms, landed_mono_ms;
 	struct buf head, vary, small;
 	enum policy_keep keep;
-	bool is_conditional, not_modified, is_small;
+	bool is_conditional, is_of_another, not_modified, is_small;
 	struct spool *spool;
 	struct stored *growing; /* in m->underway while it may be shared */
 	int64_t announced;
@@ -255,6 +255,18 @@ static int judge(struct fetch *f)
 	return 0;
 }
 
+/* Whether a 304 speaks of the version that was asked about (RFC 9111 4.3.4). That a weak tag has become strong is fine:
+ * Apache's do, a second after the file was written. */
+static bool is_of_old(const struct fetch *f, const struct httplines *answer)
+{
+	struct etag tag = etag_of(answer), asked = f->old->policy.etag;
+	struct slice since = httplines_get(answer, "last-modified"), had = httplines_get(&f->old->lines, "last-modified");
+
+	if (tag.opaque.p && asked.opaque.p)
+		return etag_eq_weak(tag, asked);
+	return !since.p || !had.p || slice_eq(since, had);
+}
+
 static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 {
 	struct fetch *f = arg;
@@ -265,6 +277,9 @@ static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 	f->response_ms = clock_wall_ms();
 	if (status == 304 && !f->is_conditional)
 		return WEIR_E_PROTOCOL; /* nobody asked */
+	f->is_of_another = status == 304 && !is_of_old(f, &in);
+	if (f->is_of_another)
+		return WEIR_E_PROTOCOL; /* asked again, without conditions */
 	if (status == 304) {
 		f->not_modified = true;
 		fields_update(&f->old->lines, &in, f->response_ms, &f->head);
@@ -472,6 +487,7 @@ static void fetch_run(void *arg)
 	struct buf target = BUF_EMPTY;
 	struct client_request rq = { .method = "GET",
 				     .first_byte_ms = f->stale_ok ? c->upstream_patience : c->upstream_timeout };
+	size_t bare;
 	int r;
 
 	f->cancel = flight_cancel(f->flight) ? cancel_ref(flight_cancel(f->flight)) : NULL;
@@ -481,8 +497,9 @@ static void fetch_run(void *arg)
 		fetch_free(f);
 		return;
 	}
-	add_conditions(f);
 	r = mirror_authorize(m, &f->lines);
+	bare = f->lines.count;
+	add_conditions(f);
 	buf_add_slice(&target, f->target);
 	rq.target = buf_slice(&target);
 	rq.headers = f->lines.items;
@@ -490,6 +507,12 @@ static void fetch_run(void *arg)
 	f->request_ms = clock_wall_ms();
 	if (r == 0)
 		r = link_call(m->link, &rq, &sink, f->cancel, &result);
+	if (f->is_of_another) {
+		rq.header_count = bare;
+		f->is_conditional = f->is_of_another = false;
+		f->request_ms = clock_wall_ms();
+		r = link_call(m->link, &rq, &sink, f->cancel, &result);
+	}
 	work_end(m, &work);
 	fetch_end(f, r);
 	buf_fini(&target);

@@ -168,6 +168,25 @@ def test_15_2_interim_answers_come_before_the_one_that_counts(cache, path, inter
     assert got.hit and got.text == "content" and "link" not in got.headers
 
 
+@pytest.mark.parametrize("interim", [HINTS, HINTS * 3, b"HTTP/1.1 102 Processing\r\n\r\n"],
+                         ids=["103", "thrice-103", "102"])
+def test_15_2_what_passes_straight_through_has_them(cache, path, interim):
+    cache.origin.tell(path, interim + reply("done"))
+    with cache.raw(path, method="POST") as client:
+        statuses, answer = [], client.answer()
+        while answer.status < 200:
+            statuses.append(answer.status)
+            answer = client.answer()
+        assert (answer.status, answer.body) == (200, b"done") and "link" not in answer.headers
+    assert statuses == [103 if b"103" in interim else 102] * interim.count(b"HTTP/1.1")
+
+
+def test_15_2_a_client_of_http_1_0_gets_none(cache, path):
+    cache.origin.tell(path, HINTS + reply("done"))
+    with cache.raw(path, method="POST", version="1.0") as client:
+        assert client.answer().status == 200
+
+
 def test_15_2_a_hit_has_no_interim_answers(cache, path):
     cache.origin.tell(path, HINTS + reply("content", HOUR))
     cache.get(path)
@@ -257,9 +276,25 @@ def test_7_6_a_request_that_went_round_in_a_circle_ends(site):
     """A mirror whose upstream is itself must not eat all workers and hang."""
     port = free_port()
     here = "127.0.0.1:%d" % port
-    site.start_weir(mirror=[{"name": "files", "listen": here, "upstream": "http://" + here}], limits={"workers": 8})
+    site.start_weir(mirror=[{"name": "files", "listen": here, "upstream": "http://" + here, "upstream_timeout": "2s"}],
+                    limits={"workers": 8})
     got = request(port, "GET", "/a", timeout=60)
     assert got.status in (502, 504, 508)
+
+
+def test_9_3_1_a_body_that_comes_with_a_get_is_not_the_next_request(cache, path):
+    cache.origin.tell(path, reply("content", HOUR))
+    cache.origin.tell(path + "-poison", reply("poison", HOUR))
+    inner = "GET %s-poison HTTP/1.1\r\nHost: localhost\r\n\r\n" % path
+    for _ in range(2):
+        with cache.raw(path, "Content-Length: %d" % len(inner)) as client:
+            client.send(inner)
+            first = client.answer()
+            assert first.body == b"content" or first.status >= 400
+            if first.status == 200:
+                client.send("GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path)
+                assert client.answer().body == b"content"
+    assert not cache.asked(path + "-poison")
 
 
 def test_12_protocols_that_leave_http_are_refused_clearly(cache, path):
