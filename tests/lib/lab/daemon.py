@@ -53,6 +53,8 @@ def sanitizer_environment():
 class Weir:
     """One `weir serve`. Options become weir.yaml; every listener takes port 0 and tells where it is."""
 
+    verb = "serve"
+
     def __init__(self, directory, env, options, host="git.test", args=(), more_env=None):
         self.dir = str(directory)
         self.env = dict(env, **sanitizer_environment(), **(more_env or {}))
@@ -78,7 +80,7 @@ class Weir:
 
     def start(self, keep_ports=False):
         assert os.access(binary(), os.X_OK), "no weir at %s: build it, or set WEIR_BIN" % binary()
-        args = [binary(), "serve", "-c", self.config_path, *self.args]
+        args = [binary(), self.verb, "-c", self.config_path, *self.args]
         if keep_ports:
             for service, port in self.ports.items():
                 args += ["--set", "%s.listen=127.0.0.1:%d" % (self.section(service), port)]
