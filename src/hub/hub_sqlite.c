@@ -23,23 +23,28 @@
 #include "hub/hub_text.h"
 
 #define HUB_SQLITE_MAGIC 0x68756273u
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define CACHE_PAGES "-32768" /* KiB: sessions and the ends of their lists stay in memory */
 
-static const char schema[] =
-	"CREATE TABLE sessions (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT UNIQUE,"
-	" product TEXT NOT NULL, version TEXT NOT NULL, machine_id TEXT NOT NULL, hostname TEXT NOT NULL,"
-	" created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL,"
-	" heartbeat_ms INTEGER NOT NULL, beat_ms INTEGER NOT NULL, flags INTEGER NOT NULL, applied_seq INTEGER NOT NULL,"
-	" events INTEGER NOT NULL, metrics INTEGER NOT NULL, history INTEGER NOT NULL);"
-	"CREATE INDEX sessions_product ON sessions (product, version);"
-	"CREATE INDEX sessions_machine ON sessions (machine_id);"
-	"CREATE INDEX sessions_created ON sessions (created_ms);"
-	"CREATE TABLE states (number INTEGER PRIMARY KEY, body TEXT NOT NULL);"
-	"CREATE TABLE events (at INTEGER PRIMARY KEY, body TEXT NOT NULL);"
-	"CREATE TABLE metrics (at INTEGER PRIMARY KEY, body TEXT NOT NULL);"
-	"CREATE TABLE history (at INTEGER PRIMARY KEY, body TEXT NOT NULL);"
-	"CREATE TABLE doomed (number INTEGER PRIMARY KEY);";
+#define SCHEMA_1                                                                                                       \
+	"CREATE TABLE sessions (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT UNIQUE," \
+	" product TEXT NOT NULL, version TEXT NOT NULL, machine_id TEXT NOT NULL, hostname TEXT NOT NULL," \
+	" created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL," \
+	" heartbeat_ms INTEGER NOT NULL, beat_ms INTEGER NOT NULL, flags INTEGER NOT NULL, applied_seq INTEGER NOT NULL," \
+	" events INTEGER NOT NULL, metrics INTEGER NOT NULL, history INTEGER NOT NULL);" \
+	"CREATE INDEX sessions_product ON sessions (product, version);" \
+	"CREATE INDEX sessions_machine ON sessions (machine_id);" \
+	"CREATE INDEX sessions_created ON sessions (created_ms);" \
+	"CREATE TABLE states (number INTEGER PRIMARY KEY, body TEXT NOT NULL);" \
+	"CREATE TABLE events (at INTEGER PRIMARY KEY, body TEXT NOT NULL);" \
+	"CREATE TABLE metrics (at INTEGER PRIMARY KEY, body TEXT NOT NULL);" \
+	"CREATE TABLE history (at INTEGER PRIMARY KEY, body TEXT NOT NULL);" \
+	"CREATE TABLE doomed (number INTEGER PRIMARY KEY);"
+/* Which of a machine's sessions are open, without a look at all that it ever had. */
+#define SCHEMA_2 "CREATE INDEX sessions_open ON sessions (machine_id, beat_ms) WHERE flags & 3 = 0;"
+
+/* From each version to the next. */
+static const char *const migrations[SCHEMA_VERSION] = { [1] = SCHEMA_2 };
 
 const char *const hub_item_tables[HUB_LIST_COUNT] = { "events", "metrics", "history" };
 
@@ -397,12 +402,46 @@ static int widen_cache(sqlite3 *conn, void *arg)
 	return db_code(sqlite3_exec(conn, "PRAGMA cache_size=" CACHE_PAGES, NULL, NULL, NULL));
 }
 
+static int ask_version(sqlite3 *conn, int *ret)
+{
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite3_prepare_v2(conn, "PRAGMA user_version", -1, &st, NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(st);
+	if (rc == SQLITE_ROW)
+		*ret = sqlite3_column_int(st, 0);
+	(void)sqlite3_finalize(st); /* repeats rc */
+	return db_code(rc);
+}
+
+/* All the steps in one transaction: an old file stays old, or becomes a new one. */
+static int migrate(sqlite3 *conn, void *arg)
+{
+	int version = 0, r = ask_version(conn, &version);
+
+	for (; r == 0 && version > 0 && version < SCHEMA_VERSION; version++) {
+		char set[40];
+
+		(void)snprintf(set, sizeof(set), "PRAGMA user_version=%d", version + 1);
+		r = db_code(sqlite3_exec(conn, migrations[version], NULL, NULL, NULL));
+		if (r == 0)
+			r = db_code(sqlite3_exec(conn, set, NULL, NULL, NULL));
+	}
+	return r;
+}
+
 int hub_sqlite_open(const char *path, struct hub_store **ret, bool *ret_damaged, struct buf *err)
 {
-	const struct db_options o = { .path = path, .schema = schema, .version = SCHEMA_VERSION };
+	const struct db_options o = { .path = path, .schema = SCHEMA_1 SCHEMA_2, .version = SCHEMA_VERSION };
 	struct hub_sqlite *h = xcalloc(1, sizeof(*h));
 	int r = db_open(&o, &h->db, ret_damaged);
 
+	if (r == 0) {
+		r = db_do(h->db, migrate, NULL);
+		if (r < 0)
+			db_close(h->db);
+	}
 	if (r < 0) {
 		if (r == -EPROTO)
 			buf_addf(err, "%s was written by a newer weir; use that one, or another database", path);

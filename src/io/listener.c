@@ -146,7 +146,7 @@ int listener_bind(const char *address, unsigned count, int *ret_fds, char ret_bo
 	memcpy(&ss, found->ai_addr, found->ai_addrlen);
 	r = bind_all(&ss, found->ai_addrlen, both, count, ret_fds);
 	freeaddrinfo(found);
-	if (both && r == -EAFNOSUPPORT) { /* a machine without IPv6 */
+	if (both && (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL)) { /* a machine without IPv6 */
 		char four[32];
 
 		(void)snprintf(four, sizeof(four), "0.0.0.0:%.8s", port);
