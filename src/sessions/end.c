@@ -23,7 +23,9 @@ static void on_end(void *arg, int code, uint64_t seq)
 	struct end *e = arg;
 
 	pthread_mutex_lock(&e->ss->lock);
-	if (code < 0) {
+	if (code == 0) {
+		e->ss->ended += e->s->is_of_this_start;
+	} else {
 		e->s->flags &= ~(unsigned)(SESSION_ENDED | SESSION_CRASHED);
 		e->s->ended_ms = 0;
 	}

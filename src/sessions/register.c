@@ -86,6 +86,7 @@ static void on_created(void *arg, int code, uint64_t seq)
 	}
 	pthread_mutex_lock(&ss->lock);
 	s->is_created = true;
+	ss->began++;
 	waits = !link_state_is_open(link_state(ss->link)) && w->until_mono_ms > clock_mono_ms();
 	if (waits) {
 		s->waiter = w;

@@ -34,6 +34,7 @@ struct session *session_new(struct sessions *ss)
 	struct session *s = xcalloc(1, sizeof(*s));
 
 	s->number = ++ss->last_number;
+	s->is_of_this_start = true;
 	s->created_ms = s->updated_ms = s->beat_wall_ms = clock_wall_ms();
 	s->beat_mono_ms = s->forwarded_mono_ms = clock_mono_ms();
 	s->watch = "no";

@@ -45,6 +45,7 @@ struct session {
 	char *product, *version;
 	int64_t created_ms, updated_ms, ended_ms; /* wall clock */
 	unsigned flags;
+	bool is_of_this_start;
 
 	json_t *known;        /* its state, as all operations that are durable make it */
 	uint64_t known_seq;   /* of the last of them */
@@ -109,6 +110,7 @@ struct sessions {
 	struct map *by_id;            /* local ids and the server's */
 	struct list all, waiting; /* sessions; registrations, the oldest first */
 	size_t count;                 /* not SESSION_DONE */
+	uint64_t began, ended;        /* registered since the start; of them, those that have ended */
 	int64_t last_number;
 	bool stopping;
 
@@ -248,6 +250,9 @@ void watcher_poke(struct sessions *ss);
 /* With the lock held. A new session: the start of its process is noted; a loaded one: it is compared. */
 void watch_begin(struct sessions *ss, struct session *s, bool is_new);
 void watch_end(struct sessions *ss, struct session *s);
+/* With the lock held: an event of that name, what was gathered, the crash. 0 or a code: then it goes on. */
+int watch_report_crash(struct sessions *ss, struct session *s, const char *event, const char *labels, const char *pid_name,
+		       int64_t pid, const char *reason);
 /* What is due of heartbeats, hangs, flushes: tests call it with a clock of their own. Milliseconds until the next. */
 int64_t watch_tick(struct sessions *ss);
 

@@ -345,12 +345,31 @@ void sessions_flush(struct sessions *ss)
 static void status(void *state, json_t *into)
 {
 	struct sessions *ss = state;
-	json_int_t count;
+	json_int_t count, live, ended;
 
 	pthread_mutex_lock(&ss->lock);
 	count = (json_int_t)ss->count;
+	live = (json_int_t)(ss->began - ss->ended);
+	ended = (json_int_t)ss->ended;
 	pthread_mutex_unlock(&ss->lock);
-	(void)json_object_set_new(into, "sessions", json_pack("{s:I, s:o}", "count", count, "queue", read_queue_json(ss)));
+	(void)json_object_set_new(into, "sessions", json_pack("{s:I, s:I, s:I, s:o}", "count", count, "live", live, "ended",
+							       ended, "queue", read_queue_json(ss)));
+}
+
+/* The program that started this daemon for itself has gone: its sessions with it. */
+static void owner_gone(void *state, int64_t pid)
+{
+	struct sessions *ss = state;
+
+	pthread_mutex_lock(&ss->lock);
+	LIST_FOREACH(it, &ss->all) {
+		struct session *s = LIST_ENTRY(it, struct session, node);
+
+		if (s->is_created && !(s->flags & SESSION_ENDED))
+			(void)watch_report_crash(ss, s, "daemon_parent_exited", "[\"crash\",\"daemon\"]", "daemon_parent_pid", pid,
+						 "daemon_parent_process_exited"); /* else it is left for the next start */
+	}
+	pthread_mutex_unlock(&ss->lock);
 }
 
 static void each_link(void *state, void (*fn)(void *arg, struct link *l), void *arg)
@@ -367,4 +386,5 @@ const struct service sessions_service = {
 	.status = status,
 	.each_link = each_link,
 	.admin_routes = sessions_admin_routes,
+	.owner_gone = owner_gone,
 };

@@ -85,23 +85,28 @@ static bool has_ended(const struct session *s)
 	return s->pid_start && start != s->pid_start;
 }
 
+int watch_report_crash(struct sessions *ss, struct session *s, const char *event, const char *labels, const char *pid_name,
+		       int64_t pid, const char *reason)
+{
+	const struct ending how = { OP_CRASH, reason };
+	int r;
+
+	log_event(LOG_WARN, "session_crashed", LOG_STR("session", s->local_id), LOG_STR("product", s->product), LOG_STR("reason", reason),
+		  LOG_INT("pid", pid), LOG_END);
+	r = op_put_event(ss, s, event, "critical", labels, json_pack("{s:I}", pid_name, (json_int_t)pid), true);
+	return r < 0 ? r : session_end(ss, s, &how, NULL, NULL);
+}
+
 static void crashed(struct sessions *ss, struct session *s)
 {
-	const struct ending how = { OP_CRASH, "parent_process_terminated" };
-	int r;
 
 	if (!s->is_created) /* the next look will find both */
 		return;
 	watch_end(ss, s);
 	if (s->flags & SESSION_ENDED)
 		return;
-	log_event(LOG_WARN, "session_crashed", LOG_STR("session", s->local_id), LOG_STR("product", s->product), LOG_INT("pid", s->pid),
-		  LOG_END);
-	r = op_put_event(ss, s, "parent_process_crashed", "critical", "[\"crash\",\"process\"]",
-			 json_pack("{s:I}", "parent_pid", (json_int_t)s->pid), true);
-	if (r == 0)
-		r = session_end(ss, s, &how, NULL, NULL);
-	if (r < 0) { /* a full queue: the next look tries again */
+	if (watch_report_crash(ss, s, "parent_process_crashed", "[\"crash\",\"process\"]", "parent_pid", s->pid,
+			       "parent_process_terminated") < 0) { /* a full queue: the next look tries again */
 		s->watched = xcalloc(1, sizeof(*s->watched));
 		s->watched->fd = -1;
 		s->watch = "poll";
