@@ -1,9 +1,10 @@
 /* outbox_batch.c -- several entries of one key at once: lent together, settled in one transaction, looked through.
  *
  * WHY      An upstream that takes a hundred operations in one request shall not cost a hundred syncs afterwards.
- * RULES    1. What is lent more is what stands directly behind the first, so that order holds however much goes together.
- *          2. Only what has neither parent nor children, and may be sent twice: its settlement touches nothing else, and lending it
- *             writes nothing. */
+ * RULES    1. What is lent more is what stands directly behind the first, so that order holds however much goes
+ *             together.
+ *          2. Only what has neither parent nor children, and may be sent twice: its settlement touches nothing else,
+ *             and lending it writes nothing. */
 #include "store/outbox_priv.h"
 
 #include "base/err.h"
@@ -13,7 +14,8 @@
 
 static bool may_go_too(const struct outbox_item *i)
 {
-	return i->state == OUTBOX_QUEUED && i->is_durable && !i->in_flux && !i->is_damaged && !i->once && !i->is_base && !i->parent;
+	return i->state == OUTBOX_QUEUED && i->is_durable && !i->in_flux && !i->is_damaged && !i->once && !i->is_base &&
+	       !i->parent;
 }
 
 /* Marks them as being sent, and notes who they are. */
@@ -38,7 +40,8 @@ static size_t take(struct outbox_queue *q, uint64_t first, size_t most, uint64_t
 	return n;
 }
 
-size_t outbox_lend_more(struct outbox_queue *q, const struct outbox_entry *first, size_t most, uint64_t most_bytes, struct outbox_entry *ret)
+size_t outbox_lend_more(struct outbox_queue *q, const struct outbox_entry *first, size_t most, uint64_t most_bytes,
+			struct outbox_entry *ret)
 {
 	uint64_t *seqs = xcalloc(most + 1, sizeof(*seqs));
 	size_t n, got = 0;
@@ -129,7 +132,9 @@ static int settle_job(sqlite3 *conn, struct outbox_op *op)
 
 int outbox_settle_all(struct outbox_queue *q, const uint64_t *seqs, const struct outbox_settlement *each, size_t count)
 {
-	struct settle_all t = { .seqs = seqs, .each = each, .count = count, .body_files = xcalloc(count + 1, sizeof(struct buf)) };
+	struct settle_all t = {
+		.seqs = seqs, .each = each, .count = count, .body_files = xcalloc(count + 1, sizeof(struct buf))
+	};
 	int r;
 
 	OBJ_CHECK(q, OUTBOX_QUEUE_MAGIC);
@@ -204,7 +209,8 @@ static size_t look(struct outbox_queue *q, struct slice key, struct slice uri, u
 	return n;
 }
 
-int outbox_key_each(struct outbox_queue *q, struct slice key, struct slice uri, uint64_t after, outbox_each_fn *fn, void *arg)
+int outbox_key_each(struct outbox_queue *q, struct slice key, struct slice uri, uint64_t after, outbox_each_fn *fn,
+		    void *arg)
 {
 	uint64_t seqs[LOOK_AT_ONCE];
 	bool go_on = true;

@@ -1,4 +1,5 @@
-/* outbox_batch_test.c -- several entries of a key at once: order, what is behind a refused one, times, puts that do not wait. */
+/* outbox_batch_test.c -- several entries of a key at once: order, what is behind a refused one, times, puts that do not
+ * wait. */
 #include "store/outbox.h"
 
 #include <pthread.h>
@@ -68,7 +69,9 @@ static void settle_all(struct kit *k, struct outbox_entry *e, const enum outbox_
 	uint64_t seqs[16];
 
 	for (size_t i = 0; i < n; i++) {
-		each[i] = (struct outbox_settlement){ .to = to[i], .status = 200, .not_an_attempt = to[i] == OUTBOX_QUEUED };
+		each[i] = (struct outbox_settlement){ .to = to[i],
+						      .status = 200,
+						      .not_an_attempt = to[i] == OUTBOX_QUEUED };
 		seqs[i] = e[i].seq;
 	}
 	assert_int_equal(outbox_settle_all(k->q, seqs, each, n), 0);
@@ -192,7 +195,9 @@ static void a_key_is_looked_through_by_uri_and_place(void **state)
 static void a_full_queue_says_so_at_once(void **state)
 {
 	struct kit *k = *state;
-	struct outbox_write w = { .key = SLICE_LIT("/a"), .method = SLICE_LIT("POST"), .uri = SLICE_LIT("/"), .body = SLICE_LIT("x") };
+	struct outbox_write w = {
+		.key = SLICE_LIT("/a"), .method = SLICE_LIT("POST"), .uri = SLICE_LIT("/"), .body = SLICE_LIT("x")
+	};
 	struct told t;
 
 	k->limits.max_entries = 2;
@@ -206,10 +211,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_is_put_without_waiting_keeps_its_order, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(several_go_together_and_the_next_ones_after_them, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(one_that_is_refused_alone_keeps_nobody_waiting, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(one_that_others_depend_on_keeps_them_waiting, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(what_is_not_due_gathers_until_its_time_or_until_it_is_woken, kit_set_up, kit_tear_down),
+		cmocka_unit_test_setup_teardown(several_go_together_and_the_next_ones_after_them, kit_set_up,
+						kit_tear_down),
+		cmocka_unit_test_setup_teardown(one_that_is_refused_alone_keeps_nobody_waiting, kit_set_up,
+						kit_tear_down),
+		cmocka_unit_test_setup_teardown(one_that_others_depend_on_keeps_them_waiting, kit_set_up,
+						kit_tear_down),
+		cmocka_unit_test_setup_teardown(what_is_not_due_gathers_until_its_time_or_until_it_is_woken, kit_set_up,
+						kit_tear_down),
 		cmocka_unit_test_setup_teardown(a_key_is_looked_through_by_uri_and_place, kit_set_up, kit_tear_down),
 		cmocka_unit_test_setup_teardown(a_full_queue_says_so_at_once, kit_set_up, kit_tear_down),
 	};

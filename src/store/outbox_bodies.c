@@ -1,9 +1,10 @@
 /* outbox_bodies.c -- bodies of writes as files.
  *
- * A body above OUTBOX_INLINE_BYTES is a file <dir>/bodies/<32 random hexadecimal digits>, made of a spool that had no name
- * before: it is whole and synced, and its folder too, before the record that names it is written. A file that no record
- * names was left by a stop in between, and is removed at the next start; one that a record names and is not there, or is
- * not what its sum says, is damage. Smaller bodies are rows of the database and handed out as files in memory. */
+ * A body above OUTBOX_INLINE_BYTES is a file <dir>/bodies/<32 random hexadecimal digits>, made of a spool that had no
+ * name before: it is whole and synced, and its folder too, before the record that names it is written. A file that no
+ * record names was left by a stop in between, and is removed at the next start; one that a record names and is not
+ * there, or is not what its sum says, is damage. Smaller bodies are rows of the database and handed out as files in
+ * memory. */
 #include "store/outbox_priv.h"
 
 #include <dirent.h>
@@ -46,7 +47,8 @@ static int sum_of(int fd, uint64_t bytes, uint32_t *ret)
 	return r;
 }
 
-/* A path in the folder; the caller frees. Only names that are made here can be ones of ours: no record can point elsewhere. */
+/* A path in the folder; the caller frees. Only names that are made here can be ones of ours: no record can point
+ * elsewhere. */
 static char *path_of(struct outbox *ob, struct slice name)
 {
 	if (name.n != OUTBOX_BODY_NAME || !str_is_hex(name))

@@ -1,9 +1,10 @@
 /* outbox_change.c -- an entry and its children change together, on disk and in memory.
  *
- * A job first collects, under the queue's lock, which entries change and into what; then writes their rows; after the commit the
- * index follows (outbox_changes_apply), or all is as it was (undo). Between job and commit an item says what the transaction has
- * (next_state, for the jobs behind it) beside what is durable (state, for everybody else), and is in flux: it is not lent,
- * and another job that wants to change anything under its key runs again in the next transaction.
+ * A job first collects, under the queue's lock, which entries change and into what; then writes their rows; after the
+ * commit the index follows (outbox_changes_apply), or all is as it was (undo). Between job and commit an item says what
+ * the transaction has (next_state, for the jobs behind it) beside what is durable (state, for everybody else), and is
+ * in flux: it is not lent, and another job that wants to change anything under its key runs again in the next
+ * transaction.
  *
  * role      who                      its row
  * SELF      the entry itself         edited by the caller
@@ -79,7 +80,8 @@ static int add_relative(struct outbox_op *op, struct outbox_item *i, enum outbox
 }
 
 /* Children in one of the two lists of the key, until *left are found; their base and parent change. */
-static int add_children(struct outbox_op *op, struct list *among, struct outbox_item *item, enum outbox_role role, uint32_t *left)
+static int add_children(struct outbox_op *op, struct list *among, struct outbox_item *item, enum outbox_role role,
+			uint32_t *left)
 {
 	struct outbox_change *c;
 
@@ -111,8 +113,8 @@ int outbox_change_add_children(struct outbox_op *op, struct outbox_item *item, e
 	return r < 0 ? r : add_children(op, &item->key->conflicts, item, role, &left);
 }
 
-int outbox_change_add_descendants(struct outbox_op *op, struct outbox_item *item, enum outbox_role role, bool in_conflict,
-				  enum outbox_state to)
+int outbox_change_add_descendants(struct outbox_op *op, struct outbox_item *item, enum outbox_role role,
+				  bool in_conflict, enum outbox_state to)
 {
 	struct outbox_change *c;
 	struct list *among;

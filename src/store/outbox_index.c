@@ -1,17 +1,19 @@
 /* outbox_index.c -- the order in which a queue's entries may go.
  *
- * WHAT     An array by seq finds an entry; a tree of keys holds each key's entries; a heap holds the keys whose first entry
- *          may go, by the time it is due.
- * RULES    1. The first pending entry of a key stands for it: only that may go, and only when none of the key is being sent.
+ * WHAT     An array by seq finds an entry; a tree of keys holds each key's entries; a heap holds the keys whose first
+ *          entry may go, by the time it is due.
+ * RULES    1. The first pending entry of a key stands for it: only that may go, and only when none of the key is being
+ *             sent.
  *          2. It waits while a key above it (a directory) or, when it is a directory itself, a key below has an earlier
  *             pending entry or one that is being sent: "earliest" of outbox_keys.h answers both.
- *          3. A key is in the heap, or waits on one item, or neither can be (its first is held, being sent, not durable or
- *             in flux). Keys in the heap are looked at once more when their turn comes, as an operator may have queued an
- *             older entry anew.
+ *          3. A key is in the heap, or waits on one item, or neither can be (its first is held, being sent, not durable
+ *             or in flux). Keys in the heap are looked at once more when their turn comes, as an operator may have
+ *             queued an older entry anew.
  *          4. Who waits, waits on the last entry of one key that must go first: so each key is looked at about once for
  *             each key in its way, not once for each entry.
  *          5. A damaged entry has no key: it is found, listed, counted and dropped, and keeps nobody waiting.
- * COST     A put or a settlement is O(log n); a put to a path of d folders looks d keys up while directories are pending.
+ * COST     A put or a settlement is O(log n); a put to a path of d folders looks d keys up while directories are
+ *          pending.
  * TRIED    Counting for each directory what is below it: a key of 8,000 slashes makes 8,000 counters. */
 #include "store/outbox_index.h"
 
@@ -263,7 +265,8 @@ void outbox_index_add_take(struct outbox_index *ix, struct outbox_item *item, st
 	reconsider(ix, item->key);
 }
 
-/* One of the key that was being sent is not any more, and has another state, or is off its list. What was lent stood at its beginning. */
+/* One of the key that was being sent is not any more, and has another state, or is off its list. What was lent stood at
+ * its beginning. */
 static void stops_being_sent(struct outbox_key *k)
 {
 	k->sending = NULL;

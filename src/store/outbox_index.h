@@ -1,7 +1,8 @@
-/* outbox_index.h -- what a queue holds that is not settled, in memory: who waits for whom, and who is due (private to the outbox).
+/* outbox_index.h -- what a queue holds that is not settled, in memory: who waits for whom, and who is due (private to
+ * the outbox).
  *
- * Nothing here touches the disk. The caller holds the queue's lock for every call; items are added, moved and removed by
- * the database's writer thread only, so that thread may walk them without it. */
+ * Nothing here touches the disk. The caller holds the queue's lock for every call; items are added, moved and removed
+ * by the database's writer thread only, so that thread may walk them without it. */
 #ifndef WEIR_STORE_OUTBOX_INDEX_H
 #define WEIR_STORE_OUTBOX_INDEX_H
 
@@ -10,11 +11,13 @@
 #include "store/outbox.h"
 #include "store/outbox_keys.h"
 
-/* An entry. With its slot in the array by seq, its slot in the heap and a key of its own: OUTBOX_INDEX_BYTES at most, beside the key's text. */
+/* An entry. With its slot in the array by seq, its slot in the heap and a key of its own: OUTBOX_INDEX_BYTES at most,
+ * beside the key's text. */
 struct outbox_item {
 	uint64_t seq;
 	struct outbox_key *key;     /* NULL: damaged, keeps nobody waiting */
-	struct list in_key;         /* pending of the key; or conflicts, which keep nobody waiting: in conflict, or held alone */
+	/* pending of the key; or conflicts, which keep nobody waiting: in conflict, or held alone */
+	struct list in_key;
 	struct list waiters;        /* keys whose first entry waits for this one */
 	struct outbox_item *parent; /* not settled either; outbox_index_set_parent() */
 	uint32_t children;          /* whose parent this is */
@@ -30,7 +33,7 @@ struct outbox_item {
 	bool is_damaged;
 	bool is_unanswered; /* deferred as nothing answered: due when the upstream is back */
 	bool is_counted;    /* among the figures */
-	bool is_gone;       /* its put failed at the commit, while it is in flux by a job behind the put: removed with that */
+	bool is_gone; /* its put failed at the commit, while it is in flux by a job behind the put: removed with that */
 };
 
 struct outbox_slot {

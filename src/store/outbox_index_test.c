@@ -1,4 +1,5 @@
-/* outbox_index_test.c -- who may go, against a model that looks at every entry; keys in order, against a walk over all. */
+/* outbox_index_test.c -- who may go, against a model that looks at every entry; keys in order, against a walk over all.
+ * */
 #include "store/outbox_index.h"
 
 #include <setjmp.h>
@@ -11,9 +12,9 @@
 
 #define ENTRIES 400
 
-static const char *const texts[] = { "/",	"/a",	  "/a/",     "/a/b",  "/a/b/",	 "/a/b/c", "/a/b/c/", "/a0",
-				     "/a/c",	"/b",	  "/b/",     "/b/x",  "/b/x/y/", "/c",	   "/a/b!",   "/a/b/c/d",
-				     "/b/x/y/z", "/b/x/y", "/\xff/q", "/\xff/" };
+static const char *const texts[] = { "/",     "/a",       "/a/",      "/a/b",   "/a/b/",   "/a/b/c",  "/a/b/c/",
+				     "/a0",   "/a/c",     "/b",       "/b/",    "/b/x",    "/b/x/y/", "/c",
+				     "/a/b!", "/a/b/c/d", "/b/x/y/z", "/b/x/y", "/\xff/q", "/\xff/" };
 
 static uint64_t random_state;
 
@@ -60,7 +61,8 @@ static bool model_may_go(const struct model *m, unsigned i, int64_t now_ms)
 static bool model_is_pending(const struct model *m, unsigned key)
 {
 	for (unsigned k = 1; k <= m->count; k++)
-		if (m->e[k].is_there && outbox_state_is_pending(m->e[k].state) && is_related(texts[key], texts[m->e[k].key]))
+		if (m->e[k].is_there && outbox_state_is_pending(m->e[k].state) &&
+		    is_related(texts[key], texts[m->e[k].key]))
 			return true;
 	return false;
 }
@@ -109,7 +111,8 @@ static void change(struct outbox_index *ix, struct model *m)
 		assert_int_equal(i != NULL, m->e[n].is_there);
 	if (!i || (m->e[n].state == OUTBOX_QUEUED && roll(8)))
 		return;
-	to = (enum outbox_state[]){ OUTBOX_APPLIED, OUTBOX_DROPPED, OUTBOX_QUEUED, OUTBOX_HELD, OUTBOX_CONFLICT }[roll(5)];
+	to = (enum outbox_state[]){ OUTBOX_APPLIED, OUTBOX_DROPPED, OUTBOX_QUEUED, OUTBOX_HELD,
+				    OUTBOX_CONFLICT }[roll(5)];
 	i->due_ms = m->e[n].due_ms = to == OUTBOX_QUEUED && roll(2) ? roll(3000) : 0;
 	outbox_index_move(ix, i, to);
 	m->e[n].state = to;

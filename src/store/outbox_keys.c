@@ -1,8 +1,9 @@
 /* outbox_keys.c -- a treap of keys that knows, for each subtree, the key with the earliest pending entry.
  *
- * WHY      A DELETE of a directory waits for everything below that came before it: with a million keys that must not be a
- *          walk over all. Keys below a directory are neighbours in the order of bytes, so it is the smallest of a range, which
- *          a balanced tree answers in one descent. Random priorities balance it whatever keys a peer chooses.
+ * WHY      A DELETE of a directory waits for everything below that came before it: with a million keys that must not be
+ *          a walk over all. Keys below a directory are neighbours in the order of bytes, so it is the smallest of a
+ *          range, which a balanced tree answers in one descent. Random priorities balance it whatever keys a peer
+ *          chooses.
  * RULES    In order: left < key < right. Heap: a parent's priority is at most its children's. `earliest` is right
  *          for each node whenever a function of this file returns. */
 #include "store/outbox_keys.h"

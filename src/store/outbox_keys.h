@@ -1,4 +1,5 @@
-/* outbox_keys.h -- the keys of a queue in the order of their bytes, each with what waits under it (private to the outbox).
+/* outbox_keys.h -- the keys of a queue in the order of their bytes, each with what waits under it (private to the
+ * outbox).
  *
  * A treap, as three questions have to be quick with a million keys: which key is this, which directory keys are above
  * it, and which key below a directory has the earliest entry. Not thread-safe: the queue's lock guards it. */
@@ -30,7 +31,8 @@ struct outbox_key {
 struct outbox_keys {
 	struct outbox_key *root;
 	uint64_t seed;
-	size_t directories, longest_directory; /* how many keys end in '/'; the longest there has been since there were none */
+	/* how many keys end in '/'; the longest there has been since there were none */
+	size_t directories, longest_directory;
 };
 
 static inline struct slice outbox_key_text(const struct outbox_key *k)
@@ -43,7 +45,8 @@ static inline bool outbox_key_is_directory(struct slice key)
 }
 
 struct outbox_key *outbox_keys_find(const struct outbox_keys *ks, struct slice text); /* NULL: not there */
-struct outbox_key *outbox_keys_make(struct outbox_keys *ks, struct slice text);       /* found, or made with nothing under it */
+/* found, or made with nothing under it */
+struct outbox_key *outbox_keys_make(struct outbox_keys *ks, struct slice text);
 void outbox_keys_remove(struct outbox_keys *ks, struct outbox_key *k);                /* frees it */
 void outbox_keys_set_first(struct outbox_key *k, uint64_t first);
 /* The next directory key above `text`, from the root down: start with *at = 0. NULL: no more. */

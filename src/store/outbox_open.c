@@ -1,10 +1,10 @@
 /* outbox_open.c -- start and stop of an outbox: one scan of its records fills the index.
  *
- * What the scan finds wrong is put right in transactions of its own, one for each entry, so that a stop on the way leaves the
- * rest to the next start:
+ * What the scan finds wrong is put right in transactions of its own, one for each entry, so that a stop on the way
+ * leaves the rest to the next start:
  *   sending                       a write that is sent once only had been lent: held, outcome unknown
- *   based on a record that is     in conflict: what it was based on never reached upstream, or nobody can tell; an operator
- *   gone or damaged               looks. Never sent as if it had no base.
+ *   based on a record that is     in conflict: what it was based on never reached upstream, or nobody can tell; an
+ *   operator gone or damaged               looks. Never sent as if it had no base.
  *   a body that is not there      held and damaged; its children inherit its base (outbox_note_damage)
  *   sums that do not agree        shown as held and damaged; nothing is written until an operator drops it */
 #include "store/outbox_priv.h"
@@ -100,7 +100,9 @@ static struct outbox_item *item_of(const struct outbox_row *row, int64_t now_ms)
 		.queued_ms = row->queued_ms,
 		.body_bytes = row->body_bytes,
 		.uri_hash = (uint32_t)hash_bytes(row->uri.p, row->uri.n),
-		.state = row->state == OUTBOX_CONFLICT ? OUTBOX_CONFLICT : row->state == OUTBOX_QUEUED ? OUTBOX_QUEUED : OUTBOX_HELD,
+		.state = row->state == OUTBOX_CONFLICT ? OUTBOX_CONFLICT
+			 : row->state == OUTBOX_QUEUED ? OUTBOX_QUEUED
+						       : OUTBOX_HELD,
 		.once = row->flags & OUTBOX_ROW_ONCE,
 		.is_base = row->flags & OUTBOX_ROW_IS_BASE,
 		.is_alone = row->flags & OUTBOX_ROW_ALONE,
@@ -218,8 +220,9 @@ static int repair_job(sqlite3 *conn, struct outbox_op *op)
 	if (r < 0)
 		return r;
 	buf_reset(&rec.e.last_error);
-	buf_add_str(&rec.e.last_error, is_orphan ? OUTBOX_ORPHAN_TEXT :
-						   OUTBOX_OUTCOME_UNKNOWN ": weir stopped before upstream's answer was recorded");
+	buf_add_str(&rec.e.last_error, is_orphan ? OUTBOX_ORPHAN_TEXT
+						 : OUTBOX_OUTCOME_UNKNOWN
+					       ": weir stopped before upstream's answer was recorded");
 	rec.e.state = is_orphan ? OUTBOX_CONFLICT : OUTBOX_HELD;
 	rec.e.parent = is_orphan ? 0 : rec.e.parent;
 	r = outbox_change_save(conn, op, &rec, &(struct outbox_base){ 0 });

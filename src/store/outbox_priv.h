@@ -13,7 +13,8 @@
 #define OUTBOX_QUEUE_MAGIC 0x6f757471u
 #define OUTBOX_BODY_NAME 32           /* hexadecimal digits */
 #define OUTBOX_UNSETTLED_RETRY_MS 5000 /* after a settlement that could not be written */
-#define OUTBOX_MOST_DELAY_MS (60 * 60 * 1000) /* at start: the clock may have been set back since an attempt was put off */
+/* at start: the clock may have been set back since an attempt was put off */
+#define OUTBOX_MOST_DELAY_MS (60 * 60 * 1000)
 
 #define OUTBOX_ORPHAN_TEXT "the write that this one is based on is lost or damaged"
 
@@ -80,13 +81,15 @@ struct outbox_change {
 	bool is_unanswered, is_damaged;
 };
 /* What a settlement does to a record, but for what is said of its change. */
-void outbox_settle_edit(const struct outbox_settlement *s, const struct outbox_change *c, bool once, struct outbox_record *rec);
+void outbox_settle_edit(const struct outbox_settlement *s, const struct outbox_change *c, bool once,
+			struct outbox_record *rec);
 /* Lent, but it could not be sent or settled: queued again. */
 void outbox_take_back(struct outbox_queue *q, uint64_t seq, int64_t due_ms);
 struct outbox_op {
 	struct outbox *ob;
 	struct outbox_queue *q;                            /* NULL: none, and no changes */
-	int (*job)(sqlite3 *conn, struct outbox_op *op);   /* in the transaction: 0 or a code; then nothing of it stands */
+	/* in the transaction: 0 or a code; then nothing of it stands */
+	int (*job)(sqlite3 *conn, struct outbox_op *op);
 	void (*finish)(struct outbox_op *op, int code);    /* after the commit, before the waiter; may be NULL */
 	void (*end)(struct outbox_op *op, int code);       /* nobody waits: runs last, and frees the op */
 	bool is_quiet;                 /* nothing came due by it: the queue's hook need not run. Set by finish */
@@ -98,27 +101,31 @@ struct outbox_op {
 	int code, job_code;
 };
 int outbox_op_run(struct outbox_op *op); /* 0 when durable; or a code */
-int outbox_op_start(struct outbox_op *op); /* the same without waiting: op->end() tells. 0 or -ESHUTDOWN (end will not run) */
+/* the same without waiting: op->end() tells. 0 or -ESHUTDOWN (end will not run) */
+int outbox_op_start(struct outbox_op *op);
 void outbox_changed(struct outbox_queue *q); /* calls the hook; under no lock */
 int64_t outbox_now_ms(void);
 
 /* --- outbox_change.c: what a job changes of the index, and of the rows that go with it --- */
-/* Under q->lock, in a job: `item` goes to state `to` when this transaction is durable. -EAGAIN: another job of it changes the item, or its key, already: the
- * whole op is to be run again. The change keeps due_ms and parent until the caller sets others. */
+/* Under q->lock, in a job: `item` goes to state `to` when this transaction is durable. -EAGAIN: another job of it
+ * changes the item, or its key, already: the whole op is to be run again. The change keeps due_ms and parent until the
+ * caller sets others. */
 int outbox_change_add(struct outbox_op *op, struct outbox_item *item, enum outbox_role role, enum outbox_state to,
 		      struct outbox_change **ret);
-/* The same for all children (whose parent is `item`), or all descendants in state `from`. Their state stays, or becomes `to`. */
+/* The same for all children (whose parent is `item`), or all descendants in state `from`. Their state stays, or becomes
+ * `to`. */
 int outbox_change_add_children(struct outbox_op *op, struct outbox_item *item, enum outbox_role role);
-int outbox_change_add_descendants(struct outbox_op *op, struct outbox_item *item, enum outbox_role role, bool in_conflict,
-				  enum outbox_state to);
-/* After the first change's record is edited: saves it (NULL: it stays as it is), and edits and saves the others by their roles. */
+int outbox_change_add_descendants(struct outbox_op *op, struct outbox_item *item, enum outbox_role role,
+				  bool in_conflict, enum outbox_state to);
+/* After the first change's record is edited: saves it (NULL: it stays as it is), and edits and saves the others by
+ * their roles. */
 int outbox_change_save(sqlite3 *conn, struct outbox_op *op, const struct outbox_record *self,
 		       const struct outbox_base *base);
 void outbox_changes_apply(struct outbox_op *op);
 void outbox_changes_undo(struct outbox_op *op);
 int outbox_remove_body_row(sqlite3 *conn, struct outbox *ob, uint64_t seq);
-/* The body of an entry, or its record, turned out to be damaged: it is held, and its children inherit its base. One that is being
- * sent is only marked: its settlement does the rest. Blocks. */
+/* The body of an entry, or its record, turned out to be damaged: it is held, and its children inherit its base. One
+ * that is being sent is only marked: its settlement does the rest. Blocks. */
 void outbox_note_damage(struct outbox *ob, uint64_t seq, const char *what);
 
 /* --- outbox_read.c --- */
@@ -131,12 +138,13 @@ struct outbox_queue *outbox_queue_of(struct outbox *ob, uint64_t seq);
 /* --- outbox_bodies.c --- */
 /* Keeps a complete spool under a new name, synced with its folder. 0; WEIR_E_DAMAGED; -errno; then nothing is kept. */
 int outbox_bodies_keep(struct outbox *ob, struct spool *s, char ret_name[OUTBOX_BODY_NAME + 1], uint32_t *ret_crc);
-void outbox_bodies_remove(struct outbox *ob, struct slice name); /* what cannot be removed is an orphan at the next start */
+/* what cannot be removed is an orphan at the next start */
+void outbox_bodies_remove(struct outbox *ob, struct slice name);
 /* Reads a kept body through and gives it as a spool. 0; WEIR_E_DAMAGED; -errno. */
 int outbox_bodies_open(struct outbox *ob, struct slice name, uint64_t bytes, uint32_t crc, struct spool **ret);
 int outbox_bodies_in_memory(struct slice body, struct spool **ret);
-/* At start: what no record names (`expected` has the names that do) is removed; set aside when records were found damaged or lost, as one
- * of them may have named it. 0 or -errno. */
+/* At start: what no record names (`expected` has the names that do) is removed; set aside when records were found
+ * damaged or lost, as one of them may have named it. 0 or -errno. */
 int outbox_bodies_sweep(struct outbox *ob, const struct map *expected);
 /* Whether the file is there with this size. */
 bool outbox_bodies_is_there(struct outbox *ob, struct slice name, uint64_t bytes);
@@ -146,8 +154,8 @@ struct outbox_queue *outbox_queue_make(struct outbox *ob, struct slice name); /*
 int outbox_load(struct outbox *ob); /* fills the index, sweeps, puts back what was being sent. 0 or a code */
 
 /* --- outbox_salvage.c --- */
-/* When the database is fresh: takes over what can be read of the one that was set aside last, counts what is lost, and notes that the
- * database is in use, all in one transaction. 0 or a code. */
+/* When the database is fresh: takes over what can be read of the one that was set aside last, counts what is lost, and
+ * notes that the database is in use, all in one transaction. 0 or a code. */
 int outbox_salvage(struct outbox *ob);
 
 #endif

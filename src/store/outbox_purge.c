@@ -1,7 +1,8 @@
 /* outbox_purge.c -- settled entries leave the list after a while.
  *
- * What is old is looked for on a connection of its own, then removed in transactions of a few hundred rows, so that puts
- * do not wait long. Each also keeps the last seq that was given, as the row that held it may be among the removed. */
+ * What is old is looked for on a connection of its own, then removed in transactions of a few hundred rows, so that
+ * puts do not wait long. Each also keeps the last seq that was given, as the row that held it may be among the removed.
+ * */
 #include "store/outbox_priv.h"
 
 #include "base/err.h"
@@ -30,8 +31,9 @@ static int find_old(struct outbox_queue *q, int64_t before_ms, struct old *old, 
 
 	if (r < 0)
 		return r;
-	r = outbox_prepare(rd->conn, &rd->old, "SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE settled_ms>0 AND settled_ms<?1"
-					       " AND queue=?2");
+	r = outbox_prepare(rd->conn, &rd->old,
+			   "SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE settled_ms>0 AND settled_ms<?1"
+			   " AND queue=?2");
 	if (r == 0) {
 		(void)sqlite3_bind_int64(rd->old, 1, before_ms); /* neither can fail */
 		(void)sqlite3_bind_text(rd->old, 2, q->name, -1, SQLITE_STATIC);
@@ -66,7 +68,8 @@ static int purge_job(sqlite3 *conn, struct outbox_op *op)
 {
 	struct purge_op *p = CONTAINER_OF(op, struct purge_op, op);
 	struct outbox *ob = op->ob;
-	int r = run_with(conn, &ob->st.set_meta, "INSERT OR REPLACE INTO meta(name,value) VALUES('last_seq',?1)", ob->last_seq);
+	int r = run_with(conn, &ob->st.set_meta, "INSERT OR REPLACE INTO meta(name,value) VALUES('last_seq',?1)",
+			 ob->last_seq);
 
 	for (size_t i = 0; i < p->count && r == 0; i++) {
 		r = run_with(conn, &ob->st.remove, "DELETE FROM entries WHERE seq=?1", p->old[i].seq);

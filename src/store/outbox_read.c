@@ -1,7 +1,8 @@
 /* outbox_read.c -- entries and bodies, read through connections of their own.
  *
- * Rows say what is durable; what is being sent, and when an entry is due again after its upstream came back, only the index knows: so each
- * entry that is handed out is looked up there, too. A few connections are kept open with their statements. */
+ * Rows say what is durable; what is being sent, and when an entry is due again after its upstream came back, only the
+ * index knows: so each entry that is handed out is looked up there, too. A few connections are kept open with their
+ * statements. */
 #include "store/outbox_priv.h"
 
 #include "base/err.h"
@@ -209,7 +210,8 @@ static int read_blob(struct outbox *ob, uint64_t seq, bool is_file_name, struct 
 		return r;
 	st = is_file_name ? &rd->body_file : &rd->body;
 	r = outbox_prepare(rd->conn, st,
-			   is_file_name ? "SELECT body_file FROM entries WHERE seq=?1" : "SELECT body FROM bodies WHERE seq=?1");
+			   is_file_name ? "SELECT body_file FROM entries WHERE seq=?1"
+					: "SELECT body FROM bodies WHERE seq=?1");
 	if (r == 0) {
 		(void)sqlite3_bind_int64(*st, 1, (int64_t)seq); /* cannot fail */
 		rc = outbox_first_step(*st);
@@ -280,8 +282,9 @@ static sqlite3_stmt *list_statement(struct outbox_reader *rd, const char *queue,
 {
 	static const char all[] = "SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE seq>?1 AND (?2 IS NULL OR queue=?2)"
 				  " ORDER BY seq";
-	static const char some[] = "SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE seq>?1 AND (?2 IS NULL OR queue=?2)"
-				   " AND state IN (?3,?4) ORDER BY seq";
+	static const char some[] =
+		"SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE seq>?1 AND (?2 IS NULL OR queue=?2)"
+		" AND state IN (?3,?4) ORDER BY seq";
 	/* A damaged row's state is not what it says. */
 	bool is_simple = state < 0 || state == OUTBOX_HELD;
 	sqlite3_stmt **st = is_simple ? &rd->list : &rd->list_state;

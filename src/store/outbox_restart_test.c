@@ -75,7 +75,9 @@ static void an_attempt_that_a_clock_put_off_by_a_year_is_made_after_a_restart(vo
 {
 	struct kit *k = *state;
 	int64_t now = clock_wall_ms();
-	struct outbox_settlement s = { .to = OUTBOX_QUEUED, .status = 503, .next_attempt_wall_ms = now + 86400000LL * 365 };
+	struct outbox_settlement s = { .to = OUTBOX_QUEUED,
+				       .status = 503,
+				       .next_attempt_wall_ms = now + 86400000LL * 365 };
 	uint64_t a = kit_put(k, "/a", "1");
 
 	assert_int_equal(kit_lend(k, now), a);
@@ -180,11 +182,16 @@ static void queues_that_nobody_opens_stay_as_they_are(void **state)
 static void a_record_that_does_not_match_its_sum_is_held_and_keeps_nobody_waiting(void **state)
 {
 	static const char *const flips[] = {
-		"UPDATE entries SET uri='/other' WHERE body_bytes=1", "UPDATE entries SET state='applied' WHERE body_bytes=1",
-		"UPDATE entries SET state='nonsense' WHERE body_bytes=1", "UPDATE entries SET attempts=attempts+1 WHERE body_bytes=1",
-		"UPDATE entries SET base_etag=x'00ff' WHERE body_bytes=1", "UPDATE entries SET key=NULL||'' , uri=uri WHERE 0",
-		"UPDATE entries SET tag=tag+1 WHERE body_bytes=1", "UPDATE entries SET headers=x'fe0a41' WHERE body_bytes=1",
-		"UPDATE entries SET queue='files'||x'07' WHERE body_bytes=1", "UPDATE entries SET body_file='../../x' WHERE body_bytes=1",
+		"UPDATE entries SET uri='/other' WHERE body_bytes=1",
+		"UPDATE entries SET state='applied' WHERE body_bytes=1",
+		"UPDATE entries SET state='nonsense' WHERE body_bytes=1",
+		"UPDATE entries SET attempts=attempts+1 WHERE body_bytes=1",
+		"UPDATE entries SET base_etag=x'00ff' WHERE body_bytes=1",
+		"UPDATE entries SET key=NULL||'' , uri=uri WHERE 0",
+		"UPDATE entries SET tag=tag+1 WHERE body_bytes=1",
+		"UPDATE entries SET headers=x'fe0a41' WHERE body_bytes=1",
+		"UPDATE entries SET queue='files'||x'07' WHERE body_bytes=1",
+		"UPDATE entries SET body_file='../../x' WHERE body_bytes=1",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(flips); i++) {
@@ -483,7 +490,8 @@ static void nothing_acknowledged_is_lost_when_a_commit_fails(void **state)
 	small.rlim_max = before.rlim_max;
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
 	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, i ? put_until_it_fails : conflict_until_it_fails, &f), 0);
+		assert_int_equal(
+			pthread_create(&threads[i], NULL, i ? put_until_it_fails : conflict_until_it_fails, &f), 0);
 	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
 		assert_int_equal(pthread_join(threads[i], NULL), 0);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
@@ -533,13 +541,16 @@ static void a_hundred_thousand_entries_are_there_soon_after_a_start(void **state
 	uint64_t first = kit_put(k, "/0", "x"), seq;
 
 	outbox_close(k->ob);
-	/* Copies of one row: the sums hold for none but the first, so all others are damaged; then the same again with sums that hold. */
-	sql(k, "CREATE TEMP TABLE one AS SELECT * FROM entries;"
-	       "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<20000)"
-	       "INSERT INTO entries SELECT seq+i,tag,state,queue,damaged,settled_ms,next_ms,attempts,last_status,parent,flags,"
-	       "queued_ms,body_bytes,body_crc,fixed_sum,state_sum,base_kind,base_etag,base_time,theirs_kind,theirs_etag,"
-	       "theirs_time,body_file,key||i,method,uri,content_type,idempotency_key,last_error,answer_type,headers,answer"
-	       " FROM one,n");
+	/* Copies of one row: the sums hold for none but the first, so all others are damaged; then the same again with
+	 * sums that hold. */
+	sql(k,
+	    "CREATE TEMP TABLE one AS SELECT * FROM entries;"
+	    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<20000)"
+	    "INSERT INTO entries SELECT seq+i,tag,state,queue,damaged,settled_ms,next_ms,attempts,last_status,parent,"
+	       "flags,"
+	    "queued_ms,body_bytes,body_crc,fixed_sum,state_sum,base_kind,base_etag,base_time,theirs_kind,theirs_etag,"
+	    "theirs_time,body_file,key||i,method,uri,content_type,idempotency_key,last_error,answer_type,headers,answer"
+	    " FROM one,n");
 	before = clock_mono_ms();
 	kit_open(k);
 	assert_in_range(clock_mono_ms() - before, 0, 20000);

@@ -1,8 +1,8 @@
 /* outbox_rows.c -- rows of outbox.db: columns, sums, copies.
  *
- * WHY      SQLite notices a torn page of its journal, not a bit that a disk flipped in a table. So each row proves itself: one
- *          sum over what never changes, made once, and one over its state, made anew with each change of it. Both begin with
- *          the seq, so that a row under another's number is noticed, too.
+ * WHY      SQLite notices a torn page of its journal, not a bit that a disk flipped in a table. So each row proves
+ *          itself: one sum over what never changes, made once, and one over its state, made anew with each change of
+ *          it. Both begin with the seq, so that a row under another's number is noticed, too.
  * RULES    1. A row whose sums do not agree is believed in nothing: it is shown, as held and damaged.
  *          2. The order of fields in the sums is part of the format: docs/formats/outbox.md. */
 #include "store/outbox_rows.h"
@@ -36,10 +36,38 @@ const char outbox_schema[] =
 
 /* Places in OUTBOX_ROW_COLUMNS. */
 enum column {
-	C_SEQ, C_TAG, C_STATE, C_QUEUE, C_DAMAGED, C_SETTLED, C_NEXT, C_ATTEMPTS, C_STATUS, C_PARENT, C_FLAGS, C_QUEUED,
-	C_BODY_BYTES, C_BODY_CRC, C_FIXED_SUM, C_STATE_SUM, C_BASE_KIND, C_BASE_ETAG, C_BASE_TIME, C_THEIRS_KIND,
-	C_THEIRS_ETAG, C_THEIRS_TIME, C_BODY_FILE, C_KEY, C_METHOD, C_URI, C_TYPE, C_IDEMPOTENCY, C_ERROR, C_ANSWER_TYPE,
-	C_HEADERS, C_ANSWER,
+	C_SEQ,
+	C_TAG,
+	C_STATE,
+	C_QUEUE,
+	C_DAMAGED,
+	C_SETTLED,
+	C_NEXT,
+	C_ATTEMPTS,
+	C_STATUS,
+	C_PARENT,
+	C_FLAGS,
+	C_QUEUED,
+	C_BODY_BYTES,
+	C_BODY_CRC,
+	C_FIXED_SUM,
+	C_STATE_SUM,
+	C_BASE_KIND,
+	C_BASE_ETAG,
+	C_BASE_TIME,
+	C_THEIRS_KIND,
+	C_THEIRS_ETAG,
+	C_THEIRS_TIME,
+	C_BODY_FILE,
+	C_KEY,
+	C_METHOD,
+	C_URI,
+	C_TYPE,
+	C_IDEMPOTENCY,
+	C_ERROR,
+	C_ANSWER_TYPE,
+	C_HEADERS,
+	C_ANSWER,
 };
 
 /* --- names ------------------------------------------------------------------------------------------------------ */
@@ -218,7 +246,8 @@ static void bind_number(sqlite3_stmt *st, enum column c, int64_t n)
 
 static void bind_text(sqlite3_stmt *st, enum column c, struct slice s)
 {
-	(void)sqlite3_bind_text(st, (int)c + 1, s.p ? s.p : "", (int)s.n, SQLITE_STATIC); /* as above: heads are limited */
+	(void)sqlite3_bind_text(st, (int)c + 1, s.p ? s.p : "", (int)s.n,
+				SQLITE_STATIC); /* as above: heads are limited */
 }
 
 static void bind_base(sqlite3_stmt *st, enum column c, const struct outbox_row_base *b)
@@ -362,8 +391,9 @@ static void copy_entry(struct outbox_entry *e, const struct outbox_row *row)
 
 void outbox_row_to_entry(const struct outbox_row *row, struct outbox_entry *ret)
 {
-	struct buf *const shown[] = { &ret->queue, &ret->key, &ret->method, &ret->uri, &ret->headers, &ret->content_type,
-				      &ret->idempotency_key, &ret->answer_type, &ret->base.etag, &ret->theirs.etag };
+	struct buf *const shown[] = { &ret->queue,     &ret->key,          &ret->method,          &ret->uri,
+				      &ret->headers,   &ret->content_type, &ret->idempotency_key, &ret->answer_type,
+				      &ret->base.etag, &ret->theirs.etag };
 
 	copy_entry(ret, row);
 	for (size_t i = 0; i < ARRAY_LEN(shown) && !row->is_whole; i++)

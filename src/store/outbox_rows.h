@@ -42,7 +42,8 @@ struct outbox_row {
 /* A statement made when it is first used; finalize all before the connection is closed. */
 int outbox_prepare(sqlite3 *conn, sqlite3_stmt **st, const char *sql); /* 0 or a code of db_code() */
 
-/* sqlite3_step() of a query that was not stepped yet. What SQLite calls corrupt is looked at twice, as a read that failed can come out as that. */
+/* sqlite3_step() of a query that was not stepped yet. What SQLite calls corrupt is looked at twice, as a read that
+ * failed can come out as that. */
 int outbox_first_step(sqlite3_stmt *st);
 
 #define OUTBOX_ROW_COLUMNS                                                                                             \
@@ -53,8 +54,8 @@ int outbox_first_step(sqlite3_stmt *st);
 void outbox_row_read(sqlite3_stmt *st, struct outbox_row *ret);
 /* Binds and runs "INSERT INTO entries"; *st as for outbox_prepare. Sums are computed. 0 or a code. */
 int outbox_row_insert(sqlite3 *conn, sqlite3_stmt **st, const struct outbox_row *row);
-/* The same with the current row of another connection's statement that selects OUTBOX_ROW_COLUMNS: as it is, sums and all. One whose
- * seq is there is left out. */
+/* The same with the current row of another connection's statement that selects OUTBOX_ROW_COLUMNS: as it is, sums and
+ * all. One whose seq is there is left out. */
 int outbox_row_copy(sqlite3 *conn, sqlite3_stmt **st, sqlite3_stmt *from);
 /* A copy of a row that can be changed and saved. */
 struct outbox_record {

@@ -1,14 +1,16 @@
 /* outbox_salvage.c -- what can be saved of a database that SQLite calls corrupt.
  *
- * db_open() has moved such a database to damaged/ with its journal, and made a fresh one. A fresh one says so: it has no row
- * "in_use" in `meta`. Then whatever outbox.db was set aside last is read row by row, and what is readable goes into the fresh one in
- * the same transaction as "in_use": a stop on the way leaves a fresh database, and the next start does it all again. What
- * was taken over keeps its seq, its id and its sums, so a row that is readable but wrong is shown as damaged like any other.
+ * db_open() has moved such a database to damaged/ with its journal, and made a fresh one. A fresh one says so: it has
+ * no row "in_use" in `meta`. Then whatever outbox.db was set aside last is read row by row, and what is readable goes
+ * into the fresh one in the same transaction as "in_use": a stop on the way leaves a fresh database, and the next start
+ * does it all again. What was taken over keeps its seq, its id and its sums, so a row that is readable but wrong is
+ * shown as damaged like any other.
  *
- * A table is walked from its first row on; where SQLite finds a page corrupt, from its last row back; and between the two ends by trying
- * seqs ahead, at doubling distances. Rows that are on readable pages below a corrupt inner one may be lost; that something is
- * lost is counted, once, as nobody can say how many. The moved files stay as they are: what is read is a second name of them in
- * salvage/, because journal and database must be called alike, and SQLite puts its shared memory beside them. */
+ * A table is walked from its first row on; where SQLite finds a page corrupt, from its last row back; and between the
+ * two ends by trying seqs ahead, at doubling distances. Rows that are on readable pages below a corrupt inner one may
+ * be lost; that something is lost is counted, once, as nobody can say how many. The moved files stay as they are: what
+ * is read is a second name of them in salvage/, because journal and database must be called alike, and SQLite puts its
+ * shared memory beside them. */
 #include "store/outbox_priv.h"
 
 #include <dirent.h>
@@ -23,7 +25,8 @@
 
 /* --- finding it ------------------------------------------------------------------------------------------------- */
 
-/* The newest name in damaged/ that begins with `head` and a time ("outbox.db.1234567890123-0badcafe"); NULL: none. The caller frees. */
+/* The newest name in damaged/ that begins with `head` and a time ("outbox.db.1234567890123-0badcafe"); NULL: none. The
+ * caller frees. */
 static char *newest(const char *folder, const char *head)
 {
 	DIR *d = opendir(folder);
@@ -50,7 +53,8 @@ static bool belongs(const char *database, const char *journal)
 	int64_t of_database = strtoll(strrchr(database, '.') + 1, NULL, 10);
 	int64_t of_journal = strtoll(strrchr(journal, '.') + 1, NULL, 10);
 
-	return of_journal <= of_database && of_database - of_journal < 60 * 1000; /* it is moved first; disks can be slow */
+	return of_journal <= of_database &&
+	       of_database - of_journal < 60 * 1000; /* it is moved first; disks can be slow */
 }
 
 static int link_as(const char *damaged, const char *name, const char *salvage, const char *as)
@@ -112,15 +116,16 @@ static int take_body(struct salvage *s, sqlite3_stmt *st)
 
 	if (r < 0)
 		return r;
-	(void)sqlite3_bind_value(s->insert_body, 1, sqlite3_column_value(st, 0)); /* neither can fail with a number that is there */
+	(void)sqlite3_bind_value(s->insert_body, 1,
+				 sqlite3_column_value(st, 0)); /* neither can fail with a number that is there */
 	(void)sqlite3_bind_value(s->insert_body, 2, sqlite3_column_value(st, 1));
 	rc = sqlite3_step(s->insert_body);
 	(void)sqlite3_reset(s->insert_body); /* repeats the failure of the step */
 	return rc == SQLITE_CONSTRAINT ? 0 : db_code(rc);
 }
 
-/* Rows with low < seq < high in the order of the statement, until the end or a failure. *ret_at is the last that was read. 0: to
- * the end; WEIR_E_DAMAGED: not; another code: of the fresh database. */
+/* Rows with low < seq < high in the order of the statement, until the end or a failure. *ret_at is the last that was
+ * read. 0: to the end; WEIR_E_DAMAGED: not; another code: of the fresh database. */
 static int walk(struct salvage *s, sqlite3_stmt *st, take_fn *take, int64_t low, int64_t high, int64_t *ret_at)
 {
 	int rc = SQLITE_DONE, r = 0;

@@ -1,7 +1,8 @@
 /* outbox_settle.c -- lending an entry to its carrier, and recording what came of it.
  *
- * queued -> sending is in memory alone, but for a write that is sent once only: there it is durable before lend() returns, so that a
- * stop afterwards is known as such. An end is durable before settle() returns; whoever waits for the entry goes on only then. */
+ * queued -> sending is in memory alone, but for a write that is sent once only: there it is durable before lend()
+ * returns, so that a stop afterwards is known as such. An end is durable before settle() returns; whoever waits for the
+ * entry goes on only then. */
 #include "store/outbox_priv.h"
 
 #include "base/err.h"
@@ -128,7 +129,8 @@ static void set_text(struct buf *b, struct slice s)
 	buf_add_slice(b, s);
 }
 
-void outbox_settle_edit(const struct outbox_settlement *s, const struct outbox_change *c, bool once, struct outbox_record *rec)
+void outbox_settle_edit(const struct outbox_settlement *s, const struct outbox_change *c, bool once,
+			struct outbox_record *rec)
 {
 	struct outbox_entry *e = &rec->e;
 	struct slice answer = s->answer;

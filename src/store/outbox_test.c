@@ -1,8 +1,5 @@
-/* outbox_test.c -- puts, limits, who goes when, ends and what they do to children, an operator's verbs, threads. */
+/* outbox_test.c -- puts, limits, who goes when, ends, an operator's verbs, overlays and lists. */
 #include "store/outbox_test_kit.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
 
 #include "base/clock.h"
 #include "base/str.h"
@@ -29,7 +26,8 @@ static void entries_of_one_key_go_one_at_a_time_in_the_order_taken(void **state)
 static void a_directory_goes_after_what_was_below_it_and_before_what_came_later(void **state)
 {
 	struct kit *k = *state;
-	uint64_t x = kit_put(k, "/d/x", "1"), d = kit_put(k, "/d/", ""), y = kit_put(k, "/d/y", "2"), o = kit_put(k, "/dx", "3");
+	uint64_t x = kit_put(k, "/d/x", "1"), d = kit_put(k, "/d/", ""), y = kit_put(k, "/d/y", "2"),
+		 o = kit_put(k, "/dx", "3");
 
 	assert_int_equal(kit_lend(k, 1), x);
 	assert_int_equal(kit_lend(k, 1), o);
@@ -49,7 +47,9 @@ static void a_directory_goes_after_what_was_below_it_and_before_what_came_later(
 static void what_is_deferred_keeps_its_place_and_its_time(void **state)
 {
 	struct kit *k = *state;
-	struct outbox_settlement later = { .to = OUTBOX_QUEUED, .status = 503, .error = SLICE_LIT("503"), .next_attempt_wall_ms = 1000 };
+	struct outbox_settlement later = {
+		.to = OUTBOX_QUEUED, .status = 503, .error = SLICE_LIT("503"), .next_attempt_wall_ms = 1000
+	};
 	uint64_t a = kit_put(k, "/a", "1"), b = kit_put(k, "/a", "2");
 	struct outbox_entry e;
 	int64_t next;
@@ -275,143 +275,6 @@ static void a_disk_without_room_takes_nothing_until_there_is_room(void **state)
 	assert_int_equal(put_code(k, "/a", "1"), 0);
 }
 
-/* --- parents ---------------------------------------------------------------------------------------------------- */
-
-static void base_is(struct kit *k, uint64_t seq, uint64_t parent, const char *etag)
-{
-	struct outbox_entry e;
-
-	assert_int_equal(outbox_get(k->ob, seq, &e), 0);
-	assert_int_equal(e.parent, parent);
-	if (!parent) {
-		assert_int_equal(e.base.known, etag != NULL);
-		if (etag)
-			assert_string_equal(e.base.etag.data, etag);
-	}
-	outbox_entry_fini(&e);
-}
-
-static uint64_t put_based(struct kit *k, const char *key, const char *etag)
-{
-	struct outbox_write w = kit_write(key, "x");
-	struct outbox_receipt got;
-
-	w.base = (struct outbox_base){ .known = true, .etag = BUF_EMPTY };
-	buf_add_str(&w.base.etag, etag);
-	assert_int_equal(outbox_put(k->q, &w, &got), 0);
-	outbox_base_fini(&w.base);
-	return got.seq;
-}
-
-static void settle_with_base(struct kit *k, uint64_t seq, enum outbox_state to, const char *etag)
-{
-	struct outbox_settlement s = { .to = to, .status = 412, .base = { .known = true, .etag = BUF_EMPTY } };
-
-	buf_add_str(&s.base.etag, etag);
-	assert_int_equal(outbox_settle(k->q, seq, &s), 0);
-	outbox_base_fini(&s.base);
-}
-
-static void a_child_is_based_on_what_upstream_has_when_its_parent_is_applied(void **state)
-{
-	struct kit *k = *state;
-	uint64_t a = put_based(k, "/a", "\"v1\""), b = put_based(k, "/a", "\"not this\""), c = put_based(k, "/a", "\"nor this\"");
-
-	base_is(k, a, 0, "\"v1\"");
-	base_is(k, b, a, NULL);
-	base_is(k, c, b, NULL);
-	assert_int_equal(kit_lend(k, 1), a);
-	settle_with_base(k, a, OUTBOX_APPLIED, "\"v2\"");
-	base_is(k, b, 0, "\"v2\"");
-	base_is(k, c, b, NULL);
-	kit_reopen(k);
-	assert_int_equal(kit_lend(k, 1), b);
-	settle_with_base(k, b, OUTBOX_APPLIED, "\"v3\"");
-	base_is(k, c, 0, "\"v3\"");
-}
-
-static void a_write_to_another_uri_or_on_a_post_has_no_parent(void **state)
-{
-	struct kit *k = *state;
-	struct outbox_write w = kit_write("/a", "x");
-	struct outbox_receipt got;
-
-	w.method = SLICE_LIT("POST");
-	w.is_base = w.wants_parent = false;
-	assert_int_equal(outbox_put(k->q, &w, &got), 0);
-	base_is(k, put_based(k, "/a", "\"v1\""), 0, "\"v1\"");
-	w = kit_write("/a", "x");
-	w.uri = SLICE_LIT("/a?other");
-	assert_int_equal(outbox_put(k->q, &w, &got), 0);
-	base_is(k, got.seq, 0, NULL);
-}
-
-static void descendants_follow_into_conflict_and_back(void **state)
-{
-	struct kit *k = *state;
-	uint64_t a = put_based(k, "/a", "\"v1\""), b = put_based(k, "/a", "\"-\""), c = put_based(k, "/a", "\"-\"");
-	struct outbox_base now = { .known = true, .etag = BUF_EMPTY };
-	struct outbox_entry e;
-	uint64_t d;
-
-	assert_int_equal(kit_lend(k, 1), a);
-	settle_with_base(k, a, OUTBOX_CONFLICT, "\"theirs\"");
-	assert_int_equal(kit_state(k, a), OUTBOX_CONFLICT);
-	assert_int_equal(kit_state(k, b), OUTBOX_CONFLICT);
-	assert_int_equal(kit_state(k, c), OUTBOX_CONFLICT);
-	assert_int_equal(outbox_get(k->ob, c, &e), 0);
-	assert_string_equal(e.theirs.etag.data, "\"theirs\"");
-	outbox_entry_fini(&e);
-	assert_true(outbox_is_idle(k->q));
-	d = put_based(k, "/a", "\"theirs\"");
-	base_is(k, d, 0, "\"theirs\""); /* not on what is in conflict */
-	kit_reopen(k);
-	buf_add_str(&now.etag, "\"theirs\"");
-	assert_int_equal(outbox_rebase(k->ob, a, &now), 0);
-	assert_int_equal(kit_state(k, c), OUTBOX_QUEUED);
-	base_is(k, a, 0, "\"theirs\"");
-	base_is(k, b, a, NULL);
-	base_is(k, c, b, NULL);
-	assert_int_equal(kit_lend(k, 1), a);
-	settle_with_base(k, a, OUTBOX_APPLIED, "\"v2\"");
-	assert_int_equal(kit_lend(k, 1), b);
-	base_is(k, b, 0, "\"v2\"");
-	outbox_base_fini(&now);
-}
-
-static void children_of_what_is_dropped_or_resolved_inherit_its_base(void **state)
-{
-	struct kit *k = *state;
-	uint64_t a = put_based(k, "/a", "\"v1\""), b = put_based(k, "/a", "\"-\""), c = put_based(k, "/a", "\"-\"");
-
-	assert_int_equal(outbox_drop(k->ob, b), 0);
-	base_is(k, c, a, NULL);
-	assert_int_equal(outbox_drop(k->ob, a), 0);
-	base_is(k, c, 0, "\"v1\"");
-	assert_int_equal(kit_lend(k, 1), c);
-	settle_with_base(k, c, OUTBOX_CONFLICT, "\"theirs\"");
-	assert_int_equal(outbox_resolve(k->ob, c), 0);
-	assert_int_equal(kit_state(k, c), OUTBOX_RESOLVED);
-	assert_true(outbox_is_idle(k->q));
-}
-
-static void retrying_a_child_alone_gives_it_the_base_of_the_oldest_it_was_built_on(void **state)
-{
-	struct kit *k = *state;
-	uint64_t a = put_based(k, "/a", "\"v1\""), b = put_based(k, "/a", "\"-\""), c = put_based(k, "/a", "\"-\"");
-
-	assert_int_equal(kit_lend(k, 1), a);
-	settle_with_base(k, a, OUTBOX_CONFLICT, "\"theirs\"");
-	assert_int_equal(outbox_retry(k->ob, b), 0);
-	assert_int_equal(kit_state(k, a), OUTBOX_CONFLICT);
-	assert_int_equal(kit_state(k, c), OUTBOX_QUEUED);
-	base_is(k, b, 0, "\"v1\"");
-	base_is(k, c, b, NULL);
-	assert_int_equal(kit_lend(k, 1), b);
-	settle_with_base(k, b, OUTBOX_APPLIED, "\"v2\"");
-	base_is(k, c, 0, "\"v2\"");
-}
-
 /* --- verbs ------------------------------------------------------------------------------------------------------ */
 
 static void verbs_are_refused_where_they_make_no_sense(void **state)
@@ -522,178 +385,6 @@ static void lists_come_in_pages_by_queue_and_state(void **state)
 	kit_settle(k, a, OUTBOX_APPLIED);
 }
 
-/* --- threads ---------------------------------------------------------------------------------------------------- */
-
-static void count_call(void *arg)
-{
-	atomic_fetch_add((atomic_uint *)arg, 1);
-}
-
-static void the_hook_is_called_for_what_may_matter_and_not_after_it_is_taken_away(void **state)
-{
-	struct kit *k = *state;
-	atomic_uint calls = 0;
-	unsigned before;
-
-	outbox_set_change_hook(k->q, count_call, &calls);
-	(void)kit_put(k, "/a", "1");
-	assert_int_equal(calls, 1);
-	kit_settle(k, kit_lend(k, 1), OUTBOX_HELD);
-	assert_true(calls >= 2);
-	before = calls;
-	outbox_flush(k->q);
-	assert_true(calls > before);
-	outbox_set_change_hook(k->q, NULL, NULL);
-	before = calls;
-	(void)kit_put(k, "/b", "1");
-	assert_int_equal(calls, before);
-}
-
-struct racer {
-	struct kit *k;
-	pthread_t thread;
-	unsigned puts, again;
-};
-
-/* Reads the tail, puts on top of it, looks again when another was quicker. */
-static void *race(void *arg)
-{
-	struct racer *r = arg;
-
-	while (r->puts < 50) {
-		struct outbox_write w = kit_write("/a", "x");
-		struct outbox_receipt got;
-		int code;
-
-		w.expect_tail = outbox_key_tail(r->k->q, w.key);
-		code = outbox_put(r->k->q, &w, &got);
-		if (code == 0)
-			r->puts++;
-		else if (code == -EAGAIN)
-			r->again++;
-		else
-			break;
-	}
-	return NULL;
-}
-
-static void two_that_expect_the_same_tail_cannot_both_come_in(void **state)
-{
-	struct kit *k = *state;
-	struct racer racers[4];
-	uint64_t before = 0;
-	unsigned n = 0;
-
-	for (size_t i = 0; i < ARRAY_LEN(racers); i++) {
-		racers[i] = (struct racer){ .k = k };
-		assert_int_equal(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
-	}
-	for (size_t i = 0; i < ARRAY_LEN(racers); i++) {
-		assert_int_equal(pthread_join(racers[i].thread, NULL), 0);
-		assert_int_equal(racers[i].puts, 50);
-	}
-	for (uint64_t seq; (seq = kit_lend(k, 1)) != 0; n++) { /* one chain: each is based on the one before */
-		struct outbox_entry e;
-		assert_int_equal(outbox_get(k->ob, seq, &e), 0);
-		assert_int_equal(e.parent, 0); /* as its parent is applied */
-		outbox_entry_fini(&e);
-		assert_true(seq > before);
-		before = seq;
-		kit_settle(k, seq, OUTBOX_APPLIED);
-	}
-	assert_int_equal(n, 200);
-}
-
-struct crowd {
-	struct kit *k;
-	atomic_bool stop;
-	atomic_uint put, applied, dropped;
-	atomic_int sending[4]; /* of each key */
-};
-
-/* ENSURE: cmocka's assertions are for the thread that runs the test. */
-static void *crowd_putter(void *arg)
-{
-	static const char *const keys[] = { "/0", "/1", "/2", "/3" };
-	struct crowd *c = arg;
-
-	for (unsigned i = 0; i < 150; i++) {
-		struct outbox_write w = kit_write(keys[i % 4], "x");
-		struct outbox_receipt got;
-
-		ENSURE(outbox_put(c->k->q, &w, &got) == 0);
-		atomic_fetch_add(&c->put, 1);
-		if (i % 5 == 0) {
-			int r = outbox_drop(c->k->ob, got.seq);
-			if (r == 0)
-				atomic_fetch_add(&c->dropped, 1);
-			else
-				ENSURE(r == -EBUSY || r == -EINVAL);
-		}
-		(void)outbox_key_is_pending(c->k->q, w.key);
-	}
-	return NULL;
-}
-
-static void *crowd_carrier(void *arg)
-{
-	struct crowd *c = arg;
-	struct outbox_settlement applied = { .to = OUTBOX_APPLIED, .status = 200 }, later = { .to = OUTBOX_QUEUED, .status = 503 };
-	struct outbox_entry e;
-	int64_t next;
-
-	for (;;) {
-		bool last = atomic_load(&c->stop);
-		int r = outbox_lend(c->k->q, INT64_MAX - 1, &e, &next), key;
-
-		if (r == -ENOENT && last && outbox_is_idle(c->k->q))
-			return NULL;
-		if (r < 0) {
-			ENSURE(r == -ENOENT);
-			sched_yield();
-			continue;
-		}
-		key = e.key.data[1] - '0';
-		ENSURE(atomic_fetch_add(&c->sending[key], 1) == 0);
-		ENSURE(e.parent == 0);
-		atomic_fetch_sub(&c->sending[key], 1);
-		if (e.attempts == 0 && e.seq % 3 == 0) {
-			ENSURE(outbox_settle(c->k->q, e.seq, &later) == 0);
-		} else {
-			ENSURE(outbox_settle(c->k->q, e.seq, &applied) == 0);
-			atomic_fetch_add(&c->applied, 1);
-		}
-		outbox_entry_fini(&e);
-	}
-}
-
-static void everybody_at_once_loses_nothing(void **state)
-{
-	struct crowd c = { .k = *state };
-	pthread_t putters[4], carriers[3];
-	struct outbox_figures f;
-
-	for (size_t i = 0; i < 4; i++)
-		assert_int_equal(pthread_create(&putters[i], NULL, crowd_putter, &c), 0);
-	for (size_t i = 0; i < 3; i++)
-		assert_int_equal(pthread_create(&carriers[i], NULL, crowd_carrier, &c), 0);
-	for (size_t i = 0; i < 4; i++)
-		assert_int_equal(pthread_join(putters[i], NULL), 0);
-	atomic_store(&c.stop, true);
-	for (size_t i = 0; i < 3; i++)
-		assert_int_equal(pthread_join(carriers[i], NULL), 0);
-	assert_int_equal(c.put, 600);
-	assert_int_equal(c.applied + c.dropped, 600);
-	outbox_figures(c.k->q, &f);
-	assert_int_equal(f.entries[OUTBOX_APPLIED], c.applied);
-	assert_int_equal(f.entries[OUTBOX_DROPPED], c.dropped);
-	assert_int_equal(f.entries[OUTBOX_QUEUED] + f.entries[OUTBOX_SENDING], 0);
-	kit_reopen(c.k);
-	outbox_figures(c.k->q, &f);
-	assert_int_equal(f.entries[OUTBOX_APPLIED], c.applied);
-	assert_int_equal(f.entries[OUTBOX_DROPPED], c.dropped);
-}
-
 #define KIT(test) cmocka_unit_test_setup_teardown(test, kit_set_up, kit_tear_down)
 
 int main(void)
@@ -708,18 +399,10 @@ int main(void)
 		KIT(a_large_body_is_a_file_until_it_is_applied),
 		KIT(what_is_above_a_limit_is_refused_and_nothing_is_kept),
 		KIT(a_disk_without_room_takes_nothing_until_there_is_room),
-		KIT(a_child_is_based_on_what_upstream_has_when_its_parent_is_applied),
-		KIT(a_write_to_another_uri_or_on_a_post_has_no_parent),
-		KIT(descendants_follow_into_conflict_and_back),
-		KIT(children_of_what_is_dropped_or_resolved_inherit_its_base),
-		KIT(retrying_a_child_alone_gives_it_the_base_of_the_oldest_it_was_built_on),
 		KIT(verbs_are_refused_where_they_make_no_sense),
 		KIT(a_refusal_is_kept_with_what_is_held),
 		KIT(an_overlay_is_the_last_put_or_delete_of_the_uri),
 		KIT(lists_come_in_pages_by_queue_and_state),
-		KIT(the_hook_is_called_for_what_may_matter_and_not_after_it_is_taken_away),
-		KIT(two_that_expect_the_same_tail_cannot_both_come_in),
-		KIT(everybody_at_once_loses_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,9 +65,15 @@ static inline int kit_tear_down(void **state)
 /* A PUT of the key's own path that others may be based on. */
 static inline struct outbox_write kit_write(const char *key, const char *body)
 {
-	return (struct outbox_write){ .key = slice_str(key), .method = SLICE_LIT("PUT"), .uri = slice_str(key),
-				      .headers = SLICE_LIT("Content-Type: text/plain\n"), .content_type = SLICE_LIT("text/plain"),
-				      .wants_parent = true, .is_base = true, .body = slice_str(body), .expect_tail = OUTBOX_ANY };
+	return (struct outbox_write){ .key = slice_str(key),
+				      .method = SLICE_LIT("PUT"),
+				      .uri = slice_str(key),
+				      .headers = SLICE_LIT("Content-Type: text/plain\n"),
+				      .content_type = SLICE_LIT("text/plain"),
+				      .wants_parent = true,
+				      .is_base = true,
+				      .body = slice_str(body),
+				      .expect_tail = OUTBOX_ANY };
 }
 
 static inline uint64_t kit_put(struct kit *k, const char *key, const char *body)

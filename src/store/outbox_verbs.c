@@ -1,12 +1,13 @@
 /* outbox_verbs.c -- what an operator does with an entry, and the removal of old ones.
  *
- * retry    queued, held, conflict -> queued, due at once. Based on one that stays in conflict it loses that parent, and has the base of the
- *          oldest write that it was built on: upstream is asked whether that is still what it has.
+ * retry    queued, held, conflict -> queued, due at once. Based on one that stays in conflict it loses that parent, and
+ *          has the base of the oldest write that it was built on: upstream is asked whether that is still what it has.
  * rebase   held, conflict -> queued on a new base: "ours"
  * resolve  held, conflict -> resolved: "theirs"
  * drop     queued, held, conflict -> dropped; the only one for a damaged entry
  *
- * retry and rebase bring back the descendants that followed into conflict; resolve and drop leave base and parent to the children. */
+ * retry and rebase bring back the descendants that followed into conflict; resolve and drop leave base and parent to
+ * the children. */
 #include "store/outbox_priv.h"
 
 #include "base/err.h"
@@ -143,7 +144,9 @@ static int verb_run(struct outbox *ob, uint64_t seq, enum verb verb, const struc
 		return r < 0 ? r : -EINVAL;
 	}
 	do {
-		v = (struct verb_op){ .op = { .ob = ob, .q = q, .job = verb_job }, .seq = seq, .verb = verb, .base = base };
+		v = (struct verb_op){
+			.op = { .ob = ob, .q = q, .job = verb_job }, .seq = seq, .verb = verb, .base = base
+		};
 		r = outbox_op_run(&v.op);
 	} while (r == -EAGAIN);
 	return r;

@@ -2,11 +2,12 @@
  *
  *   outbox_put [--log | --files] DIR THREADS SECONDS BYTES
  *
- * Prints puts a second. Each thread puts an entry with a body of BYTES, to a path of its own, as soon as its last is durable.
- * --log    instead: a bare log with group commit. Whoever comes first takes what all have appended so far, writes it with one
+ * Prints puts a second. Each thread puts an entry with a body of BYTES, to a path of its own, as soon as its last is
+ * durable. --log    instead: a bare log with group commit. Whoever comes first takes what all have appended so far,
+ * writes it with one
  *          pwrite and one fdatasync, and lets the others go: the least that a durable queue can do.
- * --files  instead: for each entry two files (head and body), each synced, in a folder that is synced: a layout of one entry a
- *          folder's name, as ZDDC has it, made durable.
+ * --files  instead: for each entry two files (head and body), each synced, in a folder that is synced: a layout of one
+ *          entry a folder's name, as ZDDC has it, made durable.
  * DIR is made, and left. */
 #include <errno.h>
 #include <fcntl.h>
@@ -44,9 +45,12 @@ static void put_one(unsigned thread, uint64_t n)
 {
 	char uri[64];
 	struct outbox_receipt got;
-	struct outbox_write w = { .method = SLICE_LIT("PUT"), .headers = SLICE_LIT("Content-Type: application/octet-stream\n"),
-				  .content_type = SLICE_LIT("application/octet-stream"), .wants_parent = true,
-				  .is_base = true, .expect_tail = OUTBOX_ANY };
+	struct outbox_write w = { .method = SLICE_LIT("PUT"),
+				  .headers = SLICE_LIT("Content-Type: application/octet-stream\n"),
+				  .content_type = SLICE_LIT("application/octet-stream"),
+				  .wants_parent = true,
+				  .is_base = true,
+				  .expect_tail = OUTBOX_ANY };
 	int r;
 
 	(void)snprintf(uri, sizeof(uri), "/data/%u/%llu.bin", thread, (unsigned long long)n);
@@ -209,8 +213,8 @@ int main(int argc, char **argv)
 	if (argc > at && argv[at][0] == '-')
 		kind = strcmp(argv[at++], "--log") == 0 ? LOG : FILES;
 	if (argc != at + 4 || str_parse_u64(slice_str(argv[at + 1]), &threads) < 0 ||
-	    str_parse_u64(slice_str(argv[at + 2]), &seconds) < 0 || str_parse_u64(slice_str(argv[at + 3]), &bytes) < 0 ||
-	    threads == 0 || threads > MOST_THREADS) {
+	    str_parse_u64(slice_str(argv[at + 2]), &seconds) < 0 ||
+	    str_parse_u64(slice_str(argv[at + 3]), &bytes) < 0 || threads == 0 || threads > MOST_THREADS) {
 		(void)fprintf(stderr, "usage: outbox_put [--log | --files] DIR THREADS SECONDS BYTES\n");
 		return 2;
 	}

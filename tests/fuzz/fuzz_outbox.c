@@ -5,8 +5,8 @@
  *   2  rows of `entries` as they are: for each column a kind (integer, text, blob, NULL), a length and bytes
  *   3  the same, with sums that hold: records that are whole, but say strange things
  *
- * Whatever it is, the outbox opens or says why not; what it lists it also gets, in order; everything that can be done with an entry
- * is done; a second start finds no more than the first left. */
+ * Whatever it is, the outbox opens or says why not; what it lists it also gets, in order; everything that can be done
+ * with an entry is done; a second start finds no more than the first left. */
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -54,9 +54,14 @@ static void put_some(struct outbox_queue *q)
 
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
 		struct outbox_receipt got;
-		struct outbox_write w = { .key = slice_str(keys[i]), .method = SLICE_LIT("PUT"), .uri = slice_str(keys[i]),
-					  .wants_parent = true, .is_base = true, .once = i == 3,
-					  .body = SLICE_LIT("content"), .expect_tail = OUTBOX_ANY };
+		struct outbox_write w = { .key = slice_str(keys[i]),
+					  .method = SLICE_LIT("PUT"),
+					  .uri = slice_str(keys[i]),
+					  .wants_parent = true,
+					  .is_base = true,
+					  .once = i == 3,
+					  .body = SLICE_LIT("content"),
+					  .expect_tail = OUTBOX_ANY };
 		ENSURE(outbox_put(q, &w, &got) == 0);
 	}
 }
@@ -67,7 +72,8 @@ static void make_templates(void)
 	struct outbox *ob;
 	char *path;
 
-	(void)snprintf(dir, sizeof(dir), "%s/weir-fuzz-outbox-%d", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (int)getpid());
+	(void)snprintf(dir, sizeof(dir), "%s/weir-fuzz-outbox-%d", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp",
+		       (int)getpid());
 	path = database();
 	for (int filled = 0; filled < 2; filled++) {
 		ENSURE(tree_remove(dir) == 0);
@@ -140,7 +146,8 @@ static void make_whole(sqlite3 *conn, int64_t seq, struct slice state)
 
 static void insert_rows(struct slice rest, bool are_whole)
 {
-	static const char *const states[] = { "queued", "sending", "applied", "conflict", "held", "dropped", "resolved", "odd" };
+	static const char *const states[] = { "queued", "sending", "applied",  "conflict",
+					      "held",   "dropped", "resolved", "odd" };
 	char *path = database();
 	sqlite3_stmt *st = NULL;
 	sqlite3 *conn;
@@ -148,8 +155,11 @@ static void insert_rows(struct slice rest, bool are_whole)
 	write_database(buf_slice(&empty));
 	ENSURE(sqlite3_open(path, &conn) == SQLITE_OK);
 	ENSURE(sqlite3_exec(conn, "PRAGMA synchronous=OFF; BEGIN", NULL, NULL, NULL) == SQLITE_OK);
-	ENSURE(sqlite3_prepare_v2(conn, "INSERT OR IGNORE INTO entries(" OUTBOX_ROW_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,"
-					"?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", -1, &st, NULL) == SQLITE_OK);
+	ENSURE(sqlite3_prepare_v2(conn,
+				  "INSERT OR IGNORE INTO entries(" OUTBOX_ROW_COLUMNS
+				  ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,"
+				  "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+				  -1, &st, NULL) == SQLITE_OK);
 	for (int row = 0; row < MOST_ROWS && rest.n >= 2; row++) {
 		unsigned char seq = (unsigned char)rest.p[0], state = (unsigned char)rest.p[1] % ARRAY_LEN(states);
 		rest = slice_from(rest, 2);
