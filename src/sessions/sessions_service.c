@@ -146,6 +146,8 @@ static void load_one(struct sessions *ss, struct session *take)
 		pthread_mutex_unlock(&ss->lock);
 		return;
 	}
+	if (!s->hub_id)
+		s->flags |= SESSION_TOLD_LOCAL; /* whoever was told anything was told this */
 	if (!(s->flags & SESSION_ENDED))
 		(void)ledger_load_totals(ss, s); /* what cannot be read begins anew */
 	pthread_mutex_lock(&ss->lock);
