@@ -404,6 +404,24 @@ void conn_resume_body(void *arg)
 	conn_arm(c);
 }
 
+void conn_interim(void *arg)
+{
+	struct interim *i = arg;
+	struct iovec iov = { i->text.data, i->text.len };
+	struct conn *c;
+	ssize_t n;
+
+	OBJ_CHECK(i->ex, EXCHANGE_MAGIC);
+	c = i->ex->conn;
+	if (!c->dead && c->state == CONN_HANDLING) {
+		n = stream_writev(&c->stream, &iov, 1, false);
+		if (n != (ssize_t)iov.iov_len && n != -EAGAIN)
+			conn_cut(c); /* half of it would spoil what follows */
+	}
+	buf_fini(&i->text);
+	free(i);
+}
+
 void conn_continue(void *arg)
 {
 	static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";

@@ -198,6 +198,11 @@ void conn_sent(struct conn *c);      /* the answer is out: next request, or the 
 void conn_arm(struct conn *c);
 void conn_wait(struct conn *c, int what, int64_t ms); /* sets the deadline; ms 0: none */
 void conn_resume_body(void *ex);     /* mail: the worker has made room */
+struct interim { /* an interim answer on its way to the front */
+	struct exchange *ex;
+	struct buf text;
+};
+void conn_interim(void *interim);    /* mail: takes a struct interim */
 void conn_continue(void *ex);        /* mail: the worker wants the body to begin: 100 Continue */
 
 /* conn_life.c */

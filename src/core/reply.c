@@ -14,6 +14,8 @@ static const struct {
 	int status;
 	const char *text;
 } status_texts[] = {
+	{ 102, "Processing" },
+	{ 103, "Early Hints" },
 	{ 200, "OK" },
 	{ 201, "Created" },
 	{ 202, "Accepted" },
@@ -99,6 +101,28 @@ static void set_head(struct exchange *ex, int status, const struct header_line *
 		add_plain(&ex->lines, headers[i].value);
 		buf_add(&ex->lines, "\r\n", 2);
 	}
+}
+
+void exchange_send_interim(struct exchange *ex, int status, const struct header_line *headers, size_t header_count)
+{
+	struct interim *i;
+
+	OBJ_CHECK(ex, EXCHANGE_MAGIC);
+	ENSURE(status > 101 && status < 200 && !atomic_load(&ex->replied));
+	if (ex->head.minor == 0)
+		return;
+	i = xcalloc(1, sizeof(*i));
+	i->ex = ex;
+	buf_init(&i->text, 0);
+	buf_addf(&i->text, "HTTP/1.1 %d %s\r\n", status, http_status_text(status));
+	for (size_t k = 0; k < header_count; k++) {
+		add_plain(&i->text, headers[k].name);
+		buf_add(&i->text, ": ", 2);
+		add_plain(&i->text, headers[k].value);
+		buf_add(&i->text, "\r\n", 2);
+	}
+	buf_add(&i->text, "\r\n", 2);
+	loop_post(ex->front->loop, conn_interim, i); /* in the mail before our reply, so the exchange is there */
 }
 
 static void deliver(struct exchange *ex)

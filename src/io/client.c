@@ -213,6 +213,20 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
+static int call_interim(struct call *k)
+{
+	struct slice *lines;
+	int r;
+
+	if (!k->sink || !k->rq->on_interim)
+		return 0;
+	lines = xcalloc(k->head.count + 1, sizeof(*lines));
+	client_head_lines(&k->head, lines);
+	r = k->rq->on_interim(k->sink->arg, k->head.interim, lines, k->head.count);
+	free(lines);
+	return r;
+}
+
 static int call_head(struct call *k)
 {
 	struct slice *lines;
@@ -234,7 +248,7 @@ static size_t on_header_line(char *p, size_t size, size_t n, void *arg)
 	int r = client_head_add(&k->head, (struct slice){ p, n });
 
 	if (r > 0)
-		r = call_head(k);
+		r = r == 1 ? call_head(k) : call_interim(k);
 	k->moved_ms = clock_mono_ms();
 	if (r >= 0)
 		return n;

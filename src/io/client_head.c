@@ -1,6 +1,6 @@
 /* client_head.c -- the response head of one upstream exchange.
  *
- * WHAT     Gathers the lines that libcurl hands over, forgets interim answers (1xx), joins folded lines, and refuses
+ * WHAT     Gathers the lines that libcurl hands over, tells of interim answers (1xx), joins folded lines, and refuses
  *          what two readers could understand differently.
  * WHY      libcurl is lenient: it takes a Content-Length beside chunked, or the last of several lengths. We pass
  *          answers on to clients that share connections, so a doubtful length must end here (RFC 9112 section 11.2).
@@ -101,8 +101,9 @@ static int head_end(struct client_head *h)
 	if (h->status == 101 || h->status == 0)
 		return WEIR_E_PROTOCOL;
 	if (h->status < 200) { /* interim: the final head is still to come */
+		h->interim = h->status;
 		h->status = 0;
-		return 0;
+		return h->interim == 100 ? 0 : 2; /* a 100 is for us, who asked for it */
 	}
 	lines = xcalloc(h->count + 1, sizeof(*lines));
 	client_head_lines(h, lines);

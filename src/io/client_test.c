@@ -176,6 +176,41 @@ static void interim_answers_are_skipped(void **state)
 	got_reset(&g);
 }
 
+static int told_interim[8];
+static size_t told_interim_count;
+
+static int tell_interim(void *arg, int status, const struct slice *headers, size_t n)
+{
+	assert_non_null(arg);
+	assert_int_equal(n, 1);
+	assert_true(slice_eq_str(headers[0], "Link: x"));
+	told_interim[told_interim_count++] = status;
+	return 0;
+}
+
+static void interim_answers_are_told_to_who_wants_them(void **state)
+{
+	struct client_request rq = get("/");
+	struct got g = GOT_EMPTY;
+	struct server sv;
+	struct client *c;
+
+	server_start(&sv, answer_each,
+		     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+		     "HTTP/1.1 102 Processing\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+	c = client_to("http", sv.port);
+	rq.on_interim = tell_interim;
+	assert_int_equal(call(c, rq, NULL, &g), 0);
+	assert_int_equal(told_interim_count, 2); /* the 100 was for us */
+	assert_int_equal(told_interim[0], 103);
+	assert_int_equal(told_interim[1], 102);
+	assert_int_equal(g.status, 200);
+	assert_string_equal(g.body.data, "ok");
+	client_free(c);
+	server_stop(&sv);
+	got_reset(&g);
+}
+
 static void chunks_are_joined_and_trailers_dropped(void **state)
 {
 	struct got g = GOT_EMPTY;
@@ -527,6 +562,7 @@ int main(void)
 		cmocka_unit_test(a_head_request_waits_for_no_body),
 		cmocka_unit_test(what_cannot_be_sent_is_refused),
 		cmocka_unit_test(interim_answers_are_skipped),
+		cmocka_unit_test(interim_answers_are_told_to_who_wants_them),
 		cmocka_unit_test(chunks_are_joined_and_trailers_dropped),
 		cmocka_unit_test(a_connection_closed_meanwhile_is_replaced_once),
 		cmocka_unit_test(connections_are_kept_up_to_the_limit_and_checked),

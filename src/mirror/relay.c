@@ -104,6 +104,21 @@ void relay_reply(struct relay *r)
 		reply(r, false);
 }
 
+static int on_interim(void *arg, int status, const struct slice *headers, size_t n)
+{
+	struct relay *r = arg;
+	const struct httplines in = { headers, n };
+	struct header_line *lines;
+	size_t count;
+
+	if (!r->q)
+		return 0;
+	lines = heads_for_reply(&in, &r->arena, 0, &count);
+	if (lines)
+		exchange_send_interim(r->q->ex, status, lines, count);
+	return 0; /* without it the client misses nothing that it could rely on */
+}
+
 static bool is_unavailable(int status)
 {
 	return status == 502 || status == 503 || status == 504;
@@ -193,6 +208,7 @@ static int call(struct relay *r)
 				     .target = slice_str(r->target),
 				     .headers = r->lines.items,
 				     .header_count = r->lines.count,
+				     .on_interim = on_interim,
 				     .first_byte_ms = mirror_config(r->m)->upstream_timeout };
 
 	r->body_done = !r->has_body || r->fixed.p;

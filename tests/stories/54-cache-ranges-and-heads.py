@@ -183,7 +183,7 @@ def test_15_2_what_passes_straight_through_has_them(cache, path, interim):
 
 def test_15_2_a_client_of_http_1_0_gets_none(cache, path):
     cache.origin.tell(path, HINTS + reply("done"))
-    with cache.raw(path, method="POST", version="1.0") as client:
+    with cache.raw(path, "Content-Length: 0", method="POST", version="1.0") as client:
         assert client.answer().status == 200
 
 

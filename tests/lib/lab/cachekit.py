@@ -164,9 +164,9 @@ class Cache(Mirror):
         """How often the origin was asked for this, by whatever method."""
         return self.origin.count(path)
 
-    def raw(self, path, *lines, method="GET"):
+    def raw(self, path, *lines, method="GET", version="1.1"):
         """A bare connection on which this was asked."""
-        head = ["%s %s HTTP/1.1" % (method, path), "Host: 127.0.0.1", *lines]
+        head = ["%s %s HTTP/%s" % (method, path, version), "Host: 127.0.0.1", *lines]
         return Raw(self.port).send("\r\n".join(head) + "\r\n\r\n")
 
     def together(self, count, ask):
