@@ -6,6 +6,7 @@ import os
 from .daemon import Weir, merge
 from .faults import FaultProxy
 from .gitkit import Git, hermetic_environment
+from .hub import Hub
 from .mirror import Mirror, options_of_a_mirror
 from .upstream import Upstream
 from .wait import tail, wait_until
@@ -76,6 +77,14 @@ class Site:
         sections = dict(weir or {}, mirror=[merge(options_of_a_mirror(mirror.door), options)])
         mirror.weir = self.start_weir(args=args, env=env, **sections)
         return mirror
+
+    def hub(self, name=None, args=(), env=None, weir=None, **options):
+        """A running `weir hub` with an admin listener. Options are the hub's; weir={...}: sections beside it."""
+        name = name or "hub-%d" % (len(self.weirs) + 1)
+        sections = merge({k: v for k, v in OPTIONS.items() if k != "git"}, weir or {})
+        sections["hub"] = dict({"listen": "127.0.0.1:0"}, **options)
+        self.weirs.append(Hub(os.path.join(self.dir, name), self.env, sections, args=args, more_env=env))
+        return self.weirs[-1].start()
 
     def warm(self, *names):
         """Have weir hold all of these repositories, by cloning each as a client would."""
