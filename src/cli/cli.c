@@ -124,6 +124,26 @@ const struct cli_command cli_commands[] = {
 	  .about = "It also ends a pause. While an upstream is away nothing is sent to it all the same.\n",
 	  .options = CLIENT | CLI_SERVICE,
 	  .run = cmd_outbox_flush },
+	{ .name = "session ls",
+	  .arguments = "",
+	  .summary = "list the sessions that the daemon holds",
+	  .about = "Those that live, those that are not delivered yet, and those that were looked at lately.\n",
+	  .options = CLIENT | CLI_JSON,
+	  .run = cmd_session_ls },
+	{ .name = "session show",
+	  .arguments = "ID",
+	  .summary = "tell all about one session, by its local id or the server's",
+	  .about = "With what waits to be sent, and what the server knows when it answers quickly.\n",
+	  .options = CLIENT | CLI_JSON,
+	  .least = 1,
+	  .most = 1,
+	  .run = cmd_session_show },
+	{ .name = "session flush",
+	  .arguments = "",
+	  .summary = "send everything that the sessions have gathered, now",
+	  .about = "",
+	  .options = CLIENT,
+	  .run = cmd_session_flush },
 	{ .name = "describe-settings",
 	  .arguments = "",
 	  .summary = "the settings part of weir.yaml(5), as mdoc",
@@ -255,6 +275,7 @@ static int refuse_command(const char *word)
 	}
 	names[n++] = "repo";
 	names[n++] = "outbox";
+	names[n++] = "session";
 	names[n] = NULL;
 	near = suggest_nearest(slice_str(word), names);
 	if (near)

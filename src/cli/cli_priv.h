@@ -89,5 +89,8 @@ int cmd_outbox_retry(const struct cli *cli);
 int cmd_outbox_drop(const struct cli *cli);
 int cmd_outbox_resolve(const struct cli *cli);
 int cmd_outbox_flush(const struct cli *cli);
+int cmd_session_ls(const struct cli *cli);
+int cmd_session_show(const struct cli *cli);
+int cmd_session_flush(const struct cli *cli);
 
 #endif

@@ -178,7 +178,7 @@ static json_t *ask(struct sessions *ss, const char *target, struct cancel *cance
 	return v;
 }
 
-static json_t *view(struct sessions *ss, struct session *s, struct cancel *cancel)
+json_t *read_view(struct sessions *ss, struct session *s, struct cancel *cancel)
 {
 	struct buf target = BUF_EMPTY;
 	json_t *o = NULL;
@@ -226,7 +226,7 @@ void read_session(struct exchange *ex)
 	}
 	s = session_get(ss, buf_slice(&id));
 	if (s)
-		sessions_reply_json(ex, 200, view(ss, s, exchange_cancel(ex)));
+		sessions_reply_json(ex, 200, read_view(ss, s, exchange_cancel(ex)));
 	else
 		exchange_reply_text(ex, 404, "Session not found");
 	if (s) {

@@ -215,6 +215,7 @@ int session_end(struct sessions *ss, struct session *s, const struct ending *e, 
 void read_session(struct exchange *ex);
 void read_sessions(struct exchange *ex);
 json_t *read_queue_json(struct sessions *ss);
+json_t *read_view(struct sessions *ss, struct session *s, struct cancel *cancel); /* with what the server knows. Blocks */
 json_t *session_json(struct sessions *ss, const struct session *s); /* with the lock held: the local record */
 
 /* --- hub_call.c: requests to the server; workers --- */
