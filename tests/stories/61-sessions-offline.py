@@ -1,0 +1,435 @@
+"""Sessions while the hub is away, comes back, dies in the middle; and the daemon dying whenever it likes.
+
+Events carry a number, so that the hub's list can be compared with what was acknowledged: each once, in order."""
+
+import os
+import random
+import threading
+import time
+
+import pytest
+
+from lab.sessions import Program, Refused, Sessions, names
+from lab.wait import wait_until
+
+LOCAL = "local-session-"
+MANY = int(os.environ.get("STORY_SESSIONS", "200"))         # 2000 where time allows
+OPERATIONS = int(os.environ.get("STORY_OPERATIONS", "3000"))
+
+
+@pytest.fixture
+def lab(site):
+    stage = Sessions(site)
+    yield stage
+    stage.close()
+
+
+def numbers(session):
+    return [e["data"]["n"] for e in session["events"] if "n" in e.get("data", {})]
+
+
+def test_the_life_of_a_session(lab):
+    p = lab.program("game", "1.2")
+    assert not p.id.startswith(LOCAL), "the hub was there: its id"
+    p.state(level={"name": "sea", "depth": 3}, lives=2)
+    p.state(lives=2)                                        # nothing new: not sent
+    p.state(level={"depth": 4, "boss": True})
+    p.state(level={"boss": None}, unknown_to_all=[1, {"a": None}])
+    p.event("saved", category="info", group="io", labels=["auto"], message="grün", data={"n": 1})
+    p.event("failed", exception_type="ValueError", exception_msg="no", stacktrace=["a", "b"], source_file="x.py",
+            source_line=7, source_function="f", colour="of our own")
+    p.metric("fps", 59.5, unit="1/s", tags=["b", "a"], metadata={"gpu": 1})
+    p.metric("load", 1.5, type="timer", count=3, unit="s")
+    p.heartbeat()
+    p.end()
+    s = lab.wait_at_hub(p, lambda s: not s["active"], "it has ended")
+    assert s["state"] == {"product": "game", "version": "1.2", "level": {"name": "sea", "depth": 4}, "lives": 2,
+                          "unknown_to_all": [1, {"a": None}]}
+    assert [h["state"].get("level", {}).get("boss") for h in s["state_history"]] == [None, True, None]
+    assert names(s) == ["saved", "failed"]
+    saved, failed = s["events"]
+    assert (saved["category"], saved["group"], saved["labels"], saved["message"]) == ("info", "io", ["auto"], "grün")
+    assert (failed["category"], failed["source_line"], failed["stacktrace"]) == ("error", 7, ["a", "b"])
+    fps, load = s["metrics"]
+    assert (fps["name"], fps["type"], fps["value"], fps["unit"]) == ("fps", "gauge", 59.5, "1/s")
+    assert (load["type"], load["count"]) == ("timer", 3)
+    assert s["ended_at"] and not s["crashed"] and s["hostname"]
+    assert p.look()["active"] is False
+    lab.wait_delivered()
+
+
+def test_counters_and_histograms_arrive_as_totals(lab):
+    p = lab.program()
+    for _ in range(5):
+        p.metric("shots", 1, type="counter", delta=2, tags=["b", "a"])
+    p.metric("shots", 1, type="counter", delta=2.5, tags=["a", "b"])
+    for value in (0.2, 0.7, 7.5):
+        a = p.send("POST", "/metric", b'{"session_id":"%s","name":"wait","type":"histogram","value":%r,"unit":"s",'
+                   b'"metadata":{"buckets":[1, 0.5, Infinity],"of":"disk"}}' % (p.id.encode(), value))
+        assert a.status == 200, a
+    p.end()
+    s = lab.wait_at_hub(p, lambda s: not s["active"], "it has ended")
+    shots = [m for m in s["metrics"] if m["name"] == "shots"]
+    assert shots[-1]["value"] == 12.5 and shots[-1]["tags"] == ["a", "b"] and shots[-1]["type"] == "counter"
+    values = [m["value"] for m in shots]
+    assert values == sorted(set(values)), "only when changed"
+    wait = [m for m in s["metrics"] if m["name"] == "wait"][-1]
+    assert wait["metadata"]["count"] == 3 and abs(wait["metadata"]["sum"] - 8.4) < 1e-9 and wait["unit"] == "s"
+    assert [b["count"] for b in wait["metadata"]["buckets"]] == [1, 1, 1] and wait["metadata"]["of"] == "disk"
+    assert abs(wait["value"] - 2.8) < 1e-9
+
+
+def test_offline_from_the_start_and_synced_later(lab):
+    lab.go_offline()
+    p = lab.program("game", "2")
+    local = p.id
+    assert local.startswith(LOCAL)
+    p.state(level=1)
+    for n in range(50):
+        p.event("step", data={"n": n})
+    p.metric("shots", 1, type="counter", delta=3)
+    seen = p.look()
+    assert seen["id"] == local and seen["active"] and seen["state"]["level"] == 1
+    assert local in [s["id"] for s in p.send("GET", "/sessions").json]
+    before = time.time()
+    p.end()
+    seen = p.look()
+    assert seen["active"] is False and seen["ended_at"]
+    lab.weir.kill9()
+    lab.weir.start(keep_ports=True)
+    assert p.look()["active"] is False
+    lab.come_back()
+    lab.wait_delivered()
+    s = lab.wait_at_hub(p, lambda s: not s["active"], "it has ended")
+    assert numbers(s) == list(range(50))
+    assert s["state"]["level"] == 1 and [m["value"] for m in s["metrics"] if m["name"] == "shots"] == [3]
+    assert stamp(s["ended_at"]) <= before + 5, "when it ended, not when the hub heard of it"
+    assert p.look(local)["id"] == s["id"] and p.look(local)["local_id"] == local
+    assert p.look(s["id"])["local_id"] == local
+    assert sum(x["state"].get("version") == "2" for x in lab.hub.sessions()) == 1
+
+
+def stamp(text):
+    import datetime
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")[:26].rstrip("+0:") + "+00:00").timestamp() \
+        if "." in text else datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def test_an_outage_in_the_middle(lab):
+    p = lab.program()
+    for n in range(30):
+        if n == 10:
+            lab.go_offline()
+        if n == 20:
+            lab.come_back()
+        p.event("step", data={"n": n})
+    lab.wait_delivered()
+    assert numbers(lab.at_hub(p)) == list(range(30))
+
+
+def test_the_hub_is_killed_half_way_through_batches(lab):
+    p = lab.program()
+    stop = threading.Event()
+
+    def kill():
+        dice = random.Random(5)
+        for _ in range(6):
+            before = lab.door.count(match="/batch")
+            wait_until(lambda: lab.door.count(match="/batch") > before or stop.is_set(), 30)
+            time.sleep(dice.random() * 0.02)                # into the batch, not a wait for anything
+            lab.hub.kill9()
+            lab.hub.start_again()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        for n in range(1500):
+            p.event("step", data={"n": n})
+    finally:
+        stop.set()
+        killer.join()
+    lab.wait_delivered(60)
+    assert numbers(lab.at_hub(p)) == list(range(1500))
+
+
+@pytest.mark.limit(300)
+def test_the_daemon_is_killed_at_random_moments(lab):
+    """What was acknowledged arrives exactly once and in order; what was cut off without an answer at most once."""
+    writers = [Writer(lab, i, OPERATIONS // 6) for i in range(6)]
+    for w in writers:
+        w.thread.start()
+    dice = random.Random(7)
+    kills = 0
+    while any(w.thread.is_alive() for w in writers):
+        time.sleep(0.1 + dice.random() * 0.5)               # the moments
+        lab.weir.kill9()
+        lab.weir.start(keep_ports=True)
+        kills += 1
+    for w in writers:
+        w.thread.join()
+        assert w.trouble is None, w.trouble
+    assert kills > 1
+    lab.wait_delivered(60)
+    for w in writers:
+        s = lab.wait_at_hub(w.program, lambda s: not s["active"], "it has ended")
+        got = numbers(s)
+        assert got == sorted(set(got)), "once, and in order"
+        missing = set(w.acknowledged) - set(got)
+        assert not missing, missing
+        assert set(got) - set(w.acknowledged) <= set(w.unknown)
+        assert s["state"]["last"] in (w.last, *w.maybe_last)
+        shots = [m["value"] for m in s["metrics"] if m["name"] == "shots"]
+        assert shots == sorted(set(shots)) and w.shots <= shots[-1] <= w.shots + w.maybe_shots, (shots, w.shots)
+
+
+class Writer:
+    """Reports on and on; a report that got no answer is not repeated, but remembered as unknown."""
+
+    def __init__(self, lab, number, count):
+        self.program = lab.program("game", str(number))
+        self.program.repeats = False
+        self.acknowledged, self.unknown = [], []
+        self.shots = self.maybe_shots = 0
+        self.last, self.maybe_last = None, []
+        self.count = count
+        self.trouble = None
+        self.thread = threading.Thread(target=self.run)
+
+    def tell(self, path, **body):
+        """True: acknowledged. False: cut off. Tries again only while nobody listens."""
+        end = time.monotonic() + 60
+        while True:
+            try:
+                self.program.tell(path, session_id=self.program.id, **body)
+                return True
+            except ConnectionRefusedError:
+                assert time.monotonic() < end, "nobody listens"
+                time.sleep(0.02)
+            except OSError:
+                return False
+            except Refused as e:
+                raise AssertionError("%s %s" % (path, e)) from None
+            except Exception:                               # an answer that was cut
+                self.program.close()
+                self.program.conn = None
+                return False
+
+    def run(self):
+        try:
+            for n in range(self.count):
+                if n % 10 == 3:
+                    if self.tell("/state", state={"last": n}):
+                        self.last, self.maybe_last = n, []
+                    else:
+                        self.maybe_last.append(n)
+                if n % 10 == 7:
+                    if self.tell("/metric", name="shots", value=1, type="counter", delta=1):
+                        self.shots += 1
+                    else:
+                        self.maybe_shots += 1
+                (self.acknowledged if self.tell("/event", name="step", data={"n": n}) else self.unknown).append(n)
+            while not self.tell("/end"):
+                pass
+        except BaseException as e:
+            self.trouble = e
+
+
+def use_every_endpoint(p, session_id, n):
+    a = Program(p.port, register=False)
+    a.id = session_id
+    a.state(**{"k%d" % n: n})
+    a.event("by", data={"n": n})
+    a.metric("m", n)
+    a.heartbeat()
+    a.pause()
+    a.resume()
+    assert a.look()["active"]
+    a.close()
+
+
+def test_both_ids_are_valid_at_each_moment(lab):
+    lab.go_offline()
+    p = lab.program()
+    local = p.id
+    use_every_endpoint(p, local, 0)
+    lab.door.hold(match="POST /api/sessions")               # the creation stands at the door
+    lab.door.wait_held(1)
+    use_every_endpoint(p, local, 1)
+    lab.door.pass_all()
+    lab.door.release()
+    hub_id = lab.hub_id(local)
+    for n, session_id in enumerate((local, hub_id, local, hub_id), start=2):
+        use_every_endpoint(p, session_id, n)
+    for how in (lab.weir.kill9, lab.weir.stop):
+        how()
+        lab.weir.start(keep_ports=True)
+        use_every_endpoint(p, local, n := n + 1)
+        use_every_endpoint(p, hub_id, n := n + 1)
+    lab.go_offline()
+    use_every_endpoint(p, hub_id, n := n + 1)
+    lab.weir.kill9()
+    lab.weir.start(keep_ports=True)
+    use_every_endpoint(p, hub_id, n := n + 1)
+    use_every_endpoint(p, local, n := n + 1)
+    lab.come_back()
+    p.end()
+    lab.wait_delivered()
+    s = lab.wait_at_hub(p, lambda s: not s["active"], "it has ended")
+    assert numbers(s) == list(range(n + 1))
+    assert [m["value"] for m in s["metrics"]] == list(range(n + 1))
+    for again in range(2):
+        for session_id in (local, hub_id):
+            seen = p.look(session_id)
+            assert (seen["id"], seen["local_id"], seen["active"]) == (hub_id, local, False)
+            assert p.tell("/heartbeat", session_id=session_id) and p.tell("/end", session_id=session_id)
+        lab.weir.restart()
+
+
+@pytest.mark.parametrize("when", ["at once", "after a restart of the daemon"])
+def test_a_creation_whose_answer_is_lost_makes_one_session(lab, when):
+    lab.door.lose_answer(match="POST /api/sessions ", times=3)
+    p = lab.program("lost", "9")
+    p.event("step", data={"n": 0})
+    wait_until(lambda: lab.door.count(match="POST /api/sessions ") > 0, 20)
+    if when != "at once":
+        lab.weir.kill9()
+        lab.weir.start(keep_ports=True)
+    lab.wait_delivered()
+    assert lab.door.count(match="POST /api/sessions ") > 1
+    assert len([s for s in lab.hub.sessions() if s["state"]["product"] == "lost"]) == 1
+    assert numbers(lab.at_hub(p)) == [0]
+
+
+def test_a_batch_whose_answer_is_lost_is_applied_once(lab):
+    p = lab.program()
+    lab.wait_delivered()
+    lab.door.lose_answer(match="/batch", times=3)
+    p.state(a=1)
+    for n in range(40):
+        p.event("step", data={"n": n})
+    p.state(a=None)
+    p.state(a=2)
+    lab.wait_delivered()
+    s = lab.at_hub(p)
+    assert numbers(s) == list(range(40))
+    assert [h["state"].get("a") for h in s["state_history"]] == [1, None, 2]
+
+
+@pytest.mark.parametrize("held", ["request", "answer"])
+def test_daemon_and_hub_are_restarted_in_the_middle_of_a_remap(lab, held):
+    lab.go_offline()
+    programs = [lab.program("remap", str(i)) for i in range(5)]
+    for p in programs:
+        for n in range(5):
+            p.event("step", data={"n": n})
+    if held == "request":
+        lab.door.hold(match="POST /api/sessions")
+    else:
+        lab.door.hold_answer(match="POST /api/sessions")
+    lab.door.wait_held(1)
+    lab.weir.kill9()
+    lab.hub.kill9()
+    lab.door.pass_all()
+    lab.door.release()
+    lab.weir.start(keep_ports=True)
+    for p in programs:
+        p.event("step", data={"n": 5})
+    lab.hub.start_again()
+    for p in programs:
+        p.event("step", data={"n": 6})
+        p.end()
+    lab.wait_delivered()
+    for p in programs:
+        s = lab.wait_at_hub(p, lambda s: not s["active"], "it has ended")
+        assert numbers(s) == list(range(7)), numbers(s)
+    assert len([s for s in lab.hub.sessions() if s["state"]["product"] == "remap"]) == 5
+
+
+@pytest.mark.limit(400)
+def test_many_sessions_at_once(lab):
+    """Registered offline by eight programs' worth of threads, then delivered together."""
+    lab.go_offline()
+    ids, lock, trouble = [], threading.Lock(), []
+
+    def run(first, count):
+        try:
+            for i in range(first, first + count):
+                p = Program(lab.port, "crowd", str(i))
+                p.state(i=i)
+                for n in range(3):
+                    p.event("step", data={"n": n})
+                if i % 2:
+                    p.end()
+                p.close()
+                with lock:
+                    ids.append((p.id, i))
+        except BaseException as e:
+            trouble.append(e)
+    threads = [threading.Thread(target=run, args=(k * (MANY // 8), MANY // 8)) for k in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not trouble, trouble
+    assert len({i for i, _ in ids}) == MANY // 8 * 8
+    lab.come_back()
+    lab.wait_delivered(240)
+    crowd = {s["state"]["i"]: s for s in lab.hub.sessions() if s["state"]["product"] == "crowd"}
+    assert sorted(crowd) == list(range(MANY // 8 * 8))
+    for i, s in crowd.items():
+        assert numbers(s) == [0, 1, 2] and s["active"] == (i % 2 == 0)
+
+
+def test_a_hub_that_is_overloaded_is_left_alone_for_a_while(lab):
+    p = lab.program()
+    lab.wait_delivered()
+    lab.door.answer(503, [("Retry-After", "2")], match="/batch", times=1)
+    began = time.monotonic()
+    p.event("step", data={"n": 0})
+    lab.wait_delivered()
+    assert time.monotonic() - began >= 1.5
+    assert numbers(lab.at_hub(p)) == [0]
+    assert lab.queue()["retries"] >= 1
+
+
+def test_a_full_queue_drops_the_oldest_metrics_and_says_so(site):
+    lab = Sessions(site, queue={"max_entries": 60})
+    try:
+        lab.go_offline()
+        p = lab.program()
+        for n in range(40):
+            p.metric("fps", n)
+        for n in range(40):
+            p.event("step", data={"n": n})
+        assert lab.weir.metric("weir_session_operations_total", type="metric", outcome="dropped") > 0
+        with pytest.raises(Refused) as full:
+            for n in range(40, 100):
+                p.event("step", data={"n": n})
+        assert full.value.answer.status == 503, full.value.answer
+        lab.come_back()
+        lab.wait_delivered()
+        s = lab.at_hub(p)
+        got = numbers(s)
+        assert got[:40] == list(range(40)) and got == sorted(set(got))
+        kept = [m["value"] for m in s["metrics"] if m["name"] == "fps"]
+        assert kept == sorted(kept) and (not kept or kept[-1] == 39), "the oldest went"
+    finally:
+        lab.close()
+
+
+def test_a_full_queue_that_may_not_drop_refuses(site):
+    lab = Sessions(site, queue={"max_entries": 30, "on_full": "reject"})
+    try:
+        lab.go_offline()
+        p = lab.program()
+        kept = 0
+        with pytest.raises(Refused) as full:
+            for n in range(60):
+                p.metric("fps", n)
+                kept += 1
+        assert full.value.answer.status == 503, full.value.answer
+        lab.come_back()
+        lab.wait_delivered()
+        assert [m["value"] for m in lab.at_hub(p)["metrics"]] == list(range(kept))
+        p.metric("fps", 1000)
+    finally:
+        lab.close()
