@@ -354,9 +354,9 @@ void outbox_close(struct outbox *ob)
 	if (!ob)
 		return;
 	OBJ_CHECK(ob, OUTBOX_MAGIC);
+	outbox_readers_close(ob); /* the last connection writes the journal back, which one for reading cannot */
 	db_close(ob->db);
 	finalize_all(&ob->st); /* the writer, whose they were, has ended */
-	outbox_readers_close(ob);
 	LIST_FOREACH_SAFE(it, next, &ob->queues)
 		queue_free(LIST_ENTRY(it, struct outbox_queue, node));
 	pthread_mutex_destroy(&ob->lock);

@@ -100,6 +100,25 @@ struct salvage {
 
 typedef int take_fn(struct salvage *s, sqlite3_stmt *row); /* 0 or a code of the fresh database */
 
+/* Says nothing about the file: this start fails, and as nothing is in use yet, the next one salvages again. */
+static bool is_passing(int rc)
+{
+	rc &= 0xff;
+	return rc == SQLITE_CANTOPEN || rc == SQLITE_NOMEM || rc == SQLITE_FULL || rc == SQLITE_BUSY;
+}
+
+/* Twice, as one read may fail. 0; WEIR_E_DAMAGED; a code that ends this start. */
+static int prepare(struct salvage *s, const char *sql, sqlite3_stmt **ret)
+{
+	int rc = sqlite3_prepare_v2(s->from, sql, -1, ret, NULL);
+
+	if (rc != SQLITE_OK && !is_passing(rc))
+		rc = sqlite3_prepare_v2(s->from, sql, -1, ret, NULL);
+	if (rc == SQLITE_OK)
+		return 0;
+	return is_passing(rc) ? db_code(rc) : WEIR_E_DAMAGED;
+}
+
 static int take_entry(struct salvage *s, sqlite3_stmt *st)
 {
 	struct outbox_row row;
@@ -139,6 +158,8 @@ static int walk(struct salvage *s, sqlite3_stmt *st, take_fn *take, int64_t low,
 	(void)sqlite3_reset(st); /* repeats the failure of the step */
 	if (r < 0 || rc == SQLITE_DONE)
 		return r;
+	if (is_passing(rc))
+		return db_code(rc);
 	s->is_broken = true;
 	s->failures++;
 	return WEIR_E_DAMAGED;
@@ -151,15 +172,17 @@ static int walk_table(struct salvage *s, const char *columns, take_fn *take)
 	char *down = xstrf("SELECT %s WHERE seq>?1 AND seq<?2 ORDER BY seq DESC", columns);
 	sqlite3_stmt *forward = NULL, *backward = NULL;
 	int64_t low = 0, high = INT64_MAX, ahead = 1;
-	int r = outbox_prepare(s->from, &forward, up);
+	int r = prepare(s, up, &forward);
 
 	if (r == 0)
-		r = outbox_prepare(s->from, &backward, down);
-	if (r < 0) {
+		r = prepare(s, down, &backward);
+	if (r == WEIR_E_DAMAGED) {
 		s->is_broken = true; /* the table itself cannot be found */
 		r = 0;
 		goto out;
 	}
+	if (r < 0)
+		goto out;
 	r = walk(s, forward, take, low, high, &low);
 	if (r == WEIR_E_DAMAGED)
 		r = walk(s, backward, take, low, high, &high);
@@ -238,6 +261,26 @@ static void mark_done(const char *damaged, const char *name)
 	free(to);
 }
 
+/* 0, also with no connection: nothing can be read; or a code that ends this start. */
+static int open_damaged(struct salvage *s, const char *path)
+{
+	int rc = SQLITE_OK;
+
+	for (int tries = 0; tries < 2; tries++) {
+		rc = sqlite3_open_v2(path, &s->from, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+		if (rc == SQLITE_OK)
+			rc = sqlite3_exec(s->from, "SELECT 1 FROM sqlite_master", NULL, NULL, NULL); /* opening reads nothing */
+		if (rc == SQLITE_OK)
+			break;
+		(void)sqlite3_close(s->from); /* nothing is left open */
+		s->from = NULL;
+		if (is_passing(rc))
+			return db_code(rc) < 0 ? db_code(rc) : -EIO;
+	}
+	s->last_seq = s->from ? last_seq_of(s->from) : 0;
+	return 0;
+}
+
 static int salvage_from(struct outbox *ob, const char *damaged, const char *salvage)
 {
 	struct salvage s = { .ob = ob };
@@ -246,8 +289,7 @@ static int salvage_from(struct outbox *ob, const char *damaged, const char *salv
 
 	if (r == 0) {
 		s.is_broken = true; /* SQLite said so */
-		if (sqlite3_open_v2(path, &s.from, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK)
-			s.last_seq = last_seq_of(s.from);
+		r = open_damaged(&s, path);
 	}
 	if (r == 0 || r == -ENOENT)
 		r = db_do(ob->db, salvage_job, &s);
