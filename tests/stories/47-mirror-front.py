@@ -8,6 +8,8 @@ import signal
 import pytest
 
 from lab.daemon import run_weir
+from lab.faults import FaultProxy
+from lab.mirror import options_of_a_mirror
 from lab.origin import Origin
 from lab.wait import wait_until
 from lab.wire import Raw, basic
@@ -556,3 +558,34 @@ def test_a_mirror_that_is_taken_out_of_the_file_keeps_its_queue(site):
     mirror.come_back()
     weir.wait_entry(entry, "applied")
     assert mirror.server.text("/a") == "ours"
+
+
+def test_a_weir_before_a_weir(site):
+    """A branch office's weir before a region's: whichever line is down, everything arrives."""
+    region = site.mirror(Origin())
+    region_as_upstream = FaultProxy(region.port)
+    branch = site.start_weir(mirror=[options_of_a_mirror(region_as_upstream)])
+
+    def ask(method, path, body=None, **headers):
+        return branch.ask(method, path, {k.replace("_", "-"): v for k, v in headers.items()}, body, service="files")
+    try:
+        origin = region.server
+        origin.put("/a", "common")
+        assert ask("GET", "/a").text == "common"
+        region.go_offline()                                     # the region's line
+        far = ask("PUT", "/a", b"first")
+        assert far.status == 202 and [e["id"] for e in region.weir.outbox()] == [far.headers["weir-outbox-id"]]
+        assert ask("GET", "/a").text == "first" and branch.outbox() == []
+        region_as_upstream.refuse()                             # and the branch's
+        near = ask("PUT", "/b", b"second")
+        assert near.status == 202 and [e["id"] for e in branch.outbox()] == [near.headers["weir-outbox-id"]]
+        region_as_upstream.pass_all()
+        region.come_back()                                      # until then the branch keeps it: a 504 is no news
+        branch.wait_outbox_empty()
+        region.weir.wait_outbox_empty()
+        assert origin.text("/a") == "first" and origin.text("/b") == "second"
+        assert ask("GET", "/a").text == "first" and ask("GET", "/b").text == "second"
+        via = origin.seen("/a", "PUT")[-1].headers["via"]
+        assert via.count("weir") == 2
+    finally:
+        region_as_upstream.close()
