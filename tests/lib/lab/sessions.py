@@ -9,16 +9,19 @@
     lab.hub.session(p.id)                   what the hub has of it
 """
 
+import gzip
 import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
+import uuid
 
 from . import wire
 from .daemon import Weir, binary, merge
 from .faults import FaultProxy
+from .origin import Origin
 from .wait import accepts, wait_until
 
 OPTIONS = {
@@ -282,6 +285,7 @@ class DropIn:
         self.env = dict(env)
         self.config_path = os.path.join(self.dir, config_name or {"datacat-daemon": "daemon_config.json",
                                                                   "datacat-server": "config.json"}[name])
+        self.config = config
         if config is not None:
             with open(self.config_path, "w") as f:
                 f.write(config if isinstance(config, str) else json.dumps(config))
@@ -290,7 +294,7 @@ class DropIn:
 
     def start(self, port, limit=20, stderr=None):
         """Started as clients do: output into pipes that nobody reads."""
-        self.port = port
+        self.port = port = int(port)
         self.process = subprocess.Popen([*self.through, self.path], cwd=self.dir, env=self.env, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=stderr or subprocess.PIPE)
         wait_until(lambda: accepts(port) or self.process.poll() is not None, limit, "%s accepts connections" % self.name)
@@ -313,3 +317,61 @@ class DropIn:
     def errors(self):
         """Standard error, after its end."""
         return self.process.stderr.read().decode("utf-8", "replace")
+
+
+class OldServer(Origin):
+    """The original's server, as far as a daemon can see: no keys, no batches. A story may script its answers, kill() it, and start() it
+    again; what it took is kept."""
+
+    def __init__(self, key=None):
+        self.key = key
+        self.taken = {}                 # session id -> [(kind, body)], in order
+        self.made = []                  # bodies of creations
+        super().__init__()
+
+    @property
+    def url(self):
+        return "http://127.0.0.1:%d" % self.port
+
+    def of(self, session_id, kind=None):
+        with self.lock:
+            return [body for k, body in self.taken.get(session_id, []) if kind in (None, k)]
+
+    def kinds(self, session_id):
+        with self.lock:
+            return [k for k, _ in self.taken.get(session_id, []) if k != "heartbeat"]
+
+    def _do(self, request):
+        parts = request.path.strip("/").split("/")
+        if request.path == "/health":
+            return self._say({"status": "healthy", "service": "datacat-server", "version": "1.0.0"})
+        if self.key and request.headers.get("authorization") != "Bearer " + self.key:
+            return 401, [], b"Unauthorized\n"
+        body = request.body
+        if request.headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        if request.path == "/api/data/sessions" and request.method == "GET":
+            return self._say([self._session(i) for i in self.taken])
+        if parts[:2] != ["api", "sessions"]:
+            return 404, [], b"Not found\n"
+        if len(parts) == 2 and request.method == "POST":
+            self.made.append(json.loads(body))
+            session_id = str(uuid.uuid4())
+            self.taken[session_id] = []
+            return self._say({"session_id": session_id})
+        if len(parts) < 3 or parts[2] not in self.taken:
+            return 404, [], b"Session not found\n"
+        if len(parts) == 3:
+            return self._say(self._session(parts[2]))
+        if parts[3] not in ("state", "events", "metrics", "heartbeat", "end", "crash"):
+            return 404, [], b"Not found\n"
+        self.taken[parts[2]].append((parts[3], json.loads(body) if body else None))
+        return self._say({"status": "ok"})
+
+    def _session(self, session_id):
+        return {"id": session_id, "events": self.of(session_id, "events"), "metrics": self.of(session_id, "metrics"),
+                "state": {}, "state_history": [], "active": not self.of(session_id, "end")}
+
+    @staticmethod
+    def _say(value):
+        return 200, [("Content-Type", "application/json")], json.dumps(value).encode()

@@ -1,0 +1,323 @@
+"""weir under the original's names, started as clients of the original start it: from a configuration file of theirs, with pipes that nobody
+reads, and a server that may be the original's."""
+
+import glob
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lab.daemon import SANITIZER, sanitizer_environment
+from lab.sessions import DropIn, OldServer, Program, names
+from lab.wait import accepts, free_port, wait_until
+
+
+class Stage:
+    """Daemons of one user: they share a state folder."""
+
+    def __init__(self, site):
+        self.site = site
+        self.env = dict(site.env, XDG_STATE_HOME=os.path.join(site.dir, "state"), **sanitizer_environment())
+        self.server = OldServer()
+        self.daemons = []
+
+    def daemon(self, config=None, name=None, start=True, **more):
+        port = free_port()
+        if config is None:
+            config = {"daemon_port": str(port), "server_url": self.server.url, "batch_interval_seconds": 1,
+                      "max_batch_size": 100, "heartbeat_timeout_seconds": 60}
+        d = DropIn(os.path.join(self.site.dir, name or "app-%d" % len(self.daemons)), "datacat-daemon", self.env, config, **more)
+        self.daemons.append(d)
+        return d.start(port) if start else d
+
+    def folders(self, what="lock"):
+        """Numbers of the state folders that have such a file."""
+        found = glob.glob(os.path.join(self.env["XDG_STATE_HOME"], "weir/datacat/*/" + what))
+        return sorted(int(p.split("/")[-2]) for p in found)
+
+    def close(self):
+        for d in self.daemons:
+            d.stop()
+            report = SANITIZER.search(d.errors()) if d.process else None
+            assert not report, report
+        self.server.close()
+
+
+@pytest.fixture
+def stage(site):
+    s = Stage(site)
+    yield s
+    s.close()
+
+
+def test_a_program_and_its_daemon_and_the_originals_server(stage):
+    """A POST for each item, in order, at the server's own paths; and it ends three seconds after the program's session."""
+    d = stage.daemon()
+    p = Program(d.port)
+    assert p.id in stage.server.taken, "the server's own id"
+    assert "machine_id" in stage.server.made[0] and stage.server.made[0]["hostname"]
+    p.state(level=1)
+    for n in range(20):
+        p.event("step", data={"n": n})
+    p.metric("fps", 60.5, unit="1/s")
+    p.end()
+    assert d.wait_end() == 0
+    assert [e["data"]["n"] for e in stage.server.of(p.id, "events")] == list(range(20))
+    assert stage.server.of(p.id, "state")[0]["state"] == {"level": 1}
+    assert [(m["name"], m["value"], m["type"]) for m in stage.server.of(p.id, "metrics")] == [("fps", 60.5, "gauge")]
+    assert stage.server.kinds(p.id) == ["state"] + ["events"] * 20 + ["metrics", "end"]
+    assert not [r for r in stage.server.seen() if "/batch" in r.path]
+    assert all("timestamp" in e for e in stage.server.of(p.id, "events"))
+
+
+def test_compression_and_the_key_of_the_configuration(stage):
+    stage.server.key = "sesame"
+    port = free_port()
+    d = stage.daemon({"daemon_port": str(port), "server_url": stage.server.url + "/", "api_key": "sesame",
+                      "enable_compression": True, "batch_interval_seconds": 1}, start=False)
+    d.start(port)
+    p = Program(port)
+    assert p.id in stage.server.taken
+    p.event("long", message="la " * 500)
+    p.end()
+    assert d.wait_end() == 0
+    assert stage.server.of(p.id, "events")[0]["message"].startswith("la la")
+    assert any(r.headers.get("content-encoding") == "gzip" for r in stage.server.seen(method="POST"))
+    kept = subprocess.run(["grep", "-rl", "sesame", stage.env["XDG_STATE_HOME"]], stdout=subprocess.PIPE)
+    assert not kept.stdout, "the key is in no file of ours"
+
+
+def test_a_configuration_that_is_not_there_is_written(stage):
+    if accepts(8079):
+        pytest.skip("somebody has the original's port")
+    d = stage.daemon("", start=False)
+    os.remove(d.config_path)
+    d.start(8079)
+    with open(d.config_path) as f:
+        found = json.load(f)
+    assert found["daemon_port"] == "8079" and found["server_url"] == "http://localhost:9090"
+    assert found["batch_interval_seconds"] == 5 and found["enable_compression"] is True
+
+
+@pytest.mark.parametrize("text", ["{not json", "[1]", '{"batch_interval_seconds": "no", "max_batch_size": -1, %s}',
+                                  '{"heartbeat_timeout_seconds": 0, "enable_compression": 7, "unheard_of": {}, %s}'])
+def test_a_strange_configuration_is_no_reason_not_to_start(stage, text):
+    port = free_port() if "%s" in text else 8079
+    if port == 8079 and accepts(8079):
+        pytest.skip("somebody has the original's port")
+    text = text.replace("%s", '"daemon_port": %d, "server_url": "%s"' % (port, stage.server.url))
+    d = stage.daemon(text, start=False, config_name="other.json")
+    d.env["DATACAT_CONFIG"] = "other.json"
+    d.start(port)
+    assert Program(port).id
+    with open(d.config_path) as f:
+        assert f.read() == text, "it is left alone"
+
+
+def test_it_starts_within_a_second_and_listens_for_localhost(stage):
+    d = stage.daemon()
+    a = Program(d.port).send("GET", "/health", headers={"Host": "localhost:%d" % d.port})
+    assert a.status == 200 and a.json["status"] == "ok"
+
+
+def test_output_that_nobody_reads_blocks_nothing(stage):
+    """Standard error is a pipe that is full from the start, and a server that comes and goes is worth a line each time."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    try:
+        while os.write(write, b"x" * 4096):
+            pass
+    except BlockingIOError:
+        pass                                            # full to the brim
+    os.set_blocking(write, True)
+    d = stage.daemon(start=False)
+    d.start(d.config["daemon_port"], stderr=write)
+    p = Program(d.port)
+    for n in range(20):
+        stage.server.kill()
+        p.event("step", data={"n": n})
+        stage.server.start()
+    p.end()
+    assert d.wait_end() == 0
+    assert os.get_blocking(write), "the caller's pipe is as it was"
+    os.close(read)
+    os.close(write)
+    got = [e["data"]["n"] for e in stage.server.of(p.id, "events")]
+    assert list(dict.fromkeys(got)) == list(range(20)), got
+    d.process = None
+
+
+def test_a_session_that_begins_while_it_is_about_to_end_keeps_it(stage):
+    d = stage.daemon()
+    Program(d.port).end()
+    time.sleep(2)                                       # within its last three seconds
+    p = Program(d.port)
+    with pytest.raises(subprocess.TimeoutExpired):
+        d.wait_end(5)
+    p.event("still here")
+    p.end()
+    assert d.wait_end() == 0
+    assert [e["name"] for e in stage.server.of(p.id, "events")] == ["still here"]
+
+
+def test_two_daemons_at_once_and_what_they_leave_is_taken_over(stage):
+    """Both are killed with undelivered operations; the next start delivers what both left, under the ids that were made meanwhile."""
+    a, b = stage.daemon(), stage.daemon()
+    assert stage.folders() == [0, 1]
+    stage.server.kill()
+    pa, pb = Program(a.port, "a"), Program(b.port, "b")
+    assert pa.id.startswith("local-session-") and pb.id.startswith("local-session-")
+    for n in range(10):
+        pa.event("step", data={"n": n})
+        pb.event("step", data={"n": n})
+    a.kill9()
+    b.kill9()
+    assert stage.folders("server") == [0, 1]
+    stage.server.start()
+    c = stage.daemon()
+    wait_until(lambda: sorted(m["product"] for m in stage.server.made) == ["a", "b"], 30, "both sessions are made")
+    wait_until(lambda: sorted(len(stage.server.of(i, "events")) for i in stage.server.taken) == [10, 10], 30, "all events")
+    for session_id in stage.server.taken:
+        assert [e["data"]["n"] for e in stage.server.of(session_id, "events")] == list(range(10))
+    p = Program(c.port, "c")
+    p.end()
+    assert c.wait_end() == 0
+
+
+def test_what_was_meant_for_another_server_stays(stage):
+    a = stage.daemon()
+    stage.server.kill()
+    p = Program(a.port, "first")
+    p.event("private")
+    a.kill9()
+    other = OldServer()
+    port = free_port()
+    b = stage.daemon({"daemon_port": str(port), "server_url": other.url, "batch_interval_seconds": 1}, start=False).start(port)
+    q = Program(port, "second")
+    q.end()
+    assert b.wait_end() == 0
+    assert [m["product"] for m in other.made] == ["second"]
+    other.close()
+    stage.server.start()
+    stage.daemon()
+    wait_until(lambda: [m["product"] for m in stage.server.made] == ["first"], 30, "the first one's server has it")
+
+
+def test_a_folder_with_nothing_left_is_for_anybody(stage):
+    d = stage.daemon()
+    p = Program(d.port)
+    p.end()
+    assert d.wait_end() == 0
+    assert stage.folders() == [0] and stage.folders("server") == []
+
+
+def test_the_end_of_the_process_that_started_it(stage):
+    """Its sessions get an event and end as crashed, and it goes."""
+    d = stage.daemon(start=False)
+    port = int(d.config["daemon_port"])
+    out = os.path.join(d.dir, "pid")
+    starter = subprocess.Popen([sys.executable, "-c",
+                                "import subprocess, sys\n"
+                                "p = subprocess.Popen([sys.argv[1]], cwd=sys.argv[2])\n"
+                                "open(sys.argv[3], 'w').write(str(p.pid))\nsys.stdin.read()", d.path, d.dir, out],
+                               stdin=subprocess.PIPE, env=d.env)
+    wait_until(lambda: accepts(port), 20, "it accepts connections")
+    p = Program(port)
+    p.event("working")
+    pid = int(open(out).read())
+    starter.kill()
+    starter.wait()
+    wait_until(lambda: not running(pid), 40, "it has ended")
+    events = [e["name"] for e in stage.server.of(p.id, "events")]
+    assert events == ["working", "daemon_parent_exited"]
+    last = stage.server.of(p.id, "events")[-1]
+    assert last["category"] == "critical" and last["group"] == "datacat.daemon" and last["labels"] == ["crash", "daemon"]
+    assert last["data"]["daemon_parent_pid"] == starter.pid
+    assert stage.server.of(p.id, "crash")[0]["reason"] == "daemon_parent_process_exited"
+
+
+def running(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_sigterm_leaves_nothing_behind_that_is_lost(stage):
+    d = stage.daemon()
+    stage.server.kill()
+    p = Program(d.port)
+    for n in range(5):
+        p.event("step", data={"n": n})
+    began = time.monotonic()
+    d.stop()
+    assert d.process.returncode == 0
+    assert time.monotonic() - began < 15
+    stage.server.start()
+    stage.daemon()
+    wait_until(lambda: [len(stage.server.of(i, "events")) for i in stage.server.taken] == [5], 30, "delivered by the next")
+
+
+def test_it_stays_while_the_server_takes_what_it_has(stage):
+    d = stage.daemon()
+    p = Program(d.port)
+    gate = stage.server.hold("/api/sessions/%s/events" % p.id)
+    p.event("slow")
+    p.end()
+    gate.wait_arrived(1)
+    with pytest.raises(subprocess.TimeoutExpired):
+        d.wait_end(4)
+    gate.open()
+    assert d.wait_end() == 0
+    assert stage.server.kinds(p.id) == ["events", "end"]
+
+
+def test_an_answer_that_is_lost_is_asked_for_again(stage):
+    """At least once, in order: the original's server cannot tell a repeat."""
+    d = stage.daemon()
+    p = Program(d.port)
+    stage.server.cut("/api/sessions/%s/events" % p.id, "after", times=1)
+    for n in range(3):
+        p.event("step", data={"n": n})
+    p.end()
+    assert d.wait_end() == 0
+    got = [e["data"]["n"] for e in stage.server.of(p.id, "events")]
+    assert got == [0, 0, 1, 2]
+
+
+def test_the_servers_name(stage):
+    """datacat-server, from a config.json; a daemon of weir's speaks batches with it."""
+    port = free_port()
+    s = DropIn(os.path.join(stage.site.dir, "server"), "datacat-server", stage.env,
+               {"server_port": str(port), "data_path": "./kept", "retention_days": 30, "require_api_key": True, "api_key": "k"})
+    stage.daemons.append(s)
+    s.start(port)
+    dport = free_port()
+    d = stage.daemon({"daemon_port": str(dport), "server_url": "http://localhost:%d" % port, "api_key": "k",
+                      "batch_interval_seconds": 1}, start=False).start(dport)
+    p = Program(dport)
+    assert not p.id.startswith("local-session-")
+    p.event("one")
+    p.event("two")
+    p.end()
+    assert d.wait_end() == 0
+    bearer = {"Authorization": "Bearer k"}
+    q = Program(port, register=False)
+    assert q.send("GET", "/api/sessions/" + p.id).status == 401
+    found = q.send("GET", "/api/sessions/" + p.id, headers=bearer).json
+    assert names(found) == ["one", "two"] and not found["active"]
+    assert os.path.isdir(os.path.join(s.dir, "kept")) and glob.glob(os.path.join(s.dir, "datacat-server-*.log"))
+    s.stop()
+    s.start(port)
+    assert names(q.send("GET", "/api/sessions/" + p.id, headers=bearer).json) == ["one", "two"]
+
+
+def test_a_server_without_a_place_for_its_data_does_not_start(stage):
+    s = DropIn(os.path.join(stage.site.dir, "server"), "datacat-server", stage.env,
+               {"server_port": "0", "data_path": "/proc/nowhere"})
+    r = subprocess.run([s.path], cwd=s.dir, env=s.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
+    assert r.returncode != 0
