@@ -275,6 +275,8 @@ static int open_all(struct outbox *ob, struct buf *err)
 	int r = dir_make_all(ob->bodies, 0700);
 
 	if (r == 0)
+		r = outbox_check_journal(ob);
+	if (r == 0)
 		r = db_open(&o, &ob->db, NULL);
 	if (r == 0)
 		r = outbox_salvage(ob);

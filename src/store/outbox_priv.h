@@ -153,6 +153,10 @@ bool outbox_bodies_is_there(struct outbox *ob, struct slice name, uint64_t bytes
 struct outbox_queue *outbox_queue_make(struct outbox *ob, struct slice name); /* found or made, with no limits */
 int outbox_load(struct outbox *ob); /* fills the index, sweeps, puts back what was being sent. 0 or a code */
 
+/* --- outbox_journal.c --- */
+/* Before the database is opened: counts a journal that hides commits, and keeps a copy of it. 0 or -errno. */
+int outbox_check_journal(struct outbox *ob);
+
 /* --- outbox_salvage.c --- */
 /* When the database is fresh: takes over what can be read of the one that was set aside last, counts what is lost, and
  * notes that the database is in use, all in one transaction. 0 or a code. */
