@@ -49,6 +49,11 @@ struct outbox_item *outbox_index_find(const struct outbox_index *ix, uint64_t se
 	return at < ix->slot_count && ix->slots[at].seq == seq ? ix->slots[at].item : NULL;
 }
 
+size_t outbox_index_after(const struct outbox_index *ix, uint64_t seq)
+{
+	return slot_at(ix, seq + 1);
+}
+
 static void slots_compact(struct outbox_index *ix)
 {
 	size_t kept = 0;

@@ -65,6 +65,7 @@ static inline bool outbox_item_is_pending(const struct outbox_item *i, unsigned 
 
 void outbox_index_fini(struct outbox_index *ix);
 struct outbox_item *outbox_index_find(const struct outbox_index *ix, uint64_t seq); /* NULL: settled, or never was */
+size_t outbox_index_after(const struct outbox_index *ix, uint64_t seq); /* the first slot with a greater one */
 /* Takes `item` (seq above all before; state QUEUED, HELD or CONFLICT). A damaged one gets no key. */
 void outbox_index_add_take(struct outbox_index *ix, struct outbox_item *item, struct slice key);
 /* Frees it. Only one whose put failed may still have children: theirs failed, too, and they are about to go. */

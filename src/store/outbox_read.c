@@ -272,42 +272,115 @@ int outbox_body(struct outbox *ob, const struct outbox_entry *e, struct spool **
 
 /* --- lists ------------------------------------------------------------------------------------------------------ */
 
-/* What memory calls queued or sending, rows call either. */
-static bool is_listed(const struct outbox_entry *e, int state)
+#define LOOK_AT_ONCE 256
+#define STEPS_UNDER_LOCK 4096
+
+/* Of one queue, the next seqs of unsettled entries in that state. Looks at a few thousand under the lock at a time. */
+static size_t seqs_of(struct outbox_queue *q, unsigned state, uint64_t after, uint64_t *seqs)
 {
-	return state < 0 || (int)e->state == state;
+	const struct outbox_index *ix = &q->index;
+	size_t n = 0, at, stop;
+	bool goes_on = true;
+
+	while (goes_on && n < LOOK_AT_ONCE) {
+		pthread_mutex_lock(&q->lock);
+		at = outbox_index_after(ix, after);
+		stop = ix->slot_count - at > STEPS_UNDER_LOCK ? at + STEPS_UNDER_LOCK : ix->slot_count;
+		goes_on = ix->entries[state] > 0 && stop < ix->slot_count;
+		for (; ix->entries[state] > 0 && at < stop && n < LOOK_AT_ONCE; at++) {
+			const struct outbox_item *item = ix->slots[at].item;
+			after = ix->slots[at].seq;
+			if (item && item->state == state && item->is_counted)
+				seqs[n++] = after;
+		}
+		pthread_mutex_unlock(&q->lock);
+	}
+	return n;
+}
+
+static int compare_seqs(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* Of all queues, or the named one: the first of the next of each. */
+static size_t next_seqs(struct outbox *ob, const char *queue, unsigned state, uint64_t after, uint64_t *seqs)
+{
+	uint64_t both[2 * LOOK_AT_ONCE];
+	size_t n = 0;
+
+	pthread_mutex_lock(&ob->lock);
+	LIST_FOREACH(it, &ob->queues) {
+		struct outbox_queue *q = LIST_ENTRY(it, struct outbox_queue, node);
+		size_t more;
+
+		if (queue && strcmp(queue, q->name) != 0)
+			continue;
+		more = seqs_of(q, state, after, both + n);
+		n += more;
+		qsort(both, n, sizeof(both[0]), compare_seqs);
+		if (n > LOOK_AT_ONCE)
+			n = LOOK_AT_ONCE;
+	}
+	pthread_mutex_unlock(&ob->lock);
+	memcpy(seqs, both, n * sizeof(both[0]));
+	return n;
+}
+
+/* What is not settled is found in the index, however rare the state is among all entries. */
+static int list_unsettled(struct outbox *ob, const char *queue, int state, uint64_t after, size_t most,
+			  outbox_each_fn *fn, void *arg)
+{
+	uint64_t seqs[LOOK_AT_ONCE];
+	struct outbox_entry e;
+	size_t n;
+
+	while (most > 0 && (n = next_seqs(ob, queue, (unsigned)state, after, seqs)) > 0) {
+		for (size_t i = 0; i < n && most > 0; i++) {
+			int r = outbox_get(ob, seqs[i], &e);
+			bool goes_on = true;
+
+			after = seqs[i];
+			if (r == -ENOENT)
+				continue; /* gone since */
+			if (r < 0)
+				return r;
+			if ((int)e.state == state) {
+				goes_on = fn(arg, &e);
+				most--;
+			}
+			outbox_entry_fini(&e);
+			if (!goes_on)
+				return 0;
+		}
+	}
+	return 0;
 }
 
 static sqlite3_stmt *list_statement(struct outbox_reader *rd, const char *queue, int state, int *ret)
 {
 	static const char all[] = "SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE seq>?1 AND (?2 IS NULL OR queue=?2)"
 				  " ORDER BY seq";
-	static const char some[] =
-		"SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE seq>?1 AND (?2 IS NULL OR queue=?2)"
-		" AND state IN (?3,?4) ORDER BY seq";
-	/* A damaged row's state is not what it says. */
-	bool is_simple = state < 0 || state == OUTBOX_HELD;
-	sqlite3_stmt **st = is_simple ? &rd->list : &rd->list_state;
-	const char *first, *second;
+	static const char some[] = "SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE seq>?1 AND (?2 IS NULL OR queue=?2)"
+				   " AND state=?3 ORDER BY seq";
+	sqlite3_stmt **st = state < 0 ? &rd->list : &rd->list_state;
 
-	*ret = outbox_prepare(rd->conn, st, is_simple ? all : some);
+	*ret = outbox_prepare(rd->conn, st, state < 0 ? all : some);
 	if (*ret < 0)
 		return NULL;
 	if (queue)
-		(void)sqlite3_bind_text(*st, 2, queue, -1, SQLITE_STATIC); /* nor do these fail */
+		(void)sqlite3_bind_text(*st, 2, queue, -1, SQLITE_STATIC); /* none of these can fail */
 	else
 		(void)sqlite3_bind_null(*st, 2);
-	if (!is_simple) {
-		first = outbox_state_text((enum outbox_state)state);
-		second = state == OUTBOX_SENDING ? outbox_state_text(OUTBOX_QUEUED) : first;
-		(void)sqlite3_bind_text(*st, 3, first, -1, SQLITE_STATIC);
-		(void)sqlite3_bind_text(*st, 4, second, -1, SQLITE_STATIC);
-	}
+	if (state >= 0)
+		(void)sqlite3_bind_text(*st, 3, outbox_state_text((enum outbox_state)state), -1, SQLITE_STATIC);
 	return *st;
 }
 
-int outbox_list(struct outbox *ob, const char *queue, int state, uint64_t after, size_t most, outbox_each_fn *fn,
-		void *arg)
+static int list_rows(struct outbox *ob, const char *queue, int state, uint64_t after, size_t most, outbox_each_fn *fn,
+		     void *arg)
 {
 	struct outbox_reader *rd;
 	sqlite3_stmt *st;
@@ -316,9 +389,6 @@ int outbox_list(struct outbox *ob, const char *queue, int state, uint64_t after,
 	bool goes_on = true;
 	int r, rc = SQLITE_DONE;
 
-	OBJ_CHECK(ob, OUTBOX_MAGIC);
-	if (after > INT64_MAX || most == 0)
-		return 0;
 	r = outbox_reader_take(ob, &rd);
 	if (r < 0)
 		return r;
@@ -329,7 +399,7 @@ int outbox_list(struct outbox *ob, const char *queue, int state, uint64_t after,
 		outbox_row_read(st, &row);
 		outbox_row_to_entry(&row, &e);
 		see_index(ob, &e);
-		if (is_listed(&e, state)) {
+		if (state < 0 || (int)e.state == state) { /* a damaged one is not what it says */
 			goes_on = fn(arg, &e);
 			most--;
 		}
@@ -338,4 +408,15 @@ int outbox_list(struct outbox *ob, const char *queue, int state, uint64_t after,
 	(void)sqlite3_reset(st); /* repeats the failure of the step */
 	outbox_reader_give(ob, &rd);
 	return r < 0 ? r : rc == SQLITE_ROW ? 0 : db_code(rc);
+}
+
+int outbox_list(struct outbox *ob, const char *queue, int state, uint64_t after, size_t most, outbox_each_fn *fn,
+		void *arg)
+{
+	OBJ_CHECK(ob, OUTBOX_MAGIC);
+	if (after > INT64_MAX || most == 0)
+		return 0;
+	if (state >= 0 && !outbox_state_is_settled((enum outbox_state)state))
+		return list_unsettled(ob, queue, state, after, most, fn, arg);
+	return list_rows(ob, queue, state, after, most, fn, arg);
 }
