@@ -377,6 +377,8 @@ class FaultProxy:
             return self._answer(client, request, rule)
         if rule.kind == "hold" and rule.after is None:
             self._watch(client, request, rule)
+            if self.rule.kind == "refuse":      # that is why it was let go
+                return False
             rule = Rule("pass")
         if client.server and select.select([client.server.sock], [], [], 0)[0]:
             client.server.sock.close()      # an idle connection that the upstream has closed meanwhile
@@ -458,6 +460,9 @@ class FaultProxy:
             return False
         if rule.kind == "hold_answer":
             self._watch(client, request, rule)
+            if self.rule.kind == "refuse":      # that is why it was let go
+                self._reset(client.sock)
+                return False
         if rule.kind == "shorten":
             content = b"".join(data for _, data in pieces)[:rule.after]
             lines = [l for l in head.split(b"\r\n") if l and not l.lower().startswith((b"content-length",
