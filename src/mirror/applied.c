@@ -25,14 +25,23 @@
 
 struct dropping {
 	struct mirror *m;
-	bool any;
+	bool any, with_members;
 };
 
 static void drop(void *arg, struct slice target)
 {
 	struct dropping *d = arg;
 
-	d->any |= cache_drop(d->m->cache, target);
+	if (d->with_members && slice_ends(target, "/"))
+		d->any |= cache_drop_prefix(d->m->cache, target) > 0;
+	else
+		d->any |= cache_drop(d->m->cache, target);
+}
+
+/* RFC 4918 9.6.1, 9.8, 9.9: on a collection they act on all that is in it. */
+static bool is_for_members_too(struct slice method)
+{
+	return slice_eq_str(method, "DELETE") || slice_eq_str(method, "MOVE") || slice_eq_str(method, "COPY");
 }
 
 static size_t cut_head(struct slice head, struct slice cut[MOST_LINES])
@@ -46,9 +55,12 @@ void applied_invalidate(struct mirror *m, const struct applied *a)
 {
 	struct slice cut[MOST_LINES];
 	const struct httplines h = { cut, cut_head(a->head, cut) };
-	struct dropping d = { .m = m };
+	struct dropping d = { .m = m, .with_members = is_for_members_too(a->method) };
+	struct slice path;
 
 	invalidate_after(a->method, a->status, slice_str(m->origin), a->target, &h, drop, &d);
+	if (a->destination.p && a->status < 300 && mirror_own_path(m, a->destination, &path) && path.n)
+		drop(&d, path);
 	if (d.any)
 		(void)cache_sync(m->cache); /* else a power cut might bring it back, for as long as it seems fresh */
 }

@@ -139,7 +139,7 @@ static void applied(struct carry *c)
 {
 	struct applied a = { .method = buf_slice(&c->e->method),
 			     .target = buf_slice(&c->e->uri),
-			     .status = c->status,
+			     .status = c->status < 400 ? c->status : 204, /* a DELETE of what is not there is done, too */
 			     .head = buf_slice(&c->head),
 			     .body = c->body,
 			     .body_bytes = c->e->body_bytes,
@@ -180,6 +180,7 @@ static bool says_nothing(int status)
 }
 
 static void by_status(struct carry *c);
+static void by_answer(struct carry *c, int err);
 
 /* HEAD. True: c->seen is what it found; false: c->ret is filled in. */
 static bool look(struct carry *c)
@@ -189,6 +190,10 @@ static bool look(struct carry *c)
 	look_fini(&c->look);
 	look_init(&c->look, 0);
 	r = look_at(c->m, "HEAD", buf_slice(&c->target), c->cancel, &c->look);
+	if (r == -ENOKEY) {
+		by_answer(c, r);
+		return false;
+	}
 	if (r < 0) {
 		later(c, r);
 		return false;
@@ -369,7 +374,8 @@ static bool follow(struct carry *c)
 {
 	struct slice cut[MOST_LINES], location = answer_field(c, "location", cut);
 	struct buf target = BUF_EMPTY;
-	bool ok = location.p && uriref_resolve(slice_str(c->m->origin), buf_slice(&c->target), location, &target) == 0;
+	bool leaves = *c->m->base_path && !slice_starts(location, "/") && slice_find(location, ':') >= 0; /* mirror_own_location() */
+	bool ok = location.p && !leaves && uriref_resolve(slice_str(c->m->origin), buf_slice(&c->target), location, &target) == 0;
 
 	if (ok) {
 		buf_reset(&c->target);
@@ -479,8 +485,8 @@ static void by_answer(struct carry *c, int err)
 		if (c->status >= 200 && c->status < 300)
 			learn(c, NULL);
 		by_status(c);
-	} else if (err == -EIO && mirror_config(c->m)->token_file) {
-		c->status = 401; /* it cannot be read: as good as refused */
+	} else if (err == -ENOKEY) {
+		c->status = 401; /* the token cannot be read: as good as refused */
 		wants_credential(c);
 	} else if (err == WEIR_E_DAMAGED) {
 		hold(c, "its body is damaged: drop it, or send the write anew");

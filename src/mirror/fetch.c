@@ -22,7 +22,8 @@
 #include "store/wholefile.h"
 
 #define FETCH_ARENA_BYTES (1u << 20)
-#define LONELY_MS 2000 /* an answer that may not be stored and that nobody follows any more is given up after this */
+#define LONELY_MS 2000   /* an answer that may not be stored and that nobody follows any more is given up after this; */
+#define ENDLESS_MS 10000 /* one that says no length, and so may have no end, after this, unless it is fetched to have it */
 
 struct fetch {
 	struct mirror *m;
@@ -300,6 +301,22 @@ static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 	return f->is_small ? 0 : land_growing(f);
 }
 
+static bool is_for_nobody(struct fetch *f)
+{
+	int64_t ms = clock_mono_ms() - f->landed_mono_ms;
+
+	if (spool_watchers(f->spool))
+		return false;
+	return f->keep == POLICY_KEEP_NOT ? ms > LONELY_MS : f->announced < 0 && f->leader && ms > ENDLESS_MS;
+}
+
+/* It is more than may be stored: from here on it is only passed on. */
+static void keep_no_more(struct fetch *f)
+{
+	set_underway(f, false);
+	f->keep = POLICY_KEEP_NOT;
+}
+
 static int on_data(void *arg, const char *p, size_t n)
 {
 	struct fetch *f = arg;
@@ -310,9 +327,10 @@ static int on_data(void *arg, const char *p, size_t n)
 		buf_add(&f->small, p, n);
 		return buf_error(&f->small);
 	}
-	if (f->keep == POLICY_KEEP_NOT && spool_watchers(f->spool) == 0 &&
-	    clock_mono_ms() - f->landed_mono_ms > LONELY_MS)
+	if (is_for_nobody(f))
 		return WEIR_E_CANCELLED;
+	if (f->keep != POLICY_KEEP_NOT && f->bytes > mirror_config(f->m)->disk.max)
+		keep_no_more(f);
 	f->crc = crc32c(f->crc, p, n);
 	f->bytes += n;
 	return mirror_append(f->m, f->spool, p, n);

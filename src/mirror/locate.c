@@ -29,6 +29,18 @@ static bool is_location(struct slice name)
 	return slice_ieq_str(name, "location") || slice_ieq_str(name, "content-location");
 }
 
+static bool is_path(struct slice uri)
+{
+	return slice_starts(uri, "/") && !slice_starts(uri, "//");
+}
+
+bool mirror_own_path(struct mirror *m, struct slice uri, struct slice *ret)
+{
+	struct slice path = uri;
+
+	return (is_path(uri) || strip(uri, m->origin, &path)) && strip(path, m->base_path, ret);
+}
+
 static void add_path(struct buf *out, struct slice path)
 {
 	if (!path.n || path.p[0] != '/')
@@ -36,21 +48,32 @@ static void add_path(struct buf *out, struct slice path)
 	buf_add_slice(out, path);
 }
 
+static void add_location(struct mirror *m, struct slice value, struct buf *out)
+{
+	struct slice path;
+
+	if (mirror_own_path(m, value, &path)) {
+		add_path(out, path);
+		return;
+	}
+	if (is_path(value))
+		buf_add_str(out, m->origin);
+	buf_add_slice(out, value);
+}
+
 void mirror_own_location(struct mirror *m, struct buf *block)
 {
-	struct slice rest = buf_slice(block), line, name, value, path;
+	struct slice rest = buf_slice(block), line, name, value;
 	struct buf out = BUF_EMPTY;
 
 	while (rest.n) {
 		(void)slice_cut(&rest, '\n', &line);
-		if (httplines_split(line, &name, &value) && is_location(name) &&
-		    (strip(value, m->origin, &path) || (value.n && value.p[0] == '/' && (path = value).n)) &&
-		    strip(path, m->base_path, &path)) {
+		if (!httplines_split(line, &name, &value) || !is_location(name)) {
+			buf_add_slice(&out, line);
+		} else {
 			buf_add_slice(&out, name);
 			buf_add_str(&out, ": ");
-			add_path(&out, path);
-		} else {
-			buf_add_slice(&out, line);
+			add_location(m, value, &out);
 		}
 		buf_add_char(&out, '\n');
 	}

@@ -48,7 +48,8 @@ struct mirror {
 	char *origin;    /* "https://host[:port]" of upstream */
 	char *base_path; /* of its URL, without a trailing '/': "" mostly */
 	struct link *link;
-	struct lane *fetch_lane, *write_lane, *disk_lane; /* from upstream; towards it; and what needs only this disk */
+	struct lane *fetch_lane, *write_lane; /* from upstream; towards it */
+	struct lane *disk_lane, *queue_lane;  /* what needs only this disk: reads; and writes, which clients may send slowly */
 	struct cache *cache;
 	struct grants *grants;
 	struct outbox *outbox;
@@ -111,6 +112,8 @@ void request_problem(struct request *q, int status, enum mirror_cache how, const
 		     const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* The same when upstream gave no usable answer: 504 offline and for time-outs, 502 for nonsense. code: negative. */
 void request_unavailable(struct request *q, int code);
+/* The same, when an unsafe request had gone out. */
+void request_unknown(struct request *q, int code);
 /* Replies with s, which may still be growing: conditions, ranges, HEAD. cache_status is the line's value. */
 void request_serve(struct request *q, struct stored *s, enum mirror_cache how, const char *cache_status);
 /* Sends it to a worker of lane. */
@@ -137,8 +140,11 @@ void pass_begin(struct request *q);  /* front */
 bool propfind_begin(struct request *q); /* false: not for it. Front */
 
 /* --- locate.c: upstream's own name in what passes --- */
-/* A Location or Content-Location of upstream's origin (and below its base path) in a block becomes a path, so that who follows it stays here. */
+/* A Location or Content-Location of upstream's origin in a block becomes a path here when it is below the base path, so that who follows it
+ * stays here; a path beside that gets the origin, as here it would mean something else. */
 void mirror_own_location(struct mirror *m, struct buf *block);
+/* The same path here of a URI of upstream's, or a path there; false: it is another's, or beside the base path. Borrowed from `uri`. */
+bool mirror_own_path(struct mirror *m, struct slice uri, struct slice *ret);
 /* A WebDAV Destination (RFC 4918 10.3) that names this listener comes to name upstream. */
 void mirror_upstream_destination(struct mirror *m, struct slice authority, struct lines *l);
 void lines_copy(struct lines *into, const struct lines *from);
@@ -161,7 +167,7 @@ bool mirror_make_room(struct mirror *m);
 int mirror_append(struct mirror *m, struct spool *s, const char *p, size_t n);
 
 /* --- token.c --- */
-/* weir's own token ("" when there is none configured), copied. -EIO (logged) when the file cannot be read. */
+/* weir's own token ("" when there is none configured), copied. -ENOKEY (logged) when the file cannot be read. */
 int mirror_token(struct mirror *m, struct buf *ret);
 /* Puts weir's own Authorization, when there is one, in place of any in `l`. Same codes. */
 int mirror_authorize(struct mirror *m, struct lines *l);

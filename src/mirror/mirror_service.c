@@ -87,6 +87,7 @@ static int open_link(struct mirror *m, const struct mirror_config *c, struct buf
 	m->fetch_lane = lane_new(m->core->pool, link_lane(m->link), share - share / 4 ? share - share / 4 : 1);
 	m->write_lane = lane_new(m->core->pool, link_lane(m->link), share / 2 ? share / 2 : 1);
 	m->disk_lane = lane_new(m->core->pool, NULL, workers / 2 ? workers / 2 : 1);
+	m->queue_lane = lane_new(m->core->pool, NULL, workers / 4 ? workers / 4 : 1);
 	return 0;
 }
 
@@ -202,6 +203,7 @@ static void mirror_free(struct mirror *m)
 	lane_unref(&m->fetch_lane);
 	lane_unref(&m->write_lane);
 	lane_unref(&m->disk_lane);
+	lane_unref(&m->queue_lane);
 	link_free(m->link);
 	cache_close(m->cache);
 	if (m->grants)

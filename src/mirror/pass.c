@@ -26,6 +26,8 @@ static void pass(struct exchange *ex)
 	err = relay_run(&r);
 	if (r.q && r.body_error)
 		exchange_reply_body_error(r.q->ex, r.body_error);
+	else if (r.q && !r.is_safe && r.result.request_sent)
+		request_unknown(r.q, err);
 	else if (r.q)
 		request_unavailable(r.q, err);
 	relay_fini(&r);

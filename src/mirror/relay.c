@@ -15,6 +15,8 @@
 #include "mirror/applied.h"
 #include "store/wholefile.h"
 
+#define LONELY_MS 2000
+
 void relay_init(struct relay *r, struct request *q)
 {
 	struct cancel *gone;
@@ -61,8 +63,11 @@ void relay_fini(struct relay *r)
 
 static void invalidate(struct relay *r)
 {
+	const struct httplines h = lines_view(&r->lines);
+
 	applied_invalidate(r->m, &(struct applied){ .method = slice_str(r->method),
 						    .target = slice_str(r->target),
+						    .destination = httplines_get(&h, "destination"),
 						    .status = r->status,
 						    .head = buf_slice(&r->head) });
 }
@@ -79,6 +84,7 @@ static void reply(struct relay *r, bool growing)
 	if (!r->is_safe)
 		invalidate(r);
 	r->q = NULL;
+	r->replied_mono_ms = clock_mono_ms();
 	q->how = q->how == MIRROR_REFUSED ? MIRROR_PASSTHROUGH : q->how;
 	h.count = httplines_cut(buf_slice(&r->head), cut, ARRAY_LEN(cut));
 	if (h.count <= ARRAY_LEN(cut))
@@ -165,6 +171,8 @@ static int on_data(void *arg, const char *p, size_t n)
 		buf_add(&r->text, p, n);
 		return buf_error(&r->text) ? WEIR_E_PROTOCOL : 0;
 	}
+	if (!r->q && spool_watchers(r->spool) == 0 && clock_mono_ms() - r->replied_mono_ms > LONELY_MS)
+		return WEIR_E_CANCELLED; /* what was asked is done; nobody wants to hear the rest, which may have no end */
 	r->crc = crc32c(r->crc, p, n);
 	r->bytes += n;
 	return mirror_append(r->m, r->spool, p, n);

@@ -33,7 +33,7 @@ struct relay {
 	bool body_done, headed, held;
 	int body_error;         /* what reading the client's body failed with, or 0 */
 	int status;
-	int64_t request_wall_ms, response_wall_ms;
+	int64_t request_wall_ms, response_wall_ms, replied_mono_ms;
 	struct buf head;        /* the block, as fields_to_store() makes it */
 	struct buf text;        /* the body, when it is small or held */
 	struct spool *spool;    /* else */

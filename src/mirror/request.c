@@ -17,6 +17,7 @@
 #include "mirror/serve.h"
 
 #define RETRY_AFTER_S "5"
+#define ALLOWED "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 struct request *request_of(struct exchange *ex)
 {
@@ -51,7 +52,7 @@ void request_to_worker(struct request *q, struct lane *lane, exchange_fn *fn)
 void request_problem(struct request *q, int status, enum mirror_cache how, const char *cache_status, const char *title,
 		     const char *fmt, ...)
 {
-	struct header_line lines[6] = { { "Content-Type", "application/problem+json" },
+	struct header_line lines[7] = { { "Content-Type", "application/problem+json" },
 					{ "Cache-Control", "no-store" },
 					{ "Cache-Status", cache_status } };
 	struct buf detail = BUF_EMPTY, body = BUF_EMPTY;
@@ -68,6 +69,8 @@ void request_problem(struct request *q, int status, enum mirror_cache how, const
 		lines[n++] = (struct header_line){ "Retry-After", RETRY_AFTER_S };
 	if (status == 401)
 		lines[n++] = (struct header_line){ "WWW-Authenticate", "Bearer realm=\"weir\"" };
+	if (status == 405)
+		lines[n++] = (struct header_line){ "Allow", ALLOWED };
 	if (how == MIRROR_OVERLAY)
 		lines[n++] = (struct header_line){ "Weir-Overlay", "queued" };
 	q->how = how;
@@ -83,6 +86,17 @@ void request_unavailable(struct request *q, int code)
 		request_problem(q, 502, MIRROR_MISS, "weir; fwd=miss", "Bad answer from upstream",
 				"the upstream of mirror %s answered in a way that is not HTTP (%s); look at the server", name,
 				err_text(code));
+	else if (err_is_unavailable(code) && q->policy.method == POLICY_UNSAFE)
+		request_problem(q, 504, MIRROR_OFFLINE, "weir; fwd=bypass; detail=offline", "Upstream is away",
+				"the upstream of mirror %s is away (%s); nothing was done: try again when it is back", name,
+				err_text(code));
+	else if (code == -ENOKEY)
+		request_problem(q, 503, MIRROR_REFUSED, "weir; fwd=miss", "No token",
+				"mirror %s cannot read its token_file; see weir's log, and mend the file: it is read again by itself",
+				name);
+	else if (code == -EAGAIN || code == WEIR_E_CANCELLED)
+		request_problem(q, 503, MIRROR_REFUSED, "weir; fwd=miss", "Too busy",
+				"mirror %s has no worker free for this, or is stopping; try again soon", name);
 	else if (err_is_unavailable(code))
 		request_problem(q, 504, MIRROR_OFFLINE, "weir; fwd=miss; detail=offline", "Upstream is away",
 				"the upstream of mirror %s is away (%s) and nothing that may be served is stored for this "
@@ -90,6 +104,13 @@ void request_unavailable(struct request *q, int code)
 	else
 		request_problem(q, code == -ENOSPC ? 507 : 500, MIRROR_REFUSED, "weir; fwd=miss", "Trouble of weir's own",
 				"mirror %s cannot do this now: %s; see weir's log and disk", name, err_text(code));
+}
+
+void request_unknown(struct request *q, int code)
+{
+	request_problem(q, 504, MIRROR_PASSTHROUGH, "weir; fwd=bypass", "The outcome is unknown",
+			"the connection to upstream of mirror %s was lost after the request went out (%s); upstream may have acted "
+			"on it: look there before you repeat it", q->m->name, err_text(code));
 }
 
 void request_serve(struct request *q, struct stored *s, enum mirror_cache how, const char *cache_status)
@@ -153,8 +174,27 @@ static struct request *request_new(struct mirror *m, struct exchange *ex)
 	return q;
 }
 
+/* Addressed to this server, not to what is behind it: "*", or no hop is left (RFC 9110 7.6.2). */
+static bool is_own_options(struct request *q)
+{
+	return slice_eq_str(q->method, "OPTIONS") &&
+	       (!q->target.n || slice_eq_str(httplines_get(&q->h, "max-forwards"), "0"));
+}
+
+/* The listener's own token has done its work: it is no credential towards upstream, and not for its eyes. */
+static void take_client_token(struct request *q)
+{
+	if (!q->m->client_token)
+		return;
+	lines_remove(&q->lines, "authorization");
+	q->h = lines_view(&q->lines);
+	q->policy.has_authorization = false;
+	q->credential = (struct slice){ NULL, 0 };
+}
+
 static bool is_refused(struct request *q)
 {
+	static const struct header_line own[] = { { "Allow", ALLOWED }, { "Cache-Status", "weir; fwd=bypass" } };
 	struct mirror *m = q->m;
 
 	if (q->lines.full)
@@ -168,8 +208,8 @@ static bool is_refused(struct request *q)
 	else if (slice_eq_str(q->method, "TRACE"))
 		request_problem(q, 405, MIRROR_REFUSED, "weir; fwd=bypass", "Not allowed",
 				"TRACE would show others' header fields; use another method");
-	else if (!q->target.n && slice_eq_str(q->method, "OPTIONS"))
-		exchange_reply(q->ex, 204, &(struct header_line){ "Cache-Status", "weir; fwd=bypass" }, 1, NULL);
+	else if (is_own_options(q))
+		exchange_reply(q->ex, 204, own, ARRAY_LEN(own), NULL);
 	else if (!q->target.n)
 		request_problem(q, 400, MIRROR_REFUSED, "weir; fwd=bypass", "No path",
 				"the request target has no path; send one that begins with '/'");
@@ -187,8 +227,9 @@ void mirror_handle(struct exchange *ex)
 	q = request_new(m, ex);
 	if (is_refused(q))
 		return;
-	if (q->policy.method == POLICY_GET || q->policy.method == POLICY_HEAD)
-		read_begin(q);
+	take_client_token(q);
+	if ((q->policy.method == POLICY_GET || q->policy.method == POLICY_HEAD) && !exchange_body_announced(ex))
+		read_begin(q); /* with a body it is a question of its own (RFC 9110 9.3.1), which no key tells from others */
 	else if (mirror_queues(mirror_config(m), q->method))
 		write_begin(q);
 	else

@@ -29,15 +29,26 @@ static void fingerprint(const char *path, struct buf *out)
 			 st.st_mtim.tv_nsec, (unsigned long long)st.st_ino);
 }
 
+/* A line end within would make another header of it. */
+static bool is_plain(struct slice token)
+{
+	for (size_t i = 0; i < token.n; i++)
+		if ((unsigned char)token.p[i] < ' ' || token.p[i] == 0x7f)
+			return false;
+	return token.n > 0;
+}
+
 /* Under token_lock. */
 static int read_again(struct mirror *m, const char *path)
 {
-	struct buf text = BUF_EMPTY;
+	struct buf text = BUF_EMPTY, now = BUF_EMPTY;
 	int r;
 
-	m->token_reading++;
-	buf_reset(&m->token_seen);
-	fingerprint(path, &m->token_seen);
+	fingerprint(path, &now);
+	if (!slice_eq(buf_slice(&now), buf_slice(&m->token_seen)))
+		m->token_reading++; /* else it still cannot be read, and that is no news */
+	buf_fini(&m->token_seen);
+	m->token_seen = now;
 	r = file_read_all(path, TOKEN_MOST_BYTES, &text);
 	while (r == 0 && text.len && strchr("\r\n \t", text.data[text.len - 1]))
 		buf_truncate(&text, text.len - 1);
@@ -45,15 +56,15 @@ static int read_again(struct mirror *m, const char *path)
 		explicit_bzero(m->token, strlen(m->token));
 	free(m->token);
 	m->token = NULL;
-	if (r == 0 && text.len && strlen(text.data) == text.len)
+	if (r == 0 && is_plain(buf_slice(&text)))
 		m->token = xstrdup(text.data);
 	else
 		log_event(LOG_ERROR, "secret_not_read", LOG_STR("service", m->name), LOG_STR("file", path),
-			  LOG_STR("why", r < 0 ? err_text(r) : "it is empty, or has a NUL"), LOG_END);
+			  LOG_STR("why", r < 0 ? err_text(r) : "it is empty, or more than one line"), LOG_END);
 	if (text.cap)
 		explicit_bzero(text.data, text.len);
 	buf_fini(&text);
-	return m->token ? 0 : -EIO;
+	return m->token ? 0 : -ENOKEY;
 }
 
 int mirror_token(struct mirror *m, struct buf *ret)

@@ -14,7 +14,7 @@
  *          3. The client's conditions are judged against the view that it was given (the overlay, or what is stored) on the very state that the
  *             entry is queued behind: outbox_put() gives -EAGAIN when another came in between. Where there is no view they are sent along.
  *          4. A write with the client's own credential is never kept (invariant 10): it needs upstream, or a token_file.
- * THREADS  Workers: of write_lane while upstream is asked, of disk_lane otherwise.
+ * THREADS  Workers: of write_lane while upstream is asked, of queue_lane otherwise.
  * SEE      DESIGN.md "Mirror, in depth"; RFC 9110 9.2.2, 13 */
 #include <string.h>
 
@@ -318,13 +318,6 @@ static bool is_safe_to_queue(const struct relay *r, int err)
 	return err_is_unavailable(err) ? idempotent || !r->result.request_sent : r->held && idempotent;
 }
 
-static void explain_unknown(struct request *q, int err)
-{
-	request_problem(q, 504, MIRROR_PASSTHROUGH, "weir; fwd=bypass", "The outcome is unknown",
-			"the connection to upstream of mirror %s was lost after the request went out (%s); upstream may have acted "
-			"on it: look there before you repeat it", q->m->name, err_text(err));
-}
-
 static void end_unanswered(struct relay *r, struct body *b, int err)
 {
 	struct request *q = r->q;
@@ -339,7 +332,7 @@ static void end_unanswered(struct relay *r, struct body *b, int err)
 	else if (r->held)
 		r->q = q;
 	else if (err_is_unavailable(err))
-		explain_unknown(q, err);
+		request_unknown(q, err);
 	else
 		request_unavailable(q, err);
 	if (r->q)
@@ -367,10 +360,29 @@ static void write_through(struct exchange *ex)
 	body_fini(&b);
 }
 
+/* Nobody but upstream knows what the rest of it is (RFC 9110 14.4): it cannot be shown to readers, nor found to be there already. */
+static bool is_part(struct request *q)
+{
+	return httplines_get(&q->h, "content-range").p != NULL;
+}
+
+static void refuse_part(struct request *q)
+{
+	request_problem(q, 503, MIRROR_REFUSED, "weir; fwd=bypass; detail=offline", "Not queued",
+			"a part of a content (Content-Range) is only passed on, and upstream of mirror %s cannot take it now; send the "
+			"whole, or try again later", q->m->name);
+}
+
 void write_begin(struct request *q)
 {
-	if (request_is_offline(q) || overlay_may_be(q->m, q->target))
-		request_to_worker(q, q->m->disk_lane, queue_write);
+	bool waits = request_is_offline(q) || overlay_may_be(q->m, q->target);
+
+	if (is_part(q) && waits)
+		refuse_part(q);
+	else if (is_part(q))
+		pass_begin(q);
+	else if (waits)
+		request_to_worker(q, q->m->queue_lane, queue_write);
 	else
 		request_to_worker(q, q->m->write_lane, write_through);
 }
