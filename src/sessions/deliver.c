@@ -415,7 +415,12 @@ static void carry_operations(struct carry *c, const struct outbox_entry *e, stru
 
 static void carry(struct carry *c, const struct outbox_entry *e, struct carried *ret)
 {
-	if (op_of_uri(buf_slice(&e->uri)) == OP_CREATE) {
+	bool is_creation = op_of_uri(buf_slice(&e->uri)) == OP_CREATE;
+
+	if (is_creation && c->s->hub_id) { /* the row says so: it was delivered before a stop */
+		ret->to = CARRIED_APPLIED;
+		ret->status = 200;
+	} else if (is_creation) {
 		if (gather(c, e, ret, 0) == 0)
 			create(c, &c->parts[0]);
 	} else if (c->s->hub_id) {

@@ -78,7 +78,8 @@ json_t *session_json(struct sessions *ss, const struct session *s)
 struct adding {
 	struct sessions *ss;
 	json_t *o;
-	bool merges; /* states: into the server's view */
+	bool is_hubs; /* the server's view, which may have some of it already */
+	size_t events, metrics, history; /* how many items of it the server told of */
 	unsigned shown;
 };
 
@@ -93,14 +94,17 @@ static json_t *list_in(json_t *o, const char *name)
 	return list;
 }
 
-/* An item that has the time of this one. */
-static bool is_there(const json_t *list, const json_t *item)
+/* Among the first n: one with the time and the name of this one. */
+static bool is_there(const json_t *list, size_t n, const json_t *item)
 {
-	const json_t *time = json_object_get(item, "timestamp");
+	const json_t *time = json_object_get(item, "timestamp"), *name = json_object_get(item, "name");
 
-	for (size_t i = json_array_size(list); i > 0; i--)
-		if (json_equal(json_object_get(json_array_get(list, i - 1), "timestamp"), time))
+	for (size_t i = n; i > 0; i--) {
+		const json_t *one = json_array_get(list, i - 1);
+
+		if (json_equal(json_object_get(one, "timestamp"), time) && (!name || json_equal(json_object_get(one, "name"), name)))
 			return true;
+	}
 	return false;
 }
 
@@ -108,7 +112,7 @@ static void add_state(struct adding *a, json_t *item)
 {
 	json_t *history = list_in(a->o, "state_history"), *state = json_object_get(a->o, "state"), *one;
 
-	if (!a->merges || is_there(history, item) || !json_is_object(state))
+	if (!a->is_hubs || is_there(history, a->history, item) || !json_is_object(state))
 		return;
 	json_merge(state, json_object_get(item, "state"));
 	one = json_pack("{s:O, s:o}", "timestamp", json_object_get(item, "timestamp"), "state", json_deep_copy(state));
@@ -143,7 +147,7 @@ static bool add_operation(void *arg, const struct outbox_entry *e)
 	list = op == OP_STATE ? NULL : list_in(a->o, op == OP_EVENT ? "events" : "metrics");
 	if (!list)
 		add_state(a, item);
-	else if (!is_there(list, item))
+	else if (!is_there(list, op == OP_EVENT ? a->events : a->metrics, item))
 		(void)json_array_append(list, item); /* is a value */
 	json_decref(item);
 	return ++a->shown < MOST_SHOWN;
@@ -151,12 +155,13 @@ static bool add_operation(void *arg, const struct outbox_entry *e)
 
 static void add_queue(struct sessions *ss, const struct session *s, json_t *o, bool is_hubs)
 {
-	struct adding a = { .ss = ss, .o = o, .merges = is_hubs };
+	struct adding a = { .ss = ss, .o = o, .is_hubs = is_hubs };
 	struct buf key = BUF_EMPTY;
 
 	session_key(s, &key);
-	(void)list_in(o, "events");
-	(void)list_in(o, "metrics");
+	a.events = json_array_size(list_in(o, "events"));
+	a.metrics = json_array_size(list_in(o, "metrics"));
+	a.history = json_array_size(json_object_get(o, "state_history"));
 	(void)outbox_key_each(ss->queue, buf_slice(&key), (struct slice){ NULL, 0 }, 0, add_operation, &a); /* what can be read */
 	buf_fini(&key);
 }

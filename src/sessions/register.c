@@ -94,9 +94,10 @@ static void on_created(void *arg, int code, uint64_t seq)
 	} else {
 		s->flags |= SESSION_TOLD_LOCAL;
 	}
+	pthread_mutex_unlock(&ss->lock);
+	/* whoever called this uses the session; w may be gone by now */
 	log_event(LOG_INFO, "session_created", LOG_STR("session", s->local_id), LOG_STR("product", s->product),
 		  LOG_STR("version", s->version), LOG_INT("pid", s->pid), LOG_END);
-	pthread_mutex_unlock(&ss->lock);
 	if (waits)
 		watcher_poke(ss);
 	else
@@ -125,17 +126,20 @@ void register_begin(struct exchange *ex, json_t *body)
 {
 	struct sessions *ss = exchange_service_arg(ex);
 	struct waiter *w = arena_alloc(exchange_arena(ex), sizeof(*w)); /* a few bytes of a megabyte */
+	json_int_t pid = json_integer_value(json_object_get(body, "parent_pid"));
 	struct session *s;
 	int r;
 
+	if (pid > INT32_MAX) {
+		exchange_reply_text(ex, 400, "Invalid request: \"parent_pid\" is no process id");
+		return;
+	}
 	pthread_mutex_lock(&ss->lock);
 	s = session_new(ss);
 	s->product = xstrdup(json_string_value(json_object_get(body, "product")));
 	s->version = xstrdup(json_string_value(json_object_get(body, "version")));
 	s->known = json_pack("{s:s, s:s}", "product", s->product, "version", s->version);
-	s->pid = json_integer_value(json_object_get(body, "parent_pid"));
-	if (s->pid < 0)
-		s->pid = 0;
+	s->pid = pid > 0 ? pid : 0;
 	*w = (struct waiter){ .ss = ss, .s = s, .ex = ex,
 			      .until_mono_ms = clock_mono_ms() + sessions_config(ss)->register_patience };
 	list_init(&w->node);

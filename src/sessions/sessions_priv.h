@@ -251,6 +251,7 @@ void watcher_poke(struct sessions *ss);
 /* With the lock held. A new session: the start of its process is noted; a loaded one: it is compared. */
 void watch_begin(struct sessions *ss, struct session *s, bool is_new);
 void watch_end(struct sessions *ss, struct session *s);
+struct watched *watch_polled(void); /* one for which there is no pidfd */
 /* With the lock held: an event of that name, what was gathered, the crash. 0 or a code: then it goes on. */
 int watch_report_crash(struct sessions *ss, struct session *s, const char *event, const char *labels, const char *pid_name,
 		       int64_t pid, const char *reason);

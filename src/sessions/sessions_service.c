@@ -184,8 +184,10 @@ static int start_delivery(struct sessions *ss, const struct sessions_config *c, 
 					    .carry = sessions_carry,
 					    .may_resume = sessions_may_resume,
 					    .arg = ss };
-	int r = delivery_new(&o, &ss->delivery);
+	int r;
 
+	outbox_flush(ss->queue); /* what gathered before the start has gathered long enough */
+	r = delivery_new(&o, &ss->delivery);
 	if (r < 0)
 		buf_addf(err, "cannot start the delivery of sessions: %s", err_text(r));
 	else
@@ -277,6 +279,7 @@ static void stop(void *state)
 	if (ss->delivery)
 		delivery_stop(ss->delivery);
 	come_home(ss);
+	link_free(ss->link); /* its hook knows the delivery and the watcher */
 	delivery_free(ss->delivery);
 	ledger_close(ss);
 	LIST_FOREACH_SAFE(it, next, &ss->all) {
@@ -287,7 +290,6 @@ static void stop(void *state)
 	}
 	lane_unref(&ss->read_lane);
 	lane_unref(&ss->beat_lane);
-	link_free(ss->link);
 	watcher_free(ss);
 	cancel_unref(&ss->stop);
 	hub_key_free(ss);

@@ -78,6 +78,14 @@ static int open_process(struct sessions *ss, struct session *s, bool is_new)
 	return start ? -EAGAIN : -EPERM;
 }
 
+struct watched *watch_polled(void)
+{
+	struct watched *w = xcalloc(1, sizeof(*w));
+
+	w->fd = -1;
+	return w;
+}
+
 static bool has_ended(const struct session *s)
 {
 	uint64_t start = machine_process_start(s->pid);
@@ -107,8 +115,7 @@ static void crashed(struct sessions *ss, struct session *s)
 		return;
 	if (watch_report_crash(ss, s, "parent_process_crashed", "[\"crash\",\"process\"]", "parent_pid", s->pid,
 			       "parent_process_terminated") < 0) { /* a full queue: the next look tries again */
-		s->watched = xcalloc(1, sizeof(*s->watched));
-		s->watched->fd = -1;
+		s->watched = watch_polled();
 		s->watch = "poll";
 		s->pid_start = s->pid_start ? s->pid_start : UINT64_MAX;
 	}
@@ -123,8 +130,7 @@ void watch_begin(struct sessions *ss, struct session *s, bool is_new)
 	r = open_process(ss, s, is_new);
 	s->watch = r == 0 ? "pidfd" : r == -EAGAIN ? "poll" : "no";
 	if (r == 1) { /* it has ended: told by the next look, when the session is in the queue */
-		s->watched = xcalloc(1, sizeof(*s->watched));
-		s->watched->fd = -1;
+		s->watched = watch_polled();
 		s->pid_start = UINT64_MAX;
 		s->watch = "poll";
 	} else if (r < 0 && r != -EAGAIN) {
