@@ -3,7 +3,7 @@
  * WHAT     A worker takes a read, which is one moment of the database, and writes what it finds into an answer that grows.
  * RULES    1. The list is the original's: an array of whole objects, of all sessions. limit and after make pages of it; where there is
  *             a next one, a Link header says so (RFC 8288).
- *          2. A read never waits for a client: what is large goes through a spool.
+ *          2. A read never waits for a client: what is large goes through a spool. From the moment that it does, the exchange may be gone.
  * THREADS  Begun on the front; the rest on workers of one lane. */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,20 +14,45 @@
 
 #define PAGE 64 /* sessions that are in memory at a time */
 
+static void look_begin(struct hub *h)
+{
+	pthread_mutex_lock(&h->lock);
+	h->looks++;
+	pthread_mutex_unlock(&h->lock);
+}
+
+static void look_end(struct hub *h)
+{
+	pthread_mutex_lock(&h->lock);
+	if (--h->looks == 0)
+		pthread_cond_broadcast(&h->no_looks);
+	pthread_mutex_unlock(&h->lock);
+}
+
+void hub_get_wait_none(struct hub *h)
+{
+	pthread_mutex_lock(&h->lock);
+	while (h->looks)
+		pthread_cond_wait(&h->no_looks, &h->lock);
+	pthread_mutex_unlock(&h->lock);
+}
+
 /* --- one session ---------------------------------------------------------------------------------------------------- */
 
 static void answer_session(struct exchange *ex)
 {
 	struct hub_request *q = hub_request_of(ex);
-	struct hub_store *st = q->h->store;
+	struct hub *h = q->h;
+	struct hub_store *st = h->store;
 	struct hub_session s = HUB_SESSION_EMPTY;
 	struct hub_read *rd = NULL;
 	struct hub_moment m;
 	struct hub_out out;
 	int r;
 
-	hub_moment_now(q->h, &m);
-	hub_out_init(&out, q->h, ex, "application/json");
+	look_begin(h);
+	hub_moment_now(h, &m);
+	hub_out_init(&out, h, ex, "application/json");
 	r = st->t->read_begin(st, &rd);
 	if (r == 0)
 		r = st->t->read_session(rd, q->id, &s);
@@ -36,6 +61,7 @@ static void answer_session(struct exchange *ex)
 	st->t->read_end(rd);
 	hub_out_end(&out, r);
 	hub_session_fini(&s);
+	look_end(h);
 }
 
 void hub_get_session(struct exchange *ex, struct slice id, int what)
@@ -45,11 +71,12 @@ void hub_get_session(struct exchange *ex, struct slice id, int what)
 
 /* --- what the query says --------------------------------------------------------------------------------------------- */
 
-static bool read_query(struct exchange *ex, struct hub_query *ret)
+/* Its texts are in the arena, which has to live as long as they are looked at: a list outlives its exchange. */
+static bool read_query(struct exchange *ex, struct arena *arena, struct hub_query *ret)
 {
 	struct hub_request *q = hub_request_of(ex);
 	struct buf why = BUF_EMPTY;
-	int r = hub_query_read(q->query, exchange_arena(ex), ret, &why);
+	int r = hub_query_read(q->query, arena, ret, &why);
 
 	if (r < 0)
 		hub_refuse(ex, HUB_REFUSED_PATH, 400, "%s", why.data);
@@ -83,7 +110,8 @@ static void answer_items(struct exchange *ex)
 		"attachment; filename=\"events.csv\"", "attachment; filename=\"metrics.csv\"", "attachment; filename=\"history.csv\"",
 	};
 	struct hub_request *q = hub_request_of(ex);
-	struct hub_store *st = q->h->store;
+	struct hub *h = q->h;
+	struct hub_store *st = h->store;
 	enum hub_list list = (enum hub_list)q->what;
 	struct hub_session s = HUB_SESSION_EMPTY;
 	struct hub_read *rd = NULL;
@@ -91,9 +119,10 @@ static void answer_items(struct exchange *ex)
 	struct hub_out out;
 	int r;
 
-	if (!read_query(ex, &query))
+	if (!read_query(ex, exchange_arena(ex), &query))
 		return;
-	hub_out_init(&out, q->h, ex, "application/json");
+	look_begin(h);
+	hub_out_init(&out, h, ex, "application/json");
 	set_format(&out, &query, files[list]);
 	r = st->t->read_begin(st, &rd);
 	if (r == 0)
@@ -103,6 +132,7 @@ static void answer_items(struct exchange *ex)
 	st->t->read_end(rd);
 	hub_out_end(&out, r);
 	hub_session_fini(&s);
+	look_end(h);
 }
 
 void hub_get_items(struct exchange *ex, struct slice id, int what)
@@ -112,7 +142,10 @@ void hub_get_items(struct exchange *ex, struct slice id, int what)
 
 /* --- the list ------------------------------------------------------------------------------------------------------- */
 
+#define MOST_QUERY_BYTES (256 * 1024)
+
 struct listing {
+	struct arena arena;
 	struct hub_read *rd;
 	struct hub_query query;
 	struct hub_moment moment;
@@ -198,21 +231,25 @@ static int render_all(struct listing *l, struct hub_store *st, struct hub_out *o
 static void answer_list(struct exchange *ex)
 {
 	struct hub_request *q = hub_request_of(ex);
-	struct hub_store *st = q->h->store;
+	struct hub *h = q->h;
+	struct hub_store *st = h->store;
 	struct listing *l = xcalloc(1, sizeof(*l));
 	struct buf link = BUF_EMPTY;
 	struct hub_out out;
 	int r;
 
-	if (!read_query(ex, &l->query)) {
+	arena_init(&l->arena, MOST_QUERY_BYTES);
+	if (!read_query(ex, &l->arena, &l->query)) {
+		arena_fini(&l->arena);
 		free(l);
 		return;
 	}
+	look_begin(h);
 	for (size_t i = 0; i < PAGE; i++)
 		l->page[i] = (struct hub_session)HUB_SESSION_EMPTY;
-	hub_moment_now(q->h, &l->moment);
+	hub_moment_now(h, &l->moment);
 	l->query.filter.stale_ms = l->moment.stale_ms;
-	hub_out_init(&out, q->h, ex, "application/json");
+	hub_out_init(&out, h, ex, "application/json");
 	set_format(&out, &l->query, "attachment; filename=\"sessions.csv\"");
 	out.link = &link;
 	r = st->t->read_begin(st, &l->rd);
@@ -225,7 +262,9 @@ static void answer_list(struct exchange *ex)
 	for (size_t i = 0; i < PAGE; i++)
 		hub_session_fini(&l->page[i]);
 	buf_fini(&link);
+	arena_fini(&l->arena);
 	free(l);
+	look_end(h);
 }
 
 void hub_get_list(struct exchange *ex, struct slice id, int what)

@@ -33,16 +33,6 @@ static int sweep(struct hub_store *st, struct hub_tx *tx, void *arg)
 	return st->t->sweep(tx, MOST_ITEMS, &s->more);
 }
 
-static bool is_stopping(struct hub *h)
-{
-	bool yes;
-
-	pthread_mutex_lock(&h->lock);
-	yes = h->stopping;
-	pthread_mutex_unlock(&h->lock);
-	return yes;
-}
-
 static void clean(struct hub *h)
 {
 	struct step s = { .created_ms = clock_wall_ms() - hub_config(h)->retention, .more = true };
@@ -52,8 +42,8 @@ static void clean(struct hub *h)
 	do {
 		r = h->store->t->submit_and_wait(h->store, forget, &s);
 		all += r == 0 ? s.forgotten : 0;
-	} while (r == 0 && s.forgotten && !is_stopping(h));
-	while (r == 0 && s.more && !is_stopping(h))
+	} while (r == 0 && s.forgotten && !atomic_load(&h->stopping));
+	while (r == 0 && s.more && !atomic_load(&h->stopping))
 		r = h->store->t->submit_and_wait(h->store, sweep, &s);
 	metric_add(h->metrics.forgotten, (uint64_t)all);
 	if (all)
@@ -81,9 +71,9 @@ static bool rest(struct hub *h)
 	(void)clock_gettime(CLOCK_MONOTONIC, &until); /* cannot fail on Linux */
 	add_ms(&until, hub_config(h)->cleanup_interval);
 	pthread_mutex_lock(&h->lock);
-	if (!h->stopping)
+	if (!atomic_load(&h->stopping))
 		(void)pthread_cond_timedwait(&h->wake, &h->lock, &until); /* woken early it only cleans early */
-	go_on = !h->stopping;
+	go_on = !atomic_load(&h->stopping);
 	pthread_mutex_unlock(&h->lock);
 	return go_on;
 }
@@ -118,7 +108,7 @@ void hub_keep_wake(struct hub *h)
 void hub_keep_stop(struct hub *h)
 {
 	pthread_mutex_lock(&h->lock);
-	h->stopping = true;
+	atomic_store(&h->stopping, true); /* under the lock: it cannot come between a look at it and the rest */
 	pthread_cond_signal(&h->wake);
 	pthread_mutex_unlock(&h->lock);
 	if (h->keeper_runs)

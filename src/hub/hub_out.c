@@ -6,6 +6,8 @@
  *          and keeps a slow client from holding a read of the database open.
  * RULES    1. Once the spool is being sent there is no more status to give: a failure then cuts the connection.
  * LIMITS   MOST_LARGE answers through spools at a time; further ones get 503. */
+#include <errno.h>
+
 #include "base/err.h"
 #include "hub/hub_priv.h"
 
@@ -52,6 +54,8 @@ static int begin_spool(struct hub_out *o)
 
 int hub_out_move(struct hub_out *o)
 {
+	if (atomic_load(&o->h->stopping) && !o->error)
+		o->error = -ESHUTDOWN; /* whoever waits for it has gone, or is told */
 	if (o->error || o->b.len < (o->spool ? PIECE_BYTES : MEMORY_BYTES))
 		return o->error;
 	if (!o->spool)

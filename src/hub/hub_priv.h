@@ -42,11 +42,14 @@ struct hub {
 	int64_t wall_0_ms, mono_0_ms;
 	atomic_int large_answers;
 
-	pthread_mutex_t lock;   /* guards key and the keeper's wake-up; nothing blocks under it */
+	pthread_mutex_t lock;   /* guards key, looks and the keeper's wake-up; nothing blocks under it */
 	char *key;              /* NULL: none asked for */
 	pthread_cond_t wake;
 	pthread_t keeper;
-	bool keeper_runs, stopping;
+	bool keeper_runs;
+	atomic_bool stopping;
+	unsigned looks;         /* reads on workers, which may outlive the exchange that they answer through a spool; under lock */
+	pthread_cond_t no_looks;
 };
 
 static inline const struct hub_config *hub_config(struct hub *h)
@@ -127,6 +130,7 @@ int hub_csv_items(struct hub_read *rd, const struct hub_session *s, enum hub_lis
 		  struct hub_out *o);
 
 /* --- hub_keep.c: what is too old goes --- */
+void hub_get_wait_none(struct hub *h); /* until no read is left; stopping is set. Blocks */
 int hub_keep_start(struct hub *h);
 void hub_keep_wake(struct hub *h);
 void hub_keep_stop(struct hub *h);

@@ -1,7 +1,8 @@
 /* hub_service.c -- the hub from start to stop.
  *
  * RULES    1. It owns <data_dir>/hub and the database; the lock is taken by `weir hub` before this starts.
- *          2. Jobs that wait when it stops are done: what a client was not yet told may be there, as after a crash.
+ *          2. A read may outlive its exchange (see hub_out.c): a stop cuts it short and waits for it before the store is closed.
+ *          3. Jobs that wait when it stops are done: what a client was not yet told may be there, as after a crash.
  * THREADS  start, reload, stop: the main thread. The rest as in service.h. */
 #include "hub/hub_service.h"
 
@@ -104,6 +105,7 @@ static struct hub *hub_new(const struct core *core, const struct hub_config *c)
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&h->wake, &monotonic);
 	pthread_condattr_destroy(&monotonic);
+	pthread_cond_init(&h->no_looks, NULL);
 	return h;
 }
 
@@ -113,6 +115,7 @@ static void stop(void *state)
 
 	OBJ_CHECK(h, HUB_MAGIC);
 	hub_keep_stop(h);
+	hub_get_wait_none(h);
 	if (h->store)
 		h->store->t->close(h->store);
 	lane_unref(&h->bodies);
@@ -122,6 +125,7 @@ static void stop(void *state)
 	blob_unref(&h->ok);
 	pthread_mutex_destroy(&h->lock);
 	pthread_cond_destroy(&h->wake);
+	pthread_cond_destroy(&h->no_looks);
 	free(h->dir);
 	h->magic = 0;
 	free(h);

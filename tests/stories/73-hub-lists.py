@@ -159,3 +159,8 @@ def test_ten_thousand_sessions_and_a_session_of_a_hundred_thousand_events(site):
     assert [s["id"] for s in hub.list("text=mmmm&limit=1")] == [large.id]
     grown = hub.figure("VmHWM") - before
     assert grown < 100, "answers of %d MiB took %d MiB" % (size >> 20, grown)
+    for target in ("/api/data/sessions?product=large&text=MMM", large.path, "/api/data/sessions/%s/events?format=csv" % large.id):
+        raw = Raw(hub.ports["hub"])         # the hub is stopped while somebody who has left is still being answered
+        raw.send("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % target).read_until(b"\r\n\r\n")
+        raw.close()
+    hub.stop()
