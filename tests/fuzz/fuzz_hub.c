@@ -1,0 +1,96 @@
+/* fuzz_hub.c -- what a hub is sent about sessions. The first byte chooses the endpoint, a batch, a state's merge, or a list's query.
+ *
+ * What is kept is JSON that reads back; a batch is taken whole or refused with a sentence; a merge takes away what the patch says. */
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/obj.h"
+#include "hub/hub_priv.h"
+#include "hub/hub_text.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define NOW SLICE_LIT("2026-01-01T00:00:00.000Z")
+
+static void check_kept(const struct hub_op *op)
+{
+	json_t *v = NULL;
+
+	ENSURE(op->status == 0 || (op->status == 400 && op->error.len));
+	if (op->status == 0 && op->body.len) {
+		ENSURE(json_read(buf_slice(&op->body), 0, &v, NULL) == 0);
+		ENSURE(json_is_string(json_object_get(v, "timestamp")));
+		(void)hub_text_occurs(buf_slice(&op->body), SLICE_LIT("a\"B"));
+	}
+	json_decref(v);
+}
+
+static void try_batch(json_t *body)
+{
+	struct buf why = BUF_EMPTY;
+	struct hub_op *ops = NULL;
+	size_t n = 0;
+	int r = hub_op_read_batch(body, NOW, &ops, &n, &why);
+
+	ENSURE((r == 0) == (why.len == 0));
+	for (size_t i = 0; i < n; i++) {
+		ENSURE(ops[i].seq > (i ? ops[i - 1].seq : 0));
+		check_kept(&ops[i]);
+	}
+	hub_ops_free(ops, n);
+	buf_fini(&why);
+}
+
+/* Of two objects in a list: the first becomes the state. */
+static void try_merge(json_t *list)
+{
+	json_t *base = json_array_get(list, 0), *patch = json_array_get(list, 1), *value;
+	const char *name;
+	struct buf out = BUF_EMPTY;
+
+	if (!json_is_object(base) || !json_is_object(patch))
+		return;
+	hub_state_merge(base, patch);
+	json_object_foreach(patch, name, value)
+		ENSURE(json_is_null(value) == !json_object_get(base, name));
+	json_write(base, &out);
+	buf_fini(&out);
+}
+
+static void try_query(struct slice text)
+{
+	struct buf why = BUF_EMPTY;
+	struct hub_query q;
+	struct arena a;
+
+	arena_init(&a, 65536);
+	ENSURE((hub_query_read(text, &a, &q, &why) == 0) == (why.len == 0));
+	arena_fini(&a);
+	buf_fini(&why);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct slice text = { (const char *)data + 1, size ? size - 1 : 0 };
+	unsigned what = size ? data[0] % (HUB_OP_COUNT + 3) : 0;
+	json_t *body = NULL;
+	struct hub_op op;
+
+	if (!size)
+		return 0;
+	if (what == HUB_OP_COUNT + 2) {
+		try_query(text);
+		return 0;
+	}
+	(void)json_read(text, 0, &body, NULL); /* some endpoints do not mind */
+	if (what == HUB_OP_COUNT) {
+		try_batch(body);
+	} else if (what == HUB_OP_COUNT + 1) {
+		try_merge(body);
+	} else {
+		hub_op_read((enum hub_op_type)what, body, data[0] & 0x80, NOW, &op);
+		check_kept(&op);
+		hub_op_fini(&op);
+	}
+	json_decref(body);
+	return 0;
+}
