@@ -256,34 +256,55 @@ static void take_outcomes(struct carry *c, struct part *parts, size_t n, const s
 	json_decref(v);
 }
 
-/* False: what stands behind them has to wait. */
-static bool send_batch(struct carry *c, struct part *parts, size_t n)
+enum next { NEXT_GO_ON, NEXT_STOP, NEXT_PARTS, NEXT_SINGLY };
+
+/* 404 is said of the session by a hub, and of the path by a server that knows no batches. */
+static enum next after_not_found(struct carry *c, struct part *parts, size_t n, const struct hub_answer *a)
+{
+	int batches;
+
+	atomic_store(&c->ss->batches, 0);
+	batches = hub_takes_batches(c->ss, c->cancel);
+	if (batches < 0)
+		unanswered(parts[0].came, batches);
+	else if (batches && n == 1)
+		refused(c, &parts[0], a);
+	return batches < 0 ? NEXT_STOP : !batches ? NEXT_SINGLY : n > 1 ? NEXT_PARTS : NEXT_GO_ON;
+}
+
+static enum next after_refusal(struct carry *c, struct part *parts, size_t n, const struct hub_answer *a)
+{
+	if (a->status == 404)
+		return after_not_found(c, parts, n, a);
+	if (n > 1 && a->status >= 400 && !is_about_us(a->status) && !is_for_now(a->status))
+		return NEXT_PARTS; /* which of them is it? */
+	refused(c, &parts[0], a);
+	return parts[0].came->to == CARRIED_HELD ? NEXT_GO_ON : NEXT_STOP;
+}
+
+static enum next send_batch(struct carry *c, struct part *parts, size_t n)
 {
 	struct hub_answer a = HUB_ANSWER_EMPTY;
 	struct buf target = BUF_EMPTY, body = BUF_EMPTY;
-	bool go_on = false;
+	enum next next = NEXT_STOP;
 	int r;
 
 	write_batch(parts, n, &body);
 	hub_target(&target, c->s->hub_id, "/batch");
 	r = hub_call(c->ss, "POST", target.data, buf_slice(&body), 0, MOST_ANSWER, c->cancel, &a);
 	parts[0].came->status = a.status;
-	if (r < 0)
+	if (r < 0) {
 		unanswered(parts[0].came, r);
-	else if (a.status == 200)
+	} else if (a.status == 200) {
 		take_outcomes(c, parts, n, &a);
-	else if (a.status == 404)
-		atomic_store(&c->ss->batches, 0); /* the session is gone, or it is a server that knows no batches */
-	if (r == 0 && a.status != 200 && n > 1 && a.status >= 400 && a.status < 500 && !is_about_us(a.status) && !is_for_now(a.status))
-		go_on = true; /* by parts: who is it? */
-	else if (r == 0 && a.status != 200)
-		refused(c, &parts[0], &a);
-	else
-		go_on = r == 0 && (parts[n - 1].came->to == CARRIED_APPLIED || parts[n - 1].came->to == CARRIED_HELD);
+		next = parts[n - 1].came->to == CARRIED_APPLIED || parts[n - 1].came->to == CARRIED_HELD ? NEXT_GO_ON : NEXT_STOP;
+	} else {
+		next = after_refusal(c, parts, n, &a);
+	}
 	buf_fini(&target);
 	buf_fini(&body);
 	buf_fini(&a.body);
-	return go_on;
+	return next;
 }
 
 /* --- all that was lent ------------------------------------------------------------------------------------------------ */
@@ -305,31 +326,36 @@ static size_t together(const struct carry *c, size_t i)
 	return n;
 }
 
-static void send_each(struct carry *c, size_t from, size_t n)
+/* False: what stands behind them has to wait. */
+static bool send_singly(struct carry *c, size_t from, size_t n)
 {
 	for (size_t i = from; i < from + n; i++)
 		if (!send_one(c, &c->parts[i]))
-			break;
+			return false;
+	return true;
 }
 
-static bool is_open(const struct part *p)
+static bool send_together(struct carry *c, size_t from, size_t n)
 {
-	return p->came->to == CARRIED_NOT;
+	enum next next = send_batch(c, &c->parts[from], n);
+
+	for (size_t i = from; next == NEXT_PARTS && i < from + n; i++) {
+		enum next one = send_batch(c, &c->parts[i], 1);
+
+		if (one == NEXT_SINGLY)
+			return send_singly(c, i, from + n - i);
+		if (one == NEXT_STOP)
+			return false;
+	}
+	return next == NEXT_SINGLY ? send_singly(c, from, n) : next != NEXT_STOP;
 }
 
 static void send_all(struct carry *c, bool batches)
 {
-	for (size_t i = 0; i < c->count;) {
-		size_t n = batches ? together(c, i) : 0;
-		bool go_on = n ? send_batch(c, &c->parts[i], n) : send_one(c, &c->parts[i]);
-
-		if (go_on && n && is_open(&c->parts[i])) { /* one of them spoils the batch */
-			send_each(c, i, n);
-			go_on = !is_open(&c->parts[i + n - 1]) && c->parts[i + n - 1].came->to != CARRIED_LATER;
-		}
-		if (!go_on)
+	for (size_t i = 0, n; i < c->count; i += n ? n : 1) {
+		n = batches ? together(c, i) : 0;
+		if (!(n ? send_together(c, i, n) : send_one(c, &c->parts[i])))
 			break;
-		i += n ? n : 1;
 	}
 }
 
