@@ -1,5 +1,7 @@
 """What a write makes untrue (RFC 9111 section 4.4)."""
 
+import random
+
 import pytest
 
 from lab.cachekit import reply
@@ -118,3 +120,36 @@ def test_a_write_makes_what_is_read_offline_not_the_old(cache, path):
     write(cache, "DELETE", path)
     with cache.offline():
         assert cache.get(path).text != "old"
+
+
+@pytest.mark.parametrize("size", [8, 100000])
+def test_4_4_nobody_reads_what_was_overwritten_before_they_asked(cache, path, size):
+    """Four files that are written forty times each while six clients read them; what may be kept is fresh for an hour."""
+    targets = ["%s-%d" % (path, i) for i in range(4)]
+    written, wrong, reads = dict.fromkeys(targets, 0), [], []
+
+    def content(n):
+        return "%08d" % n + "." * (size - 8)
+    for target in targets:
+        cache.origin.put(target, content(0), cache_control="max-age=3600")
+
+    def write(target):
+        for n in range(1, 41):
+            answer = cache.put(target, content(n))
+            assert answer.status in (200, 201, 204), answer
+            written[target] = n
+
+    def read(i):
+        while min(written.values()) < 40:
+            target = random.choice(targets)
+            least = written[target]
+            got = cache.get(target)
+            reads.append(got.hit)
+            if got.status != 200 or len(got.body) != size or int(got.body[:8]) < least:
+                wrong.append((least, got.status, got.body[:8], len(got.body), got.headers))
+
+    for result in cache.together(10, lambda i: write(targets[i]) if i < 4 else read(i)):
+        assert result is None, result
+    assert not wrong, wrong[:3]
+    assert min(written.values()) == 40
+    assert len(reads) > 100

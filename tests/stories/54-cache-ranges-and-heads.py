@@ -9,7 +9,7 @@ import pytest
 
 from lab.cachekit import reply, version, when
 from lab.wait import free_port
-from lab.wire import request
+from lab.wire import Raw, request
 
 HOUR = "Cache-Control: max-age=3600"
 OLD = "Age: 10000"
@@ -280,6 +280,28 @@ def test_7_6_a_request_that_went_round_in_a_circle_ends(site):
                     limits={"workers": 8})
     got = request(port, "GET", "/a", timeout=60)
     assert got.status in (502, 504, 508)
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+@pytest.mark.parametrize("size", [1000, 200000])
+def test_9112_a_client_of_http_1_0_is_sent_no_chunks(cache, path, framing, size):
+    body = b"0123456789" * (size // 10)
+    cache.origin.tell(path, reply(body, HOUR, framing=framing))
+    for _ in range(2):
+        with Raw(cache.port) as client:
+            client.send("GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n" % path)
+            head, _, got = client.read_to_end().partition(b"\r\n\r\n")
+        assert got == body and b"chunked" not in head.lower()
+
+
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+def test_9112_7_1_what_has_no_length_yet_comes_in_chunks_and_ends_with_one(cache, path, framing):
+    body = b"0123456789" * 20000
+    cache.origin.tell(path, reply(body, "Cache-Control: no-store", framing=framing))
+    for _ in range(2):
+        got = cache.get(path)
+        assert got.body == body and "content-length" not in got.headers
+        assert got.headers["transfer-encoding"] == "chunked"
 
 
 def test_9_3_1_a_body_that_comes_with_a_get_is_not_the_next_request(cache, path):
