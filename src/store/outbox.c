@@ -44,18 +44,12 @@
 #include "store/outbox.h"
 
 
-#include "base/clock.h"
 #include "base/err.h"
 #include "base/obj.h"
 #include "base/rand.h"
 #include "store/outbox_priv.h"
 
 /* --- a job on the writer thread --------------------------------------------------------------------------------- */
-
-int64_t outbox_now_ms(void)
-{
-	return clock_wall_ms();
-}
 
 void outbox_changed(struct outbox_queue *q)
 {

@@ -7,6 +7,7 @@
  *             and lending it writes nothing. */
 #include "store/outbox_priv.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/obj.h"
 
@@ -148,7 +149,7 @@ int outbox_settle_all(struct outbox_queue *q, const uint64_t *seqs, const struct
 		if (r == 0 && t.body_files[i].len)
 			outbox_bodies_remove(q->ob, buf_slice(&t.body_files[i]));
 		if (r < 0)
-			outbox_take_back(q, seqs[i], outbox_now_ms() + OUTBOX_UNSETTLED_RETRY_MS);
+			outbox_take_back(q, seqs[i], clock_wall_ms() + OUTBOX_UNSETTLED_RETRY_MS);
 		buf_fini(&t.body_files[i]);
 	}
 	if (r < 0)

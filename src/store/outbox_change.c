@@ -275,9 +275,9 @@ static int damage_collect(struct outbox_op *op, uint64_t seq)
 		return -ENOENT;
 	if (item->in_flux)
 		return -EAGAIN;
-	atomic_fetch_add(&op->ob->damaged, 1);
 	if (item->state == OUTBOX_SENDING) {
 		item->is_damaged = true;
+		atomic_fetch_add(&op->ob->damaged, 1);
 		return -EBUSY;
 	}
 	r = outbox_change_add(op, item, OUTBOX_ROLE_SELF, OUTBOX_HELD, &c);
@@ -348,5 +348,7 @@ void outbox_note_damage(struct outbox *ob, uint64_t seq, const char *what)
 	do {
 		struct damage_op d = { .op = { .ob = ob, .q = q, .job = damage_job }, .seq = seq, .what = what };
 		r = outbox_op_run(&d.op);
-	} while (r == -EAGAIN); /* what else fails is noticed again when it is looked at again */
+	} while (r == -EAGAIN);
+	if (r == 0)
+		atomic_fetch_add(&ob->damaged, 1); /* else it is noticed again when it is looked at again */
 }

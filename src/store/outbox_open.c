@@ -242,7 +242,7 @@ static int repair_one(struct outbox *ob, struct repair *p)
 
 int outbox_load(struct outbox *ob)
 {
-	struct load l = { .ob = ob, .bodies = map_new(), .now_ms = outbox_now_ms() };
+	struct load l = { .ob = ob, .bodies = map_new(), .now_ms = clock_wall_ms() };
 	sqlite3 *conn = NULL;
 	int r;
 

@@ -104,7 +104,6 @@ int outbox_op_run(struct outbox_op *op); /* 0 when durable; or a code */
 /* the same without waiting: op->end() tells. 0 or -ESHUTDOWN (end will not run) */
 int outbox_op_start(struct outbox_op *op);
 void outbox_changed(struct outbox_queue *q); /* calls the hook; under no lock */
-int64_t outbox_now_ms(void);
 
 /* --- outbox_change.c: what a job changes of the index, and of the rows that go with it --- */
 /* Under q->lock, in a job: `item` goes to state `to` when this transaction is durable. -EAGAIN: another job of it

@@ -112,7 +112,7 @@ static int put_job(sqlite3 *conn, struct outbox_op *op)
 	struct outbox *ob = op->ob;
 	int r;
 
-	p->row.queued_ms = outbox_now_ms();
+	p->row.queued_ms = clock_wall_ms();
 	p->row.seq = (uint64_t)p->row.queued_ms << 16;
 	if (p->row.seq <= ob->last_seq)
 		p->row.seq = ob->last_seq + 1;

@@ -5,6 +5,7 @@
  * entry goes on only then. */
 #include "store/outbox_priv.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/obj.h"
 
@@ -143,7 +144,7 @@ void outbox_settle_edit(const struct outbox_settlement *s, const struct outbox_c
 		e->attempts++;
 	e->next_attempt_wall_ms = c->due_ms;
 	if (outbox_state_is_settled(e->state))
-		e->settled_wall_ms = outbox_now_ms();
+		e->settled_wall_ms = clock_wall_ms();
 	if (!s->not_an_attempt) {
 		e->last_status = s->status;
 		set_text(&e->last_error, s->error);
@@ -195,7 +196,7 @@ int outbox_settle(struct outbox_queue *q, uint64_t seq, const struct outbox_sett
 	if (r == 0 && t.body_file.len)
 		outbox_bodies_remove(q->ob, buf_slice(&t.body_file));
 	if (r < 0 && !t.once) {
-		outbox_take_back(q, seq, outbox_now_ms() + OUTBOX_UNSETTLED_RETRY_MS);
+		outbox_take_back(q, seq, clock_wall_ms() + OUTBOX_UNSETTLED_RETRY_MS);
 		outbox_changed(q);
 	}
 	buf_fini(&t.body_file);

@@ -10,6 +10,7 @@
  * the children. */
 #include "store/outbox_priv.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/obj.h"
 
@@ -88,7 +89,7 @@ static int verb_edit(sqlite3 *conn, struct verb_op *v, struct outbox_record *rec
 	e->state = end_of(v->verb);
 	e->next_attempt_wall_ms = 0;
 	if (outbox_state_is_settled(e->state)) {
-		e->settled_wall_ms = outbox_now_ms();
+		e->settled_wall_ms = clock_wall_ms();
 		return 0;
 	}
 	if (v->verb == VERB_REBASE)
