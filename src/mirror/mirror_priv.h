@@ -49,7 +49,8 @@ struct mirror {
 	char *base_path; /* of its URL, without a trailing '/': "" mostly */
 	struct link *link;
 	struct lane *fetch_lane, *write_lane; /* from upstream; towards it */
-	struct lane *disk_lane, *queue_lane;  /* what needs only this disk: reads; and writes, which clients may send slowly */
+	struct lane *disk_lane, *queue_lane;  /* what needs only this disk: reads; and writes */
+	struct lane *stream_lane, *upload_lane; /* below write_lane and queue_lane: for bodies that clients may send slowly */
 	struct cache *cache;
 	struct grants *grants;
 	struct outbox *outbox;
@@ -118,6 +119,8 @@ void request_unknown(struct request *q, int code);
 void request_serve(struct request *q, struct stored *s, enum mirror_cache how, const char *cache_status);
 /* Sends it to a worker of lane. */
 void request_to_worker(struct request *q, struct lane *lane, exchange_fn *fn);
+/* The same for what reads the body: to `slow` when that is not here whole, so that its worker may have to wait for the client. Front. */
+void request_with_body_to_worker(struct request *q, struct lane *whole, struct lane *slow, exchange_fn *fn);
 bool request_is_offline(struct request *q); /* the breaker is open, or an operator switched upstream off */
 
 /* --- read.c: GET and HEAD --- */

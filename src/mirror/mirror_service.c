@@ -60,6 +60,11 @@ static void on_link_change(void *arg, bool up)
 		delivery_link_changed(m->delivery, up);
 }
 
+static unsigned three_quarters(unsigned n)
+{
+	return n > 1 ? n - (n + 3) / 4 : 1;
+}
+
 static int open_link(struct mirror *m, const struct mirror_config *c, struct buf *err)
 {
 	const struct config_links *links = config_links(m->core->config);
@@ -84,10 +89,12 @@ static int open_link(struct mirror *m, const struct mirror_config *c, struct buf
 		return r;
 	}
 	/* Reads cannot keep writes and deliveries from upstream, nor the other way round; the disk needs neither. */
-	m->fetch_lane = lane_new(m->core->pool, link_lane(m->link), share - share / 4 ? share - share / 4 : 1);
+	m->fetch_lane = lane_new(m->core->pool, link_lane(m->link), three_quarters(share));
 	m->write_lane = lane_new(m->core->pool, link_lane(m->link), share / 2 ? share / 2 : 1);
 	m->disk_lane = lane_new(m->core->pool, NULL, workers / 2 ? workers / 2 : 1);
 	m->queue_lane = lane_new(m->core->pool, NULL, workers / 4 ? workers / 4 : 1);
+	m->stream_lane = lane_new(m->core->pool, m->write_lane, three_quarters(share / 2));
+	m->upload_lane = lane_new(m->core->pool, m->queue_lane, three_quarters(workers / 4));
 	return 0;
 }
 
@@ -203,6 +210,8 @@ static void mirror_free(struct mirror *m)
 	lane_unref(&m->fetch_lane);
 	lane_unref(&m->write_lane);
 	lane_unref(&m->disk_lane);
+	lane_unref(&m->stream_lane);
+	lane_unref(&m->upload_lane);
 	lane_unref(&m->queue_lane);
 	link_free(m->link);
 	cache_close(m->cache);

@@ -40,5 +40,6 @@ void pass_begin(struct request *q)
 	if (request_is_offline(q))
 		refuse_offline(q);
 	else
-		request_to_worker(q, q->policy.method == POLICY_UNSAFE ? q->m->write_lane : q->m->fetch_lane, pass);
+		request_with_body_to_worker(q, q->policy.method == POLICY_UNSAFE ? q->m->write_lane : q->m->fetch_lane,
+					    q->m->stream_lane, pass);
 }

@@ -42,6 +42,14 @@ bool request_is_offline(struct request *q)
 	return link_state_is_open(link_state(q->m->link));
 }
 
+void request_with_body_to_worker(struct request *q, struct lane *whole, struct lane *slow, exchange_fn *fn)
+{
+	struct slice body;
+	bool is_whole = !exchange_body_is_encoded(q->ex) && exchange_body_peek(q->ex, &body) == 0;
+
+	request_to_worker(q, is_whole ? whole : slow, fn);
+}
+
 void request_to_worker(struct request *q, struct lane *lane, exchange_fn *fn)
 {
 	exchange_to_worker(q->ex, lane, fn);

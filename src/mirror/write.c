@@ -14,7 +14,8 @@
  *          3. The client's conditions are judged against the view that it was given (the overlay, or what is stored) on the very state that the
  *             entry is queued behind: outbox_put() gives -EAGAIN when another came in between. Where there is no view they are sent along.
  *          4. A write with the client's own credential is never kept (invariant 10): it needs upstream, or a token_file.
- * THREADS  Workers: of write_lane while upstream is asked, of queue_lane otherwise.
+ * THREADS  Workers: of write_lane while upstream is asked, of queue_lane otherwise. What is still coming in may have a part of
+ *          either (stream_lane, upload_lane), so that clients who stop in the middle keep out nobody who has sent all.
  * SEE      DESIGN.md "Mirror, in depth"; RFC 9110 9.2.2, 13 */
 #include <string.h>
 
@@ -382,7 +383,7 @@ void write_begin(struct request *q)
 	else if (is_part(q))
 		pass_begin(q);
 	else if (waits)
-		request_to_worker(q, q->m->queue_lane, queue_write);
+		request_with_body_to_worker(q, q->m->queue_lane, q->m->upload_lane, queue_write);
 	else
-		request_to_worker(q, q->m->write_lane, write_through);
+		request_with_body_to_worker(q, q->m->write_lane, q->m->stream_lane, write_through);
 }

@@ -589,3 +589,31 @@ def test_a_weir_before_a_weir(site):
         assert via.count("weir") == 2
     finally:
         region_as_upstream.close()
+
+
+@pytest.mark.parametrize("size", [1000, 400000], ids=["short bodies", "long bodies"])
+@pytest.mark.parametrize("offline", [True, False], ids=["offline", "online"])
+def test_clients_that_stop_in_the_middle_harm_nobody(mirror, offline, size):
+    """A hundred of them take no worker from those who read, nor from those whose write is here whole."""
+    mirror.server.put("/read", "read before", cache_control="max-age=3600")
+    mirror.get("/read")
+    if offline:
+        mirror.go_offline()
+    slow, done = [], 202 if offline else 201
+    try:
+        for i in range(100):
+            connection = Raw(mirror.port, timeout=60)
+            connection.send("PUT /slow/%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (i, size))
+            slow.append(connection.send("x" * (size - 900)))
+        for i in range(3):
+            assert mirror.ask("GET", "/read", timeout=15).text == "read before"
+            assert mirror.ask("PUT", "/quick/%d" % i, b"x" * 60000, timeout=15).status == done
+            assert mirror.ask("GET", "/quick/%d" % i, timeout=15).status == 200
+            assert mirror.ask("DELETE", "/quick/%d" % i, timeout=15).status == (202 if offline else 204)
+            assert mirror.weir.admin("GET", "/api/v1/outbox").status == 200
+        for connection in slow:
+            connection.send("x" * 900)
+        assert {connection.answer().status for connection in slow} == {done}
+    finally:
+        for connection in slow:
+            connection.close()
