@@ -101,8 +101,12 @@ int watch_report_crash(struct sessions *ss, struct session *s, const char *event
 
 	log_event(LOG_WARN, "session_crashed", LOG_STR("session", s->local_id), LOG_STR("product", s->product), LOG_STR("reason", reason),
 		  LOG_INT("pid", pid), LOG_END);
+	outbox_gather(ss->outbox, true); /* else a stop in between would have it told twice */
 	r = op_put_event(ss, s, event, "critical", labels, json_pack("{s:I}", pid_name, (json_int_t)pid), true);
-	return r < 0 ? r : session_end(ss, s, &how, NULL, NULL);
+	if (r == 0)
+		r = session_end(ss, s, &how, NULL, NULL);
+	outbox_gather(ss->outbox, false);
+	return r;
 }
 
 static void crashed(struct sessions *ss, struct session *s)

@@ -46,6 +46,7 @@ struct job {
 	db_done_fn *done;
 	void *arg;
 	int code;
+	bool is_gathered; /* goes with the one before it */
 };
 
 /* What frames a job or a transaction; prepared once, as there is one for each job. */
@@ -63,6 +64,7 @@ struct db {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	struct list queue;
+	unsigned gathering; /* callers between db_gather(true) and (false) */
 	bool stopping;
 	bool is_given_up; /* rule 3; the writer's alone */
 	sqlite3_stmt *steps[STEPS]; /* the writer's, too */
@@ -418,6 +420,19 @@ static void answer(struct list *batch, int code)
 	}
 }
 
+/* With the lock: as many as a transaction takes; what was gathered is not parted. */
+static void take_batch(struct db *d, struct list *batch)
+{
+	for (int n = 0; !list_is_empty(&d->queue); n++) {
+		struct list *first = d->queue.next;
+
+		if (n >= MOST_IN_TRANSACTION && !LIST_ENTRY(first, struct job, node)->is_gathered)
+			break;
+		list_remove(first);
+		list_push_back(batch, first);
+	}
+}
+
 static void *writer_main(void *arg)
 {
 	struct db *d = arg;
@@ -427,16 +442,12 @@ static void *writer_main(void *arg)
 		struct list batch;
 		int r;
 
-		while (list_is_empty(&d->queue) && !d->stopping)
+		while ((list_is_empty(&d->queue) || d->gathering) && !d->stopping)
 			pthread_cond_wait(&d->wake, &d->lock);
 		if (list_is_empty(&d->queue))
 			break;
 		list_init(&batch);
-		for (int n = 0; n < MOST_IN_TRANSACTION && !list_is_empty(&d->queue); n++) {
-			struct list *first = d->queue.next;
-			list_remove(first);
-			list_push_back(&batch, first);
-		}
+		take_batch(d, &batch);
 		pthread_mutex_unlock(&d->lock);
 		r = run_transaction(d, &batch);
 		answer(&batch, r == -ENOSPC || r == 0 ? r : -EIO);
@@ -461,10 +472,21 @@ int db_submit(struct db *d, db_job_fn *job, db_done_fn *done, void *arg)
 		free(j);
 		return -ESHUTDOWN;
 	}
+	j->is_gathered = d->gathering > 0;
 	list_push_back(&d->queue, &j->node);
 	pthread_cond_signal(&d->wake);
 	pthread_mutex_unlock(&d->lock);
 	return 0;
+}
+
+void db_gather(struct db *d, bool begins)
+{
+	OBJ_CHECK(d, DB_MAGIC);
+	pthread_mutex_lock(&d->lock);
+	ENSURE(begins || d->gathering > 0);
+	d->gathering += begins ? 1 : -1u;
+	pthread_cond_signal(&d->wake);
+	pthread_mutex_unlock(&d->lock);
 }
 
 struct waiter {

@@ -33,6 +33,9 @@ void db_close(struct db *d);
 typedef int db_job_fn(sqlite3 *conn, void *arg);
 typedef void db_done_fn(void *arg, int code);
 int db_submit(struct db *d, db_job_fn *job, db_done_fn *done, void *arg); /* 0, -ESHUTDOWN */
+/* Jobs submitted between (true) and (false) share one transaction: a stop keeps all of them or none. Everybody's jobs wait
+ * meanwhile, so nothing else is done there. Any thread; never blocks. */
+void db_gather(struct db *d, bool begins);
 int db_do(struct db *d, db_job_fn *job, void *arg); /* the same, waiting for the commit; not on front threads */
 bool db_is_given_up(const struct db *d); /* whether all later jobs get -EIO; from a job or a done only */
 int db_reader(struct db *d, sqlite3 **ret); /* a read-only connection; the caller closes it */

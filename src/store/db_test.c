@@ -178,6 +178,27 @@ static void what_waits_shares_one_commit(void **state)
 	assert_true(commits <= 6); /* the hook's own, the gate's, two or three of up to 1,000, the last */
 }
 
+/* One job, then the rest of a transaction's 1,000 and more: all of it is one, wherever the writer is. */
+static void what_is_gathered_is_one_transaction(void **state)
+{
+	static int n[1500];
+
+	commits = answers = failures = 0;
+	assert_int_equal(db_do(d, install_hook, NULL), 0);
+	commits = 0;
+	db_gather(d, true);
+	for (int i = 0; i < 1500; i++) {
+		n[i] = i;
+		assert_int_equal(db_submit(d, insert, count_answer, &n[i]), 0);
+	}
+	assert_int_equal(answers, 0);
+	db_gather(d, false);
+	assert_int_equal(db_do(d, insert, &(int){ 6000 }), 0);
+	assert_int_equal(answers, 1500);
+	assert_int_equal(number_of("SELECT count(*) FROM t"), 1501);
+	assert_true(commits <= 3); /* at most the hook's own, what was gathered, the last */
+}
+
 static void *submit_many(void *arg)
 {
 	for (int i = 0; i < 200; i++)
@@ -373,6 +394,7 @@ int main(void)
 		T(it_is_set_to_survive_a_power_cut),
 		T(a_job_that_fails_is_undone_alone),
 		T(what_waits_shares_one_commit),
+		T(what_is_gathered_is_one_transaction),
 		T(many_threads_may_write),
 		T(closing_runs_what_waits),
 		T(a_corrupt_database_is_moved_aside),

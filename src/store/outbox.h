@@ -134,12 +134,15 @@ int outbox_put(struct outbox_queue *q, const struct outbox_write *w, struct outb
  * too. */
 typedef void outbox_put_fn(void *arg, int code, const struct outbox_receipt *receipt);
 int outbox_put_start(struct outbox_queue *q, const struct outbox_write *w, outbox_put_fn *cb, void *arg);
+/* What is put (without waiting) between (true) and (false) is there after a stop together, or not at all; one that is refused
+ * is not there alone. Everybody's puts wait meanwhile, so nothing else is done there. Front too. */
+void outbox_gather(struct outbox *ob, bool begins);
 
 /* --- the view of a key: what readers and writers of its URIs must know --- */
 /* Whether anything of the key, of a directory above it, or (when it ends in '/') of anything below is queued, sending
  * or held. Front too; exact. */
 bool outbox_key_is_pending(struct outbox_queue *q, struct slice key);
-/* seq of the last such entry of this very key; 0: none. Front too. */
+/* seq of the last such entry of this very key that is durable, and so seen by outbox_overlay(); 0: none. Front too. */
 uint64_t outbox_key_tail(struct outbox_queue *q, struct slice key);
 /* Whether the queue holds anything that is queued, sending or held: cheaper than asking for a key. Front too,
  * lock-free. */

@@ -398,6 +398,12 @@ int outbox_put_start(struct outbox_queue *q, const struct outbox_write *w, outbo
 	return r;
 }
 
+void outbox_gather(struct outbox *ob, bool begins)
+{
+	OBJ_CHECK(ob, OUTBOX_MAGIC);
+	db_gather(ob->db, begins);
+}
+
 int outbox_spool_new(struct outbox_queue *q, struct spool **ret)
 {
 	uint64_t most;
