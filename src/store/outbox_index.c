@@ -406,9 +406,14 @@ uint64_t outbox_index_tail(const struct outbox_index *ix, struct slice key)
 {
 	const struct outbox_key *k = outbox_keys_find(&ix->keys, key);
 
-	if (!k || list_is_empty(&k->pending))
+	if (!k)
 		return 0;
-	return LIST_ENTRY(k->pending.prev, struct outbox_item, in_key)->seq;
+	for (struct list *it = k->pending.prev; it != &k->pending; it = it->prev) {
+		struct outbox_item *i = LIST_ENTRY(it, struct outbox_item, in_key);
+		if (i->is_durable)
+			return i->seq;
+	}
+	return 0;
 }
 
 struct outbox_item *outbox_index_next_tail(const struct outbox_index *ix, struct slice key)

@@ -81,6 +81,7 @@ void outbox_index_set_damaged(struct outbox_index *ix, struct outbox_item *item)
 void outbox_index_count(struct outbox_index *ix, enum outbox_state state, uint64_t bytes, int by);
 
 bool outbox_index_is_pending(const struct outbox_index *ix, struct slice key);
+/* Of what is committed: that alone can be read, so that alone a decision can rest on. */
 uint64_t outbox_index_tail(const struct outbox_index *ix, struct slice key);
 /* The same as the transaction under way has it. Writer thread. */
 struct outbox_item *outbox_index_next_tail(const struct outbox_index *ix, struct slice key);

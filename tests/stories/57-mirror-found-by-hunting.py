@@ -298,3 +298,22 @@ def test_a_token_file_that_is_gone_pauses_the_queue_once(site):
     assert len(cache.weir.log_lines("outbox_paused")) == 1 and not cache.weir.log_lines("outbox_resumed")
     os.rename(token + ".old", token)
     cache.weir.wait_entry(entry, "applied")
+
+
+# Races
+
+@pytest.mark.parametrize("condition", ["if-match", "if-none-match"])
+def test_one_of_many_writers_with_one_condition_wins(site, condition):
+    """Each is judged on what is there when it is queued: also on a write that is on its way to the disk just then."""
+    cache = Cache(site)
+    for turn in range(6):
+        path = "/%d" % turn
+        headers = {"If-None-Match": "*"}
+        if condition == "if-match":
+            cache.origin.put(path, "common")
+            headers = {"If-Match": cache.get(path).headers["etag"]}
+        with cache.offline():
+            answers = cache.together(30, lambda i: cache.ask("PUT", path, "writer %d" % i, headers))
+            winners = [i for i, a in enumerate(answers) if a.status == 202]
+            assert len(winners) == 1 and {a.status for a in answers} == {202, 412}
+            assert cache.get(path).text == "writer %d" % winners[0]
