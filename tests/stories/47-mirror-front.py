@@ -617,3 +617,20 @@ def test_clients_that_stop_in_the_middle_harm_nobody(mirror, offline, size):
     finally:
         for connection in slow:
             connection.close()
+
+
+@pytest.mark.parametrize("offline", [True, False], ids=["offline", "online"])
+def test_requests_sent_in_one_go_are_answered_in_their_order(mirror, offline):
+    if offline:
+        mirror.go_offline()
+    head = "%s /a HTTP/1.1\r\nHost: localhost\r\n%s\r\n%s"
+    with Raw(mirror.port) as connection:
+        connection.send("".join(head % ("PUT", "Content-Length: 3\r\n", text) + head % ("GET", "", "")
+                                for text in ("one", "two", "six")))
+        answers = [connection.answer() for _ in range(6)]
+    assert [a.status for a in answers] == ([202, 200] * 3 if offline else [201, 200, 204, 200, 204, 200])
+    assert [a.text for a in answers[1::2]] == ["one", "two", "six"]
+    if offline:
+        mirror.come_back()
+        mirror.weir.wait_outbox_empty()
+    assert mirror.server.applied("/a") == [b"one", b"two", b"six"]
