@@ -51,13 +51,13 @@ const char *const hub_item_tables[HUB_LIST_COUNT] = { "events", "metrics", "hist
 static const char *const statements[TX_STATEMENT_COUNT] = {
 	[TX_FIND] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE id = ?1",
 	[TX_FIND_KEY] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE key = ?1",
-	[TX_FIND_SUSPENDED] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE machine_id = ?1 AND flags & 3 = 0"
-			      " AND beat_ms > 0 AND beat_ms < ?2 ORDER BY number LIMIT 1",
-	[TX_ADD] = "INSERT INTO sessions (id, key, product, version, machine_id, hostname, created_ms, updated_ms, ended_ms,"
+	[TX_FIND_SUSPENDED] = ("SELECT " SESSION_COLUMNS " FROM sessions WHERE machine_id = ?1 AND flags & 3 = 0"
+			      " AND beat_ms > 0 AND beat_ms < ?2 ORDER BY number LIMIT 1"),
+	[TX_ADD] = ("INSERT INTO sessions (id, key, product, version, machine_id, hostname, created_ms, updated_ms, ended_ms,"
 		   " heartbeat_ms, beat_ms, flags, applied_seq, events, metrics, history)"
-		   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, 0, 0, 0, 0, 0, 0, 0)",
-	[TX_UPDATE] = "UPDATE sessions SET updated_ms = ?2, ended_ms = ?3, heartbeat_ms = ?4, beat_ms = ?5, flags = ?6,"
-		      " applied_seq = ?7, events = ?8, metrics = ?9, history = ?10 WHERE number = ?1",
+		   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, 0, 0, 0, 0, 0, 0, 0)"),
+	[TX_UPDATE] = ("UPDATE sessions SET updated_ms = ?2, ended_ms = ?3, heartbeat_ms = ?4, beat_ms = ?5, flags = ?6,"
+		      " applied_seq = ?7, events = ?8, metrics = ?9, history = ?10 WHERE number = ?1"),
 	[TX_PUT_EVENT] = "INSERT INTO events VALUES (?1, ?2)",
 	[TX_PUT_METRIC] = "INSERT INTO metrics VALUES (?1, ?2)",
 	[TX_PUT_HISTORY] = "INSERT INTO history VALUES (?1, ?2)",
