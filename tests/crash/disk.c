@@ -3,7 +3,7 @@
  * WHAT     The file calls of libc, defined anew. Each asks whether it concerns the folder under test; if so it is one
  *          operation of some kind, passes gate(), and is done by a bare system call.
  * WHY      Here and not in a table of functions within weir: what is tested is the program as it ships, with the calls
- *          that it and SQLite really make, in their real order. Interposed symbols and not ptrace or a FUSE: a run takes
+ *          that it and SQLite really make, in their real order. Interposed symbols, not ptrace or FUSE: a run takes
  *          a millisecond and needs no rights.
  * RULES    1. A kind of operation that a fault does not concern is not counted for it: so "every n" has no blanks.
  *          2. Everything from the gate to the end of the call runs under one lock, so that the platter knows one order,
@@ -32,7 +32,7 @@
 
 static const struct {
 	unsigned ops; /* which are counted */
-	int code;     /* which the counted ones fail with; 0: the process ends */
+	int code; /* which the counted ones fail with; 0: the process ends */
 	bool is_once;
 } faults[] = {
 	[DISK_STOP] = { OP_CHANGES, 0, true },
@@ -134,7 +134,8 @@ void disk_begin(const struct disk_plan *p)
 
 void disk_heal(void)
 {
-	atomic_store(&is_healed, disk_plan.fault != DISK_STOP && disk_plan.fault != DISK_TEAR && disk_plan.fault != DISK_CUT);
+	atomic_store(&is_healed,
+		     disk_plan.fault != DISK_STOP && disk_plan.fault != DISK_TEAR && disk_plan.fault != DISK_CUT);
 }
 
 _Noreturn void disk_end(void)

@@ -17,17 +17,17 @@
 
 enum disk_fault {
 	DISK_SOUND,
-	DISK_STOP,   /* the process ends before the nth change: what kill -9 leaves */
-	DISK_TEAR,   /* half of the nth write is done, then the process ends */
-	DISK_CUT,    /* the power goes before the nth change; when there is none, at disk_end() */
-	DISK_EIO,    /* the nth operation fails; after a sync that failed, the bytes are lost though a later one succeeds */
+	DISK_STOP, /* the process ends before the nth change: what kill -9 leaves */
+	DISK_TEAR, /* half of the nth write is done, then the process ends */
+	DISK_CUT, /* the power goes before the nth change; when there is none, at disk_end() */
+	DISK_EIO, /* the nth operation fails; after a sync that failed, bytes are lost though a later one succeeds */
 	DISK_EIO_ON, /* and all that follow, reads too */
 	DISK_ENOSPC, /* no room from the nth that needs some; a write is cut short first, as a full disk does */
 	DISK_EMFILE, /* no descriptor from the nth opening on */
 };
 
 #define DISK_BLIND_FILES 1u
-#define DISK_BLIND_DIRS 2u
+#define DISK_BLIND_DIRS  2u
 
 #define DISK_STOPPED 77 /* exit status of a process that the disk ended */
 
@@ -37,10 +37,10 @@ struct disk_plan {
 	unsigned nth; /* from 1 */
 	enum platter_survivors survivors;
 	uint64_t seed;
-	bool cut_at_end;     /* disk_end() is a power cut also after another fault */
-	unsigned blind;      /* DISK_BLIND_*: syncs that the disk only pretends to do, to see that a check notices */
+	bool cut_at_end; /* disk_end() is a power cut also after another fault */
+	unsigned blind; /* DISK_BLIND_*: syncs that the disk only pretends to do, to see that a check notices */
 	const char *blind_at; /* only of paths with this in it; NULL: of all */
-	bool is_told;        /* the fault says on stderr where it happens, for addr2line */
+	bool is_told; /* the fault says on stderr where it happens, for addr2line */
 	atomic_bool *reached; /* set when there was an nth operation; borrowed, in memory that outlives the process */
 };
 

@@ -41,20 +41,13 @@ static size_t put_bytes(const struct put *w)
 static ssize_t put_raw(const struct put *w)
 {
 	switch (w->how) {
-	case WRITE:
-		return syscall(SYS_write, w->fd, w->p, w->n);
-	case PWRITE:
-		return syscall(SYS_pwrite64, w->fd, w->p, w->n, w->at);
-	case WRITEV:
-		return syscall(SYS_writev, w->fd, w->p, w->n);
-	case PWRITEV:
-		return syscall(SYS_pwritev, w->fd, w->p, w->n, w->at, 0L);
-	case SPLICE:
-		return syscall(SYS_splice, w->in, w->in_at, w->fd, w->out_at, w->n, w->flags);
-	case SENDFILE:
-		return syscall(SYS_sendfile, w->fd, w->in, w->in_at, w->n);
-	case COPY:
-		return syscall(SYS_copy_file_range, w->in, w->in_at, w->fd, w->out_at, w->n, w->flags);
+	case WRITE: return syscall(SYS_write, w->fd, w->p, w->n);
+	case PWRITE: return syscall(SYS_pwrite64, w->fd, w->p, w->n, w->at);
+	case WRITEV: return syscall(SYS_writev, w->fd, w->p, w->n);
+	case PWRITEV: return syscall(SYS_pwritev, w->fd, w->p, w->n, w->at, 0L);
+	case SPLICE: return syscall(SYS_splice, w->in, w->in_at, w->fd, w->out_at, w->n, w->flags);
+	case SENDFILE: return syscall(SYS_sendfile, w->fd, w->in, w->in_at, w->n);
+	case COPY: return syscall(SYS_copy_file_range, w->in, w->in_at, w->fd, w->out_at, w->n, w->flags);
 	}
 	return -1;
 }
@@ -151,7 +144,8 @@ static int resize(int fd, int flags, off_t at, off_t size)
 	int r = -1;
 
 	if (!disk_watches_fd(fd))
-		return (int)(flags < 0 ? syscall(SYS_ftruncate, fd, size) : syscall(SYS_fallocate, fd, flags, at, size));
+		return (int)(flags < 0 ? syscall(SYS_ftruncate, fd, size)
+				       : syscall(SYS_fallocate, fd, flags, at, size));
 	if (flags > 0 && flags != FALLOC_FL_KEEP_SIZE)
 		disk_cannot_follow("fallocate with these flags");
 	disk_enter();
@@ -267,8 +261,8 @@ void *mmap(void *p, size_t n, int protection, int flags, int fd, off_t at)
 {
 	char path[PATH_MAX];
 
-	if (fd >= 0 && (flags & MAP_SHARED) && (protection & PROT_WRITE) && disk_watches_fd(fd) && disk_name_of(fd, path) &&
-	    (strlen(path) < 4 || strcmp(path + strlen(path) - 4, "-shm") != 0))
+	if (fd >= 0 && (flags & MAP_SHARED) && (protection & PROT_WRITE) && disk_watches_fd(fd) &&
+	    disk_name_of(fd, path) && (strlen(path) < 4 || strcmp(path + strlen(path) - 4, "-shm") != 0))
 		disk_cannot_follow("a shared mapping for writing");
 	return (void *)syscall(SYS_mmap, p, n, protection, flags, fd, at);
 }

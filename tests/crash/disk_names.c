@@ -44,13 +44,13 @@ static int open_any(int at, const char *path, int flags, unsigned mode)
 	return fd;
 }
 
-#define OPEN_MODE(flags)                                                                                               \
-	unsigned mode = 0;                                                                                             \
-	if ((flags) & (O_CREAT | __O_TMPFILE)) {                                                                       \
-		va_list ap;                                                                                            \
-		va_start(ap, flags);                                                                                   \
-		mode = va_arg(ap, unsigned);                                                                           \
-		va_end(ap);                                                                                            \
+#define OPEN_MODE(flags)                         \
+	unsigned mode = 0;                       \
+	if ((flags) & (O_CREAT | __O_TMPFILE)) { \
+		va_list ap;                      \
+		va_start(ap, flags);             \
+		mode = va_arg(ap, unsigned);     \
+		va_end(ap);                      \
 	}
 
 int open(const char *path, int flags, ...)

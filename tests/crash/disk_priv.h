@@ -1,5 +1,5 @@
-/* disk_priv.h -- what the calls of disk_bytes.c and disk_names.c ask of disk.c. A call goes: watches? if not, straight to
- * the kernel; else enter, gate, do it (telling the platter when is_tracking), leave. */
+/* disk_priv.h -- what the calls of disk_bytes.c and disk_names.c ask of disk.c. A call goes: watches? if not, to the
+ * kernel; else enter, gate, do it (telling the platter when is_tracking), leave. */
 #ifndef WEIR_CRASH_DISK_PRIV_H
 #define WEIR_CRASH_DISK_PRIV_H
 
@@ -32,7 +32,7 @@ extern bool disk_is_tracking; /* the platter is told: only when there can be a c
 bool disk_watches_fd(int fd);
 bool disk_watches(int at, const char *path, char full[PATH_MAX]);
 bool disk_name_of(int fd, char path[PATH_MAX]); /* as /proc says */
-bool disk_counts(enum op op);                   /* for the fault of the plan: a cheap first question */
+bool disk_counts(enum op op); /* for the fault of the plan: a cheap first question */
 
 void disk_enter(void);
 void disk_leave(void); /* keeps errno */

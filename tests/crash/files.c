@@ -11,7 +11,7 @@
 #include "store/spool.h"
 #include "store/wholefile.h"
 
-#define VERSIONS 4
+#define VERSIONS  4
 #define MOST_FILE (1 << 20)
 
 /* What act was told of each version: 0 not tried, 1 tried, 2 told that it is durable, 3 told that it failed. */
@@ -123,7 +123,8 @@ static void checked_check(struct run *run)
 	EXPECT(run, r == 0, "does not read: %s", err_text(r));
 	found = version_of(buf_slice(&b));
 	for (int v = found + 1; v <= VERSIONS; v++)
-		EXPECT(run, room->told[v] != DURABLE, "version %d is there, though %d was told to be durable", found, v);
+		EXPECT(run, room->told[v] != DURABLE, "version %d is there, though %d was told to be durable", found,
+		       v);
 	buf_fini(&b);
 }
 
@@ -260,10 +261,10 @@ static void wrong_act(struct run *run, enum omission what)
 	}
 }
 
-#define WRITER(name, what)                                                                                             \
-	static void name(struct run *run)                                                                              \
-	{                                                                                                              \
-		wrong_act(run, what);                                                                                  \
+#define WRITER(name, what)                \
+	static void name(struct run *run) \
+	{                                 \
+		wrong_act(run, what);     \
 	}
 WRITER(in_place, NO_TEMP)
 WRITER(without_file_sync, NO_FILE_SYNC)

@@ -21,26 +21,26 @@ static const struct law {
 	const char *folder, *file;
 	const char *want; /* after the cut; NULL: not there */
 } laws[] = {
-	{ "1", "f", NULL },         /* made and synced, but not its folder */
-	{ "2", "f", "" },           /* made, its folder synced, but not the file */
-	{ "3", "f", "old" },        /* removed */
-	{ "4", "f", NULL },         /* removed, and the folder synced */
-	{ "5", "f", "old" },        /* renamed to g */
+	{ "1", "f", NULL }, /* made and synced, but not its folder */
+	{ "2", "f", "" }, /* made, its folder synced, but not the file */
+	{ "3", "f", "old" }, /* removed */
+	{ "4", "f", NULL }, /* removed, and the folder synced */
+	{ "5", "f", "old" }, /* renamed to g */
 	{ "5", "g", NULL },
-	{ "6", "f", NULL },         /* renamed over g, and the folder synced */
+	{ "6", "f", NULL }, /* renamed over g, and the folder synced */
 	{ "6", "g", "old" },
-	{ "7", "f", "old" },        /* renamed over g */
+	{ "7", "f", "old" }, /* renamed over g */
 	{ "7", "g", "other" },
-	{ "8", "sub", NULL },       /* a folder whose own was not synced, with a file in it that was */
-	{ "9", "f", "old" },        /* renamed into another folder, which alone was synced */
+	{ "8", "sub", NULL }, /* a folder whose own was not synced, with a file in it that was */
+	{ "9", "f", "old" }, /* renamed into another folder, which alone was synced */
 	{ "9b", "f", NULL },
-	{ "10", "f", "old" },       /* opened with O_TRUNC and written */
-	{ "11", "f", "newer" },     /* written, synced, written again */
-	{ "12", "f", "new" },       /* born without a name, synced, linked, the folder synced */
-	{ "13", "sub/f", "old" },   /* removed with its folder */
-	{ "14", "f", "old" },       /* removed, and another of its name made and synced */
-	{ "15", "f", "oldnew" },    /* appended to, synced, then cut short */
-	{ "16", "f", "new" },       /* renamed into another folder and back, all synced, written and synced */
+	{ "10", "f", "old" }, /* opened with O_TRUNC and written */
+	{ "11", "f", "newer" }, /* written, synced, written again */
+	{ "12", "f", "new" }, /* born without a name, synced, linked, the folder synced */
+	{ "13", "sub/f", "old" }, /* removed with its folder */
+	{ "14", "f", "old" }, /* removed, and another of its name made and synced */
+	{ "15", "f", "oldnew" }, /* appended to, synced, then cut short */
+	{ "16", "f", "new" }, /* renamed into another folder and back, all synced, written and synced */
 };
 
 static void at(struct run *run, const char *name, int flags, const char *text, bool is_synced)
@@ -72,10 +72,10 @@ static void move(struct run *run, const char *from, const char *to)
 
 static void prepare(struct run *run)
 {
-	static const char *const folders[] = { "1", "2", "3", "4", "5", "6", "7", "8", "9", "9b", "10", "11", "12", "13", "13/sub",
-					       "14", "15", "16", "16b" };
-	static const char *const old[] = { "3/f", "4/f", "5/f", "6/f", "7/f", "9/f", "10/f", "11/f", "13/sub/f", "14/f", "15/f",
-					   "16/f" };
+	static const char *const folders[] = { "1",  "2",  "3",  "4",  "5",      "6",  "7",  "8",  "9",  "9b",
+					       "10", "11", "12", "13", "13/sub", "14", "15", "16", "16b" };
+	static const char *const old[] = { "3/f",  "4/f",  "5/f",      "6/f",  "7/f",  "9/f",
+					   "10/f", "11/f", "13/sub/f", "14/f", "15/f", "16/f" };
 
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++)
 		EXPECT(run, mkdir(run_path(run, folders[i]), 0700) == 0, "cannot begin");

@@ -41,8 +41,8 @@ static unsigned base_number(struct run *run, const struct outbox_base *b)
 	uint64_t n = 0;
 	struct slice s = buf_slice(&b->etag);
 
-	EXPECT(run, s.n > 2 && str_parse_u64((struct slice){ s.p + 1, s.n - 2 }, &n) == 0, "a base that nobody gave: %s",
-	       b->etag.data);
+	EXPECT(run, s.n > 2 && str_parse_u64((struct slice){ s.p + 1, s.n - 2 }, &n) == 0,
+	       "a base that nobody gave: %s", b->etag.data);
 	return (unsigned)n;
 }
 
@@ -58,7 +58,8 @@ static void body_is_whole(struct found *f, const struct outbox_entry *e, unsigne
 	play_body(i, f->p->room->bytes[i], &want);
 	EXPECT(run, e->body_bytes == want.len, "%u has another length: %llu", i, (unsigned long long)e->body_bytes);
 	r = outbox_body(f->p->ob, e, &s);
-	EXPECT(run, r == 0 || (r == -ENOENT && outbox_state_is_settled(e->state)), "the body of %u: %s", i, err_text(r));
+	EXPECT(run, r == 0 || (r == -ENOENT && outbox_state_is_settled(e->state)), "the body of %u: %s", i,
+	       err_text(r));
 	if (r == 0) {
 		EXPECT(run, spool_peek(s, &n, NULL) == SPOOL_COMPLETE && n == want.len, "the body of %u is cut", i);
 		(void)snprintf(self, sizeof(self), "/proc/self/fd/%d", spool_fd(s));
@@ -88,8 +89,8 @@ static bool find_one(void *arg, const struct outbox_entry *e)
 	m->is_once = e->once;
 	m->key = e->key.data[0];
 	m->state = (uint8_t)e->state;
-	m->is_unknown = e->state == OUTBOX_HELD && strncmp(e->last_error.data, OUTBOX_OUTCOME_UNKNOWN,
-							  strlen(OUTBOX_OUTCOME_UNKNOWN)) == 0;
+	m->is_unknown = e->state == OUTBOX_HELD &&
+			strncmp(e->last_error.data, OUTBOX_OUTCOME_UNKNOWN, strlen(OUTBOX_OUTCOME_UNKNOWN)) == 0;
 	for (unsigned k = 0; e->parent && k < i; k++)
 		if (f->seq[k] == e->parent)
 			m->parent = (uint8_t)(k + 1);
@@ -229,11 +230,11 @@ static void check(struct run *run)
 
 /* --- scripts ---------------------------------------------------------------------------------------------------- */
 
-#define SCRIPT(name, ...)                                                                                              \
-	static void name(struct run *run)                                                                              \
-	{                                                                                                              \
-		static const struct step steps[] = { __VA_ARGS__, { .kind = STEP_END } };                              \
-		play_steps(run, steps);                                                                                \
+#define SCRIPT(name, ...)                                                                 \
+	static void name(struct run *run)                                                 \
+	{                                                                                 \
+		static const struct step steps[] = { __VA_ARGS__, { .kind = STEP_END } }; \
+		play_steps(run, steps);                                                   \
 	}
 #define APPLIED OUTBOX_APPLIED
 
@@ -269,8 +270,8 @@ SCRIPT(held,
        LEND('a', 0), SETTLE(0, APPLIED), HEAL, PUT('b', BIG, CHILD))
 SCRIPT(purge,
        PUT('a', SMALL), PUT('b', BIG), PUT('c', BIG), PUT('A', SMALL),
-       LEND('a', 0), SETTLE(0, APPLIED), LEND('a', 0), SETTLE(0, APPLIED), VERB(DROP, 2), LEND('A', 0), SETTLE(0, APPLIED),
-       PURGE('a'), PUT('a', BIG), HEAL, PUT('b', SMALL))
+       LEND('a', 0), SETTLE(0, APPLIED), LEND('a', 0), SETTLE(0, APPLIED), VERB(DROP, 2),
+       LEND('A', 0), SETTLE(0, APPLIED), PURGE('a'), PUT('a', BIG), HEAL, PUT('b', SMALL))
 SCRIPT(reopened,
        PUT('a', SMALL), PUT('b', BIG), LEND('a', 0), REOPEN, PUT('a', BIG, CHILD), REOPEN,
        LEND('a', 0), SETTLE(0, APPLIED), REOPEN, HEAL, PUT('c', SMALL))
@@ -334,8 +335,7 @@ static void prepare_twice(struct run *run)
 	acts[run->seed % ARRAY_LEN(acts)](run);
 }
 
-SCRIPT(before_damage,
-       PUT('a', SMALL), PUT('a', BIG, CHILD), PUT('b', BIG, ONCE), PUT('c', SMALL, ONCE), PUT('A', BIG),
+SCRIPT(before_damage, PUT('a', SMALL), PUT('a', BIG, CHILD), PUT('b', BIG, ONCE), PUT('c', SMALL, ONCE), PUT('A', BIG),
        LEND('a', 0), LEND('b', 1), SETTLE(0, OUTBOX_HELD), CLOSE)
 
 /* Over a database in which SQLite finds an index torn; all rows can still be read. */
@@ -349,8 +349,12 @@ static void prepare_damaged(struct run *run)
 	before_damage(run);
 	EXPECT(run, sqlite3_open(run_path(run, "outbox.db"), &conn) == SQLITE_OK, "no database");
 	EXPECT(run, sqlite3_exec(conn, "PRAGMA journal_mode=DELETE", NULL, NULL, NULL) == SQLITE_OK, "still in use");
-	EXPECT(run, sqlite3_prepare_v2(conn, "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name='settled'",
-				       -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW, "no such index");
+	EXPECT(run,
+	       sqlite3_prepare_v2(
+		       conn, "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name='settled'", -1,
+		       &st, NULL) == SQLITE_OK &&
+		       sqlite3_step(st) == SQLITE_ROW,
+	       "no such index");
 	root = sqlite3_column_int(st, 0);
 	page = sqlite3_column_int(st, 1);
 	(void)sqlite3_finalize(st);

@@ -1,7 +1,7 @@
 /* outbox_many.c -- the outbox with many at once: threads that put, and one that delivers, while the disk goes wrong.
  *
- * Their commits are shared, so one failure meets several calls. No model here, as there is no one order: each thread has
- * a key of its own, and notes for each of its writes what it was told. */
+ * Their commits are shared, so one failure meets several calls. No model here, as there is no one order: each thread
+ * has a key of its own, and notes for each of its writes what it was told. */
 #include "outbox_play.h"
 
 #include <pthread.h>
@@ -11,8 +11,8 @@
 #include "base/str.h"
 
 #define THREADS 6
-#define PUTS 4
-_Static_assert(THREADS * PUTS <= MODEL_ENTRIES, "numbers");
+#define PUTS    4
+_Static_assert(THREADS *PUTS <= MODEL_ENTRIES, "numbers");
 
 enum told { UNTOLD, TRIED, DONE, UNKNOWN, REFUSED };
 
@@ -158,7 +158,8 @@ static bool see(void *arg, const struct outbox_entry *e)
 	EXPECT(run, !e->damaged, "%u is called damaged", i);
 	EXPECT(run, i + 1 > s->last[thread], "%u comes after %u", i, s->last[thread] - 1);
 	s->last[thread] = i + 1;
-	EXPECT(run, e->state == OUTBOX_QUEUED || e->state == OUTBOX_APPLIED, "%u is %s", i, outbox_state_text(e->state));
+	EXPECT(run, e->state == OUTBOX_QUEUED || e->state == OUTBOX_APPLIED, "%u is %s", i,
+	       outbox_state_text(e->state));
 	EXPECT(run, settled != DONE || e->state == OUTBOX_APPLIED, "%u is not applied any more", i);
 	EXPECT(run, settled != UNTOLD || e->state == OUTBOX_QUEUED, "%u is applied, and nobody did it", i);
 	EXPECT(run, e->state != OUTBOX_APPLIED || !s->is_waiting[thread], "%u was applied before one that waits", i);
@@ -183,7 +184,8 @@ static void check(struct run *run)
 		int put = atomic_load(&m.room->put[i]);
 		EXPECT(run, s.count[i] <= 1, "%u is there twice", i);
 		EXPECT(run, put != DONE || s.count[i] == 1, "%u is lost", i);
-		EXPECT(run, (put != REFUSED && put != UNTOLD) || s.count[i] == 0, "%u is there, though it was refused", i);
+		EXPECT(run, (put != REFUSED && put != UNTOLD) || s.count[i] == 0, "%u is there, though it was refused",
+		       i);
 	}
 	EXPECT(run, outbox_damaged(m.ob) == 0, "something is called damaged");
 }

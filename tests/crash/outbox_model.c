@@ -79,7 +79,8 @@ static void settle(struct world *w, const struct model_call *c)
 static void operate(struct world *w, const struct model_call *c)
 {
 	struct model_entry *e = &w->e[c->i];
-	bool is_queued = e->state == OUTBOX_QUEUED, is_set_aside = e->state == OUTBOX_CONFLICT || e->state == OUTBOX_HELD;
+	bool is_queued = e->state == OUTBOX_QUEUED,
+	     is_set_aside = e->state == OUTBOX_CONFLICT || e->state == OUTBOX_HELD;
 
 	if (!e->is_there || (!is_set_aside && !(is_queued && (c->op == M_RETRY || c->op == M_DROP))))
 		return;
@@ -113,16 +114,12 @@ static void restart(struct world *w)
 void world_do(struct world *w, const struct model_call *c)
 {
 	switch (c->op) {
-	case M_PUT:
-		put(w, c);
-		break;
+	case M_PUT: put(w, c); break;
 	case M_LEND:
 		if (w->e[c->i].state == OUTBOX_QUEUED) /* not when it may be settled already */
 			w->e[c->i].state = OUTBOX_SENDING;
 		break;
-	case M_SETTLE:
-		settle(w, c);
-		break;
+	case M_SETTLE: settle(w, c); break;
 	case M_PURGE:
 		for (unsigned i = 0; i < MODEL_ENTRIES; i++)
 			if (w->e[i].is_there && outbox_state_is_settled(w->e[i].state) &&
@@ -133,11 +130,8 @@ void world_do(struct world *w, const struct model_call *c)
 		if (w->e[c->i].state == OUTBOX_SENDING && !w->e[c->i].is_once)
 			w->e[c->i].state = OUTBOX_QUEUED;
 		break;
-	case M_RESTART:
-		restart(w);
-		break;
-	default:
-		operate(w, c);
+	case M_RESTART: restart(w); break;
+	default: operate(w, c);
 	}
 }
 

@@ -9,13 +9,13 @@
 #include "store/outbox.h"
 
 #define MODEL_ENTRIES 24
-#define MODEL_WORLDS 64
+#define MODEL_WORLDS  64
 
 struct model_entry {
 	bool is_there, is_once, is_unknown; /* is_unknown: held as its outcome is */
-	char key;                           /* a capital one is of another queue */
-	uint8_t state, parent;              /* parent: number + 1 */
-	unsigned base;                      /* the number in its entity tag */
+	char key; /* a capital one is of another queue */
+	uint8_t state, parent; /* parent: number + 1 */
+	unsigned base; /* the number in its entity tag */
 };
 
 struct world {
@@ -31,10 +31,10 @@ enum model_op { M_PUT, M_LEND, M_SETTLE, M_RETRY, M_REBASE, M_RESOLVE, M_DROP, M
 
 struct model_call {
 	enum model_op op;
-	unsigned i;      /* the entry */
-	char key;      /* M_PUT; M_PURGE: one of the queue */
+	unsigned i; /* the entry */
+	char key; /* M_PUT; M_PURGE: one of the queue */
 	bool is_once, wants_parent;
-	uint8_t to;    /* M_SETTLE */
+	uint8_t to; /* M_SETTLE */
 	unsigned base; /* of a put or a rebase; what a settlement tells */
 };
 

@@ -37,9 +37,10 @@ int play_open(struct play *p)
 void play_body(unsigned i, unsigned bytes, struct buf *out)
 {
 	char *p = buf_reserve(out, bytes);
+	unsigned period = 7 * 11 * 50;
 
 	for (unsigned n = 0; n < bytes; n++)
-		p[n] = (char)('A' + (n / 7 + i * 5 + n % 11) % 50);
+		p[n] = n < period ? (char)('A' + (n / 7 + i * 5 + n % 11) % 50) : p[n - period];
 	out->len += bytes;
 }
 
@@ -151,9 +152,12 @@ static void go_up(struct play *p, const struct outbox_receipt *receipt)
 static int do_put(struct play *p, const struct step *s)
 {
 	unsigned i = p->room->puts++;
-	struct model_call c = {
-		.op = M_PUT, .i = i, .key = s->key, .is_once = s->is_once, .wants_parent = s->wants_parent, .base = 100 + i
-	};
+	struct model_call c = { .op = M_PUT,
+				.i = i,
+				.key = s->key,
+				.is_once = s->is_once,
+				.wants_parent = s->wants_parent,
+				.base = 100 + i };
 	struct outbox_receipt receipt = { 0 };
 	int r;
 
@@ -249,7 +253,9 @@ static bool find_seq(void *arg, const struct outbox_entry *e)
 
 static void do_verb(struct play *p, const struct step *s)
 {
-	static const enum model_op ops[] = { [STEP_RETRY] = M_RETRY, [STEP_REBASE] = M_REBASE, [STEP_RESOLVE] = M_RESOLVE, [STEP_DROP] = M_DROP };
+	static const enum model_op ops[] = {
+		[STEP_RETRY] = M_RETRY, [STEP_REBASE] = M_REBASE, [STEP_RESOLVE] = M_RESOLVE, [STEP_DROP] = M_DROP
+	};
 	struct model_call c = { .op = ops[s->kind], .i = s->i, .base = 900 + s->i };
 	struct outbox_base base = { .known = true, .etag = BUF_EMPTY };
 	uint64_t want[2] = { s->i, 0 };
@@ -260,17 +266,10 @@ static void do_verb(struct play *p, const struct step *s)
 	tag(&base.etag, c.base);
 	begins(p, &c);
 	switch (s->kind) {
-	case STEP_RETRY:
-		r = outbox_retry(p->ob, want[1]);
-		break;
-	case STEP_REBASE:
-		r = outbox_rebase(p->ob, want[1], &base);
-		break;
-	case STEP_RESOLVE:
-		r = outbox_resolve(p->ob, want[1]);
-		break;
-	default:
-		r = outbox_drop(p->ob, want[1]);
+	case STEP_RETRY: r = outbox_retry(p->ob, want[1]); break;
+	case STEP_REBASE: r = outbox_rebase(p->ob, want[1], &base); break;
+	case STEP_RESOLVE: r = outbox_resolve(p->ob, want[1]); break;
+	default: r = outbox_drop(p->ob, want[1]);
 	}
 	ends(p, &c, r);
 	outbox_base_fini(&base);
@@ -339,28 +338,19 @@ int play_step(struct play *p, const struct step *s, bool is_healed)
 	switch (s->kind) {
 	case STEP_PUT:
 		r = do_put(p, s);
-		EXPECT(p->run, !is_healed || !is_for_a_while(p->run) || r == 0, "room again, and still: %s", err_text(r));
+		EXPECT(p->run, !is_healed || !is_for_a_while(p->run) || r == 0, "room again, and still: %s",
+		       err_text(r));
 		if (r < 0)
 			still_reads(p);
 		break;
-	case STEP_LEND:
-		do_lend(p, s);
-		break;
-	case STEP_SETTLE:
-		do_settle(p, s);
-		break;
-	case STEP_PURGE:
-		do_purge(p, s);
-		break;
-	case STEP_CLOSE:
-		close_it(p);
-		break;
+	case STEP_LEND: do_lend(p, s); break;
+	case STEP_SETTLE: do_settle(p, s); break;
+	case STEP_PURGE: do_purge(p, s); break;
+	case STEP_CLOSE: close_it(p); break;
 	case STEP_REOPEN:
 	case STEP_HEAL:
-	case STEP_END:
-		break;
-	default:
-		do_verb(p, s);
+	case STEP_END: break;
+	default: do_verb(p, s);
 	}
 	return r;
 }

@@ -5,9 +5,9 @@
 #include "crash.h"
 #include "outbox_model.h"
 
-#define SMALL 200u
-#define EDGE OUTBOX_INLINE_BYTES
-#define BIG 150000u
+#define SMALL  200u
+#define EDGE   OUTBOX_INLINE_BYTES
+#define BIG    150000u
 #define FAR_MS 100000000000000 /* later than any deferral */
 
 enum step_kind {
@@ -27,23 +27,47 @@ enum step_kind {
 
 struct step {
 	enum step_kind kind;
-	char key;       /* PUT; LEND, PURGE: one of the queue */
+	char key; /* PUT; LEND, PURGE: one of the queue */
 	unsigned bytes; /* PUT */
-	unsigned i;     /* an operator's verbs: which put. LEND, SETTLE: which hand (0 to 3) holds it */
+	unsigned i; /* an operator's verbs: which put. LEND, SETTLE: which hand (0 to 3) holds it */
 	enum outbox_state to;
 	bool is_once, wants_parent;
 };
 
-#define PUT(k, n, ...) { .kind = STEP_PUT, .key = (k), .bytes = (n), __VA_ARGS__ }
-#define LEND(k, hand) { .kind = STEP_LEND, .key = (k), .i = (hand) }
-#define SETTLE(hand, state) { .kind = STEP_SETTLE, .i = (hand), .to = (state) }
-#define VERB(name, n) { .kind = STEP_##name, .i = (n) }
-#define PURGE(k) { .kind = STEP_PURGE, .key = (k) }
-#define REOPEN { .kind = STEP_REOPEN }
-#define CLOSE { .kind = STEP_CLOSE }
-#define HEAL { .kind = STEP_HEAL }
+#define PUT(k, n, ...)                                                  \
+	{                                                               \
+		.kind = STEP_PUT, .key = (k), .bytes = (n), __VA_ARGS__ \
+	}
+#define LEND(k, hand)                                      \
+	{                                                  \
+		.kind = STEP_LEND, .key = (k), .i = (hand) \
+	}
+#define SETTLE(hand, state)                                     \
+	{                                                       \
+		.kind = STEP_SETTLE, .i = (hand), .to = (state) \
+	}
+#define VERB(name, n)                         \
+	{                                     \
+		.kind = STEP_##name, .i = (n) \
+	}
+#define PURGE(k)                               \
+	{                                      \
+		.kind = STEP_PURGE, .key = (k) \
+	}
+#define REOPEN                      \
+	{                           \
+		.kind = STEP_REOPEN \
+	}
+#define CLOSE                      \
+	{                          \
+		.kind = STEP_CLOSE \
+	}
+#define HEAL                      \
+	{                         \
+		.kind = STEP_HEAL \
+	}
 #define CHILD .wants_parent = true
-#define ONCE .is_once = true
+#define ONCE  .is_once = true
 
 struct outbox_room {
 	struct worlds worlds, if_done; /* if_done is the one while is_under_way */

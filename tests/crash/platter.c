@@ -17,7 +17,7 @@
  *             by it: a later sync saves them.
  *          5. sync_file_range saves nothing. Closing saves nothing.
  *          Not modelled: writes through a mapping (disk.c refuses them, but for SQLite's -shm, which is rebuilt: it is
- *          left as it is); O_SYNC and O_DSYNC (refused); modes, times, owners, attributes; a disk whose cache lies about
+ *          left as it is); O_SYNC and O_DSYNC (refused); modes, times, owners, attributes; a disk that lies about
  *          syncs; damage to neighbours of what was being written; the fallback for file systems without O_TMPFILE
  *          (mkostemp opens within libc, unseen).
  * HOW      A descriptor is kept of each file and folder touched, so that inode numbers stay theirs; of what is removed
@@ -416,7 +416,8 @@ static void cut_names(enum platter_survivors survivors, uint64_t seed)
 	}
 	for (size_t i = 0; i < n_folders; i++)
 		if (survivors != PLATTER_NAMES)
-			folders[i].most = survivors == PLATTER_SOME ? mix(seed ^ mix(i + 1)) % (folders[i].most + 1) : 0;
+			folders[i].most =
+				survivors == PLATTER_SOME ? mix(seed ^ mix(i + 1)) % (folders[i].most + 1) : 0;
 	for (size_t i = 0; i < n_names; i++) {
 		size_t from = names[i].folder, to = names[i].what == MOVED ? names[i].to_folder : from;
 		bool is_late = folders[from].rank++ >= folders[from].most;

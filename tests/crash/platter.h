@@ -12,9 +12,9 @@
 
 enum platter_survivors {
 	PLATTER_NOTHING, /* of what was not synced, nothing is there */
-	PLATTER_NAMES,   /* the names are, the bytes are not */
-	PLATTER_BYTES,   /* the bytes are, the names are not */
-	PLATTER_SOME,    /* as the seed has it: pages and sectors in any order, names up to some point in each folder */
+	PLATTER_NAMES, /* the names are, the bytes are not */
+	PLATTER_BYTES, /* the bytes are, the names are not */
+	PLATTER_SOME, /* as the seed has it: pages and sectors in any order, names up to some point in each folder */
 };
 
 /* All that is in dir now counts as synced. Keeps what is removed in <dir>.grave. */
