@@ -38,7 +38,7 @@ def fresh_weir(stage):
 SIZES = {"small": KIB, "large": 10 * MIB}
 HITS = [  # file, connections, goal against the fastest of the others
     ("small", 64, 1.0),
-    ("large", 8, 0.9),
+    ("large", 16, 0.9),
 ]
 
 
