@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 
-/* Runs SQL on the closed outbox's database. */
+/* Runs SQL on the outbox's database. */
 static void sql(struct kit *k, const char *text)
 {
 	char *path = xstrf("%s/outbox.db", k->dir), *why = NULL;
@@ -326,6 +326,50 @@ static void a_database_that_is_no_database_is_set_aside_and_the_next_one_works(v
 	assert_int_equal(count_entries(k), 1);
 }
 
+static int root_of_bodies(struct kit *k)
+{
+	char *path = xstrf("%s/outbox.db", k->dir);
+	sqlite3 *conn;
+	sqlite3_stmt *st;
+	static const char text[] = "SELECT rootpage FROM sqlite_master WHERE name='bodies'";
+	int page;
+
+	assert_int_equal(sqlite3_open(path, &conn), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(conn, text, -1, &st, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+	page = sqlite3_column_int(st, 0);
+	assert_int_equal(sqlite3_finalize(st), SQLITE_OK);
+	assert_int_equal(sqlite3_close(conn), SQLITE_OK);
+	free(path);
+	return page;
+}
+
+static void a_put_that_meets_a_corrupt_page_is_the_last_until_the_next_start(void **state)
+{
+	struct kit *k = *state;
+	struct outbox_write w = kit_write("/b", "more");
+	struct outbox_receipt got;
+	uint64_t a = kit_put(k, "/a", "some bytes");
+	int page;
+
+	outbox_close(k->ob);
+	page = root_of_bodies(k);
+	kit_open(k);
+	sql(k, "INSERT INTO meta VALUES('test',1)"); /* by another connection: the writer has to read anew */
+	overwrite(k, (off_t)(page - 1) * 4096, 4096);
+	assert_int_equal(outbox_put(k->q, &w, &got), -EIO);
+	assert_true(outbox_is_readonly(k->ob));
+	assert_int_equal(kit_files(k, "."), 5); /* database, journal, shared memory, bodies, suspect */
+	kit_reopen(k);
+	assert_false(outbox_is_readonly(k->ob));
+	assert_true(outbox_damaged(k->ob) > 0);
+	(void)kit_state(k, a);
+	(void)kit_put(k, "/b", "more");
+	kit_reopen(k);
+	assert_int_equal(kit_files(k, "."), 5); /* damaged instead */
+	assert_int_equal(count_entries(k), 2);
+}
+
 static void a_newer_database_is_refused_with_a_sentence(void **state)
 {
 	struct kit *k = *state;
@@ -387,6 +431,7 @@ int main(void)
 		KIT(what_is_not_on_a_corrupt_page_is_saved_once),
 		KIT(commits_that_a_flipped_bit_in_the_journal_hides_are_counted),
 		KIT(a_database_that_is_no_database_is_set_aside_and_the_next_one_works),
+		KIT(a_put_that_meets_a_corrupt_page_is_the_last_until_the_next_start),
 		KIT(a_newer_database_is_refused_with_a_sentence),
 		KIT(a_hundred_thousand_entries_are_there_soon_after_a_start),
 	};

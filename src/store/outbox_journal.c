@@ -8,8 +8,8 @@
  * whoever can read it, and is counted. SQLite goes on with what holds.
  *
  * A -wal (sqlite.org/fileformat2.html, section 4): 32 bytes of header (magic, version, page size, sequence, two salts,
- * two sums), then frames: 24 bytes (page number, size of the database after a commit or 0, the salts, two sums), a page.
- * Sums run over the header and all frames before; their words are big-endian when the magic is odd. */
+ * two sums), then frames: 24 bytes (page number, size of the database after a commit or 0, the salts, two sums), and a
+ * page. Sums run over the header and all frames before; their words are big-endian when the magic is odd. */
 #include "store/outbox_priv.h"
 
 #include <endian.h>

@@ -9,7 +9,7 @@
  *   sums that do not agree        shown as held and damaged; nothing is written until an operator drops it */
 #include "store/outbox_priv.h"
 
-#include <sys/stat.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -266,6 +266,49 @@ int outbox_load(struct outbox *ob)
 	return r;
 }
 
+/* --- a database that is not trusted ----------------------------------------------------------------------------- */
+
+/* db_open() does not read large databases through, as that takes long. One that a put has found corrupt is. */
+void outbox_suspect(struct outbox *ob)
+{
+	char *path = xstrf("%s/suspect", ob->dir);
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	atomic_store(&ob->is_readonly, true);
+	fd_close(&fd); /* without it the next start trusts again, until the next such put */
+	free(path);
+}
+
+static int read_through(struct outbox *ob)
+{
+	sqlite3 *conn = NULL;
+	sqlite3_stmt *st = NULL;
+	int r = db_reader(ob->db, &conn), rc;
+
+	if (r == 0)
+		r = outbox_prepare(conn, &st, "PRAGMA quick_check(1)");
+	if (r == 0) {
+		rc = sqlite3_step(st);
+		r = db_code(rc);
+		if (rc == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(st, 0), "ok") != 0)
+			r = WEIR_E_DAMAGED;
+	}
+	(void)sqlite3_finalize(st); /* repeats the failure of the step */
+	(void)sqlite3_close(conn);  /* nothing is left open */
+	return r;
+}
+
+static int check_if_suspect(struct outbox *ob)
+{
+	char *path = xstrf("%s/suspect", ob->dir);
+	int r = access(path, F_OK) == 0 ? read_through(ob) : 0;
+
+	if (r == 0)
+		(void)unlink(path); /* it may not be there */
+	free(path);
+	return r;
+}
+
 /* --- opening and closing ---------------------------------------------------------------------------------------- */
 
 static int open_all(struct outbox *ob, struct buf *err)
@@ -278,6 +321,8 @@ static int open_all(struct outbox *ob, struct buf *err)
 		r = outbox_check_journal(ob);
 	if (r == 0)
 		r = db_open(&o, &ob->db, NULL);
+	if (r == 0)
+		r = check_if_suspect(ob);
 	if (r == 0)
 		r = outbox_salvage(ob);
 	if (r == 0)

@@ -150,6 +150,8 @@ bool outbox_bodies_is_there(struct outbox *ob, struct slice name, uint64_t bytes
 
 /* --- outbox_open.c --- */
 struct outbox_queue *outbox_queue_make(struct outbox *ob, struct slice name); /* found or made, with no limits */
+/* Takes no more puts; the next start reads the database through, however large it is. */
+void outbox_suspect(struct outbox *ob);
 int outbox_load(struct outbox *ob); /* fills the index, sweeps, puts back what was being sent. 0 or a code */
 
 /* --- outbox_journal.c --- */

@@ -122,6 +122,8 @@ static int put_job(sqlite3 *conn, struct outbox_op *op)
 	r = outbox_row_insert(conn, &ob->st.insert, &p->row);
 	if (r == 0 && p->w->body.n)
 		r = insert_body(conn, &ob->st.insert_body, p->row.seq, p->w->body);
+	if (r == WEIR_E_DAMAGED)
+		outbox_suspect(ob);
 	if (r == 0)
 		ob->last_seq = p->row.seq;
 	else

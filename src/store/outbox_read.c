@@ -363,8 +363,8 @@ static sqlite3_stmt *list_statement(struct outbox_reader *rd, const char *queue,
 {
 	static const char all[] = "SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE seq>?1 AND (?2 IS NULL OR queue=?2)"
 				  " ORDER BY seq";
-	static const char some[] = "SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE seq>?1 AND (?2 IS NULL OR queue=?2)"
-				   " AND state=?3 ORDER BY seq";
+	static const char some[] = "SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE seq>?1 AND state=?3"
+				   " AND (?2 IS NULL OR queue=?2) ORDER BY seq";
 	sqlite3_stmt **st = state < 0 ? &rd->list : &rd->list_state;
 
 	*ret = outbox_prepare(rd->conn, st, state < 0 ? all : some);

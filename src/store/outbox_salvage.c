@@ -269,7 +269,7 @@ static int open_damaged(struct salvage *s, const char *path)
 	for (int tries = 0; tries < 2; tries++) {
 		rc = sqlite3_open_v2(path, &s->from, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
 		if (rc == SQLITE_OK)
-			rc = sqlite3_exec(s->from, "SELECT 1 FROM sqlite_master", NULL, NULL, NULL); /* opening reads nothing */
+			rc = sqlite3_exec(s->from, "SELECT 1 FROM sqlite_master", NULL, NULL, NULL); /* reads it */
 		if (rc == SQLITE_OK)
 			break;
 		(void)sqlite3_close(s->from); /* nothing is left open */
