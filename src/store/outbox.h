@@ -134,8 +134,8 @@ int outbox_put(struct outbox_queue *q, const struct outbox_write *w, struct outb
  * too. */
 typedef void outbox_put_fn(void *arg, int code, const struct outbox_receipt *receipt);
 int outbox_put_start(struct outbox_queue *q, const struct outbox_write *w, outbox_put_fn *cb, void *arg);
-/* What is put (without waiting) between (true) and (false) is there after a stop together, or not at all; one that is refused
- * is not there alone. Everybody's puts wait meanwhile, so nothing else is done there. Front too. */
+/* What is put (without waiting) between (true) and (false) is there after a stop together, or not at all; one that is
+ * refused is not there alone. Everybody's puts wait meanwhile, so nothing else is done there. Front too. */
 void outbox_gather(struct outbox *ob, bool begins);
 
 /* --- the view of a key: what readers and writers of its URIs must know --- */
