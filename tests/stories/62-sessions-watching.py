@@ -205,9 +205,9 @@ def test_a_hang_is_reported_once(impatient):
     lab.weir.restart()
     r = lab.program()
     wait_until(is_hung(lab, r), 20, "and after a restart")
-    lab.wait_delivered()
     for one in (p, q, r):
-        assert len(only(lab.at_hub(one), "application_appears_hung")) == 1
+        s = lab.wait_at_hub(one, lambda s: s["hung"], "the hub knows")
+        assert len(only(s, "application_appears_hung")) == 1
 
 
 def test_a_program_that_hangs_and_then_crashes(impatient):
@@ -261,9 +261,8 @@ def test_a_daemon_that_was_stopped_blames_nobody(site):
         lab.queue()
         assert not lab.item(p.id)["hung"]
         p.heartbeat()
-        wait_until(is_hung(lab, q), 30, "silence of its own is noticed")
-        lab.wait_delivered()
-        assert len(only(lab.at_hub(q), "application_appears_hung")) == 1
+        s = lab.wait_at_hub(q, lambda s: s["hung"], "silence of its own is noticed")
+        assert len(only(s, "application_appears_hung")) == 1
     finally:
         lab.close()
 

@@ -169,6 +169,12 @@ class Hub(Weir):
         return "http://127.0.0.1:%d" % self.ports["hub"]
 
 
+class Daemon(Weir):
+    def tail(self, lines=60):
+        """Without what stories ask again and again."""
+        return "\n".join([l for l in super().tail(2000).splitlines() if "path=/queue" not in l][-lines:])
+
+
 class Sessions:
     """The stage. Options are those of the daemon's section; hub={...}: of the hub's; weir={...}: further sections."""
 
@@ -184,7 +190,7 @@ class Sessions:
             self.door = FaultProxy(self.hub.ports["hub"])
             server = self.door.url
         sections = {"sessions": merge(merge(DAEMON, {"server": server}), options)}
-        self.weir = Weir(os.path.join(site.dir, "daemon"), site.env, merge(merge(OPTIONS, sections), weir or {}))
+        self.weir = Daemon(os.path.join(site.dir, "daemon"), site.env, merge(merge(OPTIONS, sections), weir or {}))
         site.weirs.append(self.weir)
         if start:
             self.weir.start()
@@ -226,7 +232,11 @@ class Sessions:
         return wire_json(self.port, "/queue")
 
     def wait_delivered(self, limit=30):
-        wait_until(lambda: self.queue()["entries"] == 0 and self.queue()["held"] == 0, limit, "all is delivered")
+        try:
+            wait_until(lambda: self.queue()["entries"] == 0 and self.queue()["held"] == 0, limit)
+        except AssertionError:
+            left = [e for e in self.weir.outbox() if e["state"] != "applied"]
+            raise AssertionError("not all is delivered: %s %s" % (self.queue(), left[:20])) from None
 
     def flush(self):
         assert Program(self.port, register=False).send("POST", "/flush").status == 200
