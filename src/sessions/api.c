@@ -34,6 +34,7 @@ struct endpoint {
 	exchange_fn *on_worker;          /* or there */
 	/* With the lock held, on c->s. 0: the answer comes later; 1: ok; or a code. */
 	int (*act)(struct call *c);
+	enum op op;                      /* what is counted when it is refused */
 };
 
 struct call { /* in the arena of its exchange, as its data */
@@ -67,6 +68,7 @@ static void reply_ok(struct exchange *ex)
 
 static void reply_code(struct call *c, int code)
 {
+	sessions_count(c->ss, c->e->op, OUTCOME_REFUSED, 1);
 	if (code == WEIR_E_PARSE)
 		exchange_reply_text(c->ex, 400, "Invalid request: %s", c->why.len ? c->why.data : "a field has the wrong type");
 	else if (code == WEIR_E_TOO_LARGE)
@@ -93,7 +95,8 @@ static void on_row(void *arg, int code)
 {
 	struct call *c = arg;
 
-	sessions_count(c->ss, OP_METRIC, code == 0 ? OUTCOME_ACCEPTED : OUTCOME_REFUSED, 1);
+	if (code == 0)
+		sessions_count(c->ss, OP_METRIC, OUTCOME_ACCEPTED, 1);
 	on_durable(c, code, 0);
 }
 
@@ -206,6 +209,7 @@ static int act_heartbeat(struct call *c)
 		c->s->wants_save = true;
 	c->s->flags &= ~(unsigned)SESSION_HUNG;
 	is_alive(c->s);
+	sessions_count(c->ss, OP_HEARTBEAT, OUTCOME_ACCEPTED, 1);
 	if (!(c->s->flags & SESSION_ENDED))
 		beat_wanted(c->ss, c->s);
 	return 1;
@@ -294,13 +298,14 @@ static const struct field metric_fields[] = {
 
 static const struct endpoint endpoints[] = {
 	{ .path = "/register", .method = "POST", .fields = register_fields },
-	{ .path = "/state", .method = "POST", .fields = state_fields, .act = act_state },
-	{ .path = "/event", .method = "POST", .fields = event_fields, .act = act_event },
-	{ .path = "/metric", .method = "POST", .fields = metric_fields, .act = act_metric, .json_flags = JSON_READ_INFINITY },
-	{ .path = "/heartbeat", .method = "POST", .fields = session_fields, .act = act_heartbeat },
-	{ .path = "/pause_heartbeat", .method = "POST", .fields = session_fields, .act = act_pause },
-	{ .path = "/resume_heartbeat", .method = "POST", .fields = session_fields, .act = act_resume },
-	{ .path = "/end", .method = "POST", .fields = session_fields, .act = act_end },
+	{ .path = "/state", .method = "POST", .fields = state_fields, .act = act_state, .op = OP_STATE },
+	{ .path = "/event", .method = "POST", .fields = event_fields, .act = act_event, .op = OP_EVENT },
+	{ .path = "/metric", .method = "POST", .fields = metric_fields, .act = act_metric, .op = OP_METRIC,
+	  .json_flags = JSON_READ_INFINITY },
+	{ .path = "/heartbeat", .method = "POST", .fields = session_fields, .act = act_heartbeat, .op = OP_HEARTBEAT },
+	{ .path = "/pause_heartbeat", .method = "POST", .fields = session_fields, .act = act_pause, .op = OP_HEARTBEAT },
+	{ .path = "/resume_heartbeat", .method = "POST", .fields = session_fields, .act = act_resume, .op = OP_HEARTBEAT },
+	{ .path = "/end", .method = "POST", .fields = session_fields, .act = act_end, .op = OP_END },
 	{ .path = "/session", .method = "GET", .on_worker = read_session },
 	{ .path = "/sessions", .method = "GET", .on_worker = read_sessions },
 	{ .path = "/health", .direct = health },

@@ -22,8 +22,9 @@ static void send(void *arg)
 	bool again;
 
 	hub_target(&target, b->hub_id, "/heartbeat");
-	if (!cancel_fired(ss->stop))
-		(void)hub_call(ss, "POST", target.data, SLICE_LIT("{}"), PATIENCE_MS, 65536, ss->stop, &a); /* the next one may arrive */
+	if (!cancel_fired(ss->stop) &&
+	    hub_call(ss, "POST", target.data, SLICE_LIT("{}"), PATIENCE_MS, 65536, ss->stop, &a) == 0 && a.status == 200)
+		sessions_count(ss, OP_HEARTBEAT, OUTCOME_DELIVERED, 1); /* else: the next one may arrive */
 	buf_fini(&target);
 	buf_fini(&a.body);
 	free(b->hub_id);

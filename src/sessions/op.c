@@ -74,7 +74,8 @@ static void on_put(void *arg, int code, const struct outbox_receipt *receipt)
 	if (code == 0 && p->patch)
 		merge(p, receipt->seq);
 	pthread_mutex_unlock(&ss->lock);
-	sessions_count(ss, p->op, code == 0 ? OUTCOME_ACCEPTED : OUTCOME_REFUSED, 1);
+	if (code == 0)
+		sessions_count(ss, p->op, OUTCOME_ACCEPTED, 1);
 	if (code == 0 && p->urgent) {
 		struct buf key = BUF_EMPTY;
 
@@ -117,7 +118,6 @@ static int put(struct put *take, struct slice body)
 		sessions_enter(ss);
 		s->states_under_way += take->patch != NULL;
 	} else {
-		sessions_count(ss, take->op, OUTCOME_REFUSED, 1);
 		json_decref(take->patch);
 		free(take);
 	}

@@ -61,6 +61,7 @@ static void give_up(struct waiter *w, int code)
 {
 	struct sessions *ss = w->ss;
 
+	sessions_count(ss, OP_CREATE, OUTCOME_REFUSED, 1);
 	pthread_mutex_lock(&ss->lock);
 	w->s->flags |= SESSION_ENDED | SESSION_DONE; /* forgotten when nothing uses it any more; its row is at the next start */
 	ss->count--;
@@ -104,22 +105,49 @@ static void on_created(void *arg, int code, uint64_t seq)
 		answer(ex, s->local_id);
 }
 
+static int put_creation(struct waiter *w)
+{
+	struct sessions *ss = w->ss;
+	struct buf body = BUF_EMPTY;
+	int r;
+
+	pthread_mutex_lock(&ss->lock);
+	write_creation(ss, w->s, &body);
+	r = op_put(ss, w->s, OP_CREATE, buf_slice(&body), true, on_created, w);
+	pthread_mutex_unlock(&ss->lock);
+	buf_fini(&body);
+	return r;
+}
+
+/* On a worker, as in api.c: the queue was full. */
+static void put_with_room(struct exchange *ex)
+{
+	struct waiter *w = exchange_data(ex);
+	struct sessions *ss = w->ss;
+	int r;
+
+	pthread_mutex_lock(&ss->drop_lock);
+	r = put_creation(w);
+	if (r == -EDQUOT && op_make_room(ss))
+		r = put_creation(w);
+	pthread_mutex_unlock(&ss->drop_lock);
+	if (r < 0)
+		give_up(w, r);
+}
+
 /* The row is durable. */
 static void on_row(void *arg, int code)
 {
 	struct waiter *w = arg;
-	struct sessions *ss = w->ss;
-	struct buf body = BUF_EMPTY;
 
-	if (code == 0) {
-		pthread_mutex_lock(&ss->lock);
-		write_creation(ss, w->s, &body);
-		code = op_put(ss, w->s, OP_CREATE, buf_slice(&body), true, on_created, w);
-		pthread_mutex_unlock(&ss->lock);
-		buf_fini(&body);
-	}
-	if (code < 0)
+	if (code == 0)
+		code = put_creation(w);
+	if (code == -EDQUOT) {
+		exchange_set_data(w->ex, w);
+		exchange_to_worker(w->ex, w->ss->read_lane, put_with_room);
+	} else if (code < 0) {
 		give_up(w, code);
+	}
 }
 
 void register_begin(struct exchange *ex, json_t *body)
