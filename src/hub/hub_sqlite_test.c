@@ -1,9 +1,8 @@
 /* hub_sqlite_test.c -- the store: lists and their filters, forgetting, versions of the file. */
-#include <sqlite3.h>
-
 #include "base/err.h"
 #include "hub/hub_test_kit.h"
 #include "hub/hub_text.h"
+#include "store/db.h"
 
 /* The ids that a filter finds, newest first, as letters: 'a' is ids[0]. */
 static const char *found(struct kit *k, char *const *ids, size_t count, struct hub_filter f)
