@@ -184,7 +184,7 @@ static void set_all(struct original *o)
 	set(o, "hub.retention=%lldd", number_of(o, "retention_days", 365, 36500));
 	set(o, "hub.cleanup_interval=%lldh", number_of(o, "cleanup_interval_hours", 24, 8760));
 	set(o, "hub.heartbeat_timeout=%llds", number_of(o, "heartbeat_timeout_seconds", 60, 31536000));
-	set(o, "hub.max_body=64MiB"); /* the original has no limit */
+	set(o, "hub.max_body=16MiB"); /* the original has no limit */
 	set_port(o);
 	set_key(o);
 	if (*cert && *key) {

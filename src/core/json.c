@@ -1,8 +1,9 @@
 /* json.c -- JSON of peers: a look at the bytes before jansson reads them, and a writer.
  *
- * WHY      jansson's grammar is strict, but it recurses 2,048 deep, refuses integers beyond 64 bits that other readers
- *          take as doubles, and has no word for Python's Infinity. One pass over the bytes outside strings settles all
- *          three. Its writer prints 0.1 as 0.10000000000000001; ours prints what a person wrote.
+ * WHY      jansson's grammar is strict, but it recurses 2,048 deep, makes fifty bytes of memory out of one of text,
+ *          refuses integers beyond 64 bits that other readers take as doubles, and has no word for Python's Infinity.
+ *          One pass over the bytes outside strings settles all of it. Its writer prints 0.1 as 0.10000000000000001; ours
+ *          prints what a person wrote.
  * RULES    1. The pass changes only whole tokens, into others that are longer; what is no JSON stays none.
  *          2. A text without such tokens, which is nearly every one, is not copied.
  * THREADS  Pure. */
@@ -23,7 +24,8 @@
 struct pass {
 	struct slice text;
 	size_t at, copied; /* copied: what of text is in `into` already */
-	unsigned flags, depth;
+	unsigned flags, depth, values;
+	const char *why;     /* set on refusal */
 	struct buf into;
 	bool changed;
 };
@@ -99,9 +101,13 @@ static int pass_over(struct pass *p)
 		} else {
 			p->at++;
 			if ((c == '{' || c == '[') && ++p->depth > JSON_MOST_DEPTH)
-				return WEIR_E_TOO_LARGE;
+				p->why = "nested too deeply";
 			if ((c == '}' || c == ']') && p->depth)
 				p->depth--;
+			if ((c == '{' || c == '[' || c == ',') && ++p->values > JSON_MOST_VALUES)
+				p->why = "has too many values";
+			if (p->why && !(p->flags & JSON_READ_KEPT))
+				return WEIR_E_TOO_LARGE;
 		}
 	}
 	if (p->changed)
@@ -120,7 +126,7 @@ int json_read(struct slice text, unsigned flags, json_t **ret, struct buf *why)
 			buf_add_str(why, "a NUL byte is no part of JSON");
 	} else if (pass_over(&p) < 0) {
 		if (why)
-			buf_addf(why, "nested deeper than %d (byte %zu)", JSON_MOST_DEPTH, p.at);
+			buf_addf(why, "%s (byte %zu)", p.why, p.at);
 	} else {
 		v = json_loadb(p.changed ? p.into.data : text.n ? text.p : "", p.changed ? p.into.len : text.n, 0, &e);
 		if (!v && why) {

@@ -93,7 +93,7 @@ static void infinity_is_a_value_for_those_who_ask_for_it(void **state)
 	assert_string_equal(through("[Infinite]", JSON_READ_INFINITY), "");
 }
 
-static void nesting_has_a_limit(void **state)
+static void nesting_and_values_have_a_limit(void **state)
 {
 	struct buf text = BUF_EMPTY;
 
@@ -112,6 +112,12 @@ static void nesting_has_a_limit(void **state)
 		buf_add_str(&text, "[{");
 	buf_add_str(&text, "\"]");
 	assert_string_equal(through(text.data, 0), text.data); /* in a string they are letters */
+	buf_reset(&text);
+	buf_add_str(&text, "[[]");
+	for (int i = 0; i < JSON_MOST_VALUES; i++)
+		buf_add_str(&text, ",[]");
+	buf_add_str(&text, "]");
+	assert_string_equal(through(text.data, 0), "");
 	buf_fini(&text);
 }
 
@@ -132,7 +138,7 @@ int main(void)
 		cmocka_unit_test(what_is_no_json_is_refused),
 		cmocka_unit_test(a_number_beyond_a_double_is_refused_however_it_is_written),
 		cmocka_unit_test(infinity_is_a_value_for_those_who_ask_for_it),
-		cmocka_unit_test(nesting_has_a_limit),
+		cmocka_unit_test(nesting_and_values_have_a_limit),
 		cmocka_unit_test(a_nul_byte_ends_no_text),
 	};
 

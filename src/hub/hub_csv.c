@@ -103,7 +103,7 @@ static int take_row(void *arg, int64_t place, struct slice body)
 
 	if (t->limited && t->left-- == 0)
 		return TABLE_ENOUGH;
-	if (json_read(body, 0, &item, NULL) < 0)
+	if (json_read(body, JSON_READ_KEPT, &item, NULL) < 0)
 		return WEIR_E_DAMAGED;
 	buf_addf(&t->out->b, "%lld", (long long)place);
 	for (size_t i = 0; t->columns[i]; i++) {

@@ -85,7 +85,7 @@ static int take_update(void *arg, int64_t place, struct slice body)
 {
 	struct walk *w = arg;
 	json_t *item = NULL;
-	int r = json_read(body, 0, &item, NULL);
+	int r = json_read(body, JSON_READ_KEPT, &item, NULL);
 
 	if (r < 0)
 		return WEIR_E_DAMAGED;

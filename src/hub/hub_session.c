@@ -129,7 +129,7 @@ static int read_state(struct hub_store *st, struct hub_tx *tx, const struct hub_
 	int r = st->t->get_state(tx, s->number, &text);
 
 	if (r == 0)
-		r = json_read(buf_slice(&text), 0, ret, NULL);
+		r = json_read(buf_slice(&text), JSON_READ_KEPT, ret, NULL);
 	buf_fini(&text);
 	return r == 0 ? 0 : r == -ENOENT || r == WEIR_E_PARSE ? WEIR_E_DAMAGED : r;
 }

@@ -54,7 +54,7 @@ bool hub_text_occurs(struct slice body, struct slice text)
 	bool yes;
 
 	str_add_json(&escaped, text); /* as it stands in the bytes */
-	yes = occurs(body, buf_slice(&escaped)) && json_read(body, 0, &v, NULL) == 0;
+	yes = occurs(body, buf_slice(&escaped)) && json_read(body, JSON_READ_KEPT, &v, NULL) == 0;
 	if (yes) {
 		(void)json_object_del(v, "timestamp"); /* may be absent */
 		yes = occurs_below(v, text);

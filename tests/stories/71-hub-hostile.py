@@ -129,6 +129,19 @@ def test_a_state_has_a_limit(hub):
     assert len(session.now()["state_history"]) == 3
 
 
+def test_what_is_as_deep_as_may_be_can_be_read_back(hub):
+    def deep(n):
+        return b'{"a":' * (n - 1) + b"{}" + b"}" * (n - 1)
+    session = hub.create()
+    session.do("state", deep(100)).do("state", deep(100)).do("events", b'{"name": "e", "data": ' + deep(99) + b"}")
+    for body in (deep(101), b'{"a":' + b"[[]" + b",[]" * 600000 + b"]}"):
+        hub.refuses(400, "POST", session.path + "/state", body)
+    now = session.now()
+    assert len(now["state_history"]) == 2 and len(now["events"]) == 1
+    assert hub.ids("text=deep&product=nobody") == []
+    assert hub.ask("GET", "/api/data" + session.path[4:] + "/history?format=csv").status == 200
+
+
 # Keys
 
 @pytest.fixture(scope="module")

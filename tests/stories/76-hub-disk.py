@@ -1,0 +1,80 @@
+"""The hub's disk is full, or its database is damaged."""
+
+import os
+import subprocess
+
+import pytest
+
+from lab.wait import wait_until
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small tmpfs takes root")
+    where = str(tmp_path / "small")
+    os.makedirs(where)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=755", "weir-story", where], check=False).returncode:
+        pytest.skip("this machine does not let root mount a tmpfs")
+    yield where
+    subprocess.run(["umount", "-l", where], check=True)
+
+
+def test_a_full_disk_is_an_error_and_no_loss(site, small_disk):
+    hub = site.hub(weir={"data_dir": os.path.join(small_disk, "data")})
+    session = hub.create()
+    session.batch(*[("event", {"name": "before"})] * 10, first=1)
+    ballast = os.path.join(small_disk, "ballast")
+    with open(ballast, "wb") as f:
+        try:
+            while True:
+                f.write(b"x" * 65536)
+                f.flush()
+        except OSError:
+            pass
+    kept, answer = 10, None
+    for _ in range(200):
+        answer = hub.ask("POST", session.path + "/events", {"name": "e", "message": "x" * 50000})
+        if answer.status != 200:
+            break
+        kept += 1
+    assert answer.status == 507 and "full" in answer.text, answer
+    assert hub.ask("GET", "/livez").status == 200
+    os.remove(ballast)
+    wait_until(lambda: hub.ask("POST", session.path + "/events", {"name": "after"}).status == 200)
+    names = [e["name"] for e in session.now()["events"]]
+    assert names == ["before"] * 10 + ["e"] * (kept - 10) + ["after"]
+    hub.kill9()
+    hub.restart()
+    assert [e["name"] for e in session.now()["events"]] == names
+
+
+def test_a_damaged_database_is_set_aside_and_said(site):
+    hub = site.hub()
+    hub.create().event("e")
+    hub.stop()
+    path = os.path.join(hub.data_dir, "hub.db")
+    with open(path, "r+b") as f:
+        f.write(b"this is no database" * 300)
+    hub.restart()
+    assert hub.list() == []
+    assert "hub_database_damaged" in hub.whole_log()
+    assert any(name.startswith("hub.db") for name in os.listdir(os.path.join(hub.data_dir, "damaged")))
+    assert hub.health()["status"] == "degraded"
+    hub.create()
+    hub.restart()
+    assert len(hub.list()) == 1 and hub.health()["status"] == "healthy"
+
+
+def test_a_database_of_a_newer_weir_is_left_alone(site):
+    import sqlite3
+    hub = site.hub()
+    hub.create()
+    hub.stop()
+    path = os.path.join(hub.data_dir, "hub.db")
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    from lab.daemon import run_weir
+    code, _, err = run_weir("hub", "-c", hub.config_path, env=hub.env, cwd=hub.dir)
+    assert code != 0 and "newer weir" in err, (code, err)
+    assert not os.path.exists(os.path.join(hub.data_dir, "damaged"))
