@@ -28,14 +28,37 @@ struct dropping {
 	bool any, with_members;
 };
 
+/* A collection is mostly named without a '/' as well, and then looks like a file without a suffix; to look through the whole cache for
+ * members of every file that is deleted would cost too much. */
+static bool may_have_members(struct slice target)
+{
+	size_t n = target.n;
+
+	while (n && target.p[n - 1] != '/' && target.p[n - 1] != '.')
+		n--;
+	return n && target.p[n - 1] == '/';
+}
+
+static bool drop_members(struct cache *c, struct slice target)
+{
+	struct buf prefix = BUF_EMPTY;
+	bool any;
+
+	buf_add_slice(&prefix, target);
+	if (!slice_ends(target, "/"))
+		buf_add_char(&prefix, '/');
+	any = cache_drop_prefix(c, buf_slice(&prefix)) > 0;
+	buf_fini(&prefix);
+	return any;
+}
+
 static void drop(void *arg, struct slice target)
 {
 	struct dropping *d = arg;
 
-	if (d->with_members && slice_ends(target, "/"))
-		d->any |= cache_drop_prefix(d->m->cache, target) > 0;
-	else
-		d->any |= cache_drop(d->m->cache, target);
+	d->any |= cache_drop(d->m->cache, target);
+	if (d->with_members && may_have_members(target))
+		d->any |= drop_members(d->m->cache, target);
 }
 
 /* RFC 4918 9.6.1, 9.8, 9.9: on a collection they act on all that is in it. */

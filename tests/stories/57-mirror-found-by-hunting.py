@@ -255,13 +255,16 @@ def test_what_the_front_lets_in_can_be_sent(site, target):
     assert cache.origin.seen()[-1].target == target or target in [r.target for r in cache.origin.seen()]
 
 
-def test_what_a_deleted_collection_held_is_not_served_from_the_cache(site):
+@pytest.mark.parametrize("name", ["/d/", "/d"])
+def test_what_a_deleted_collection_held_is_not_served_from_the_cache(site, name):
     cache = Cache(site)
     cache.origin.tell("/d/x", reply("old", "Cache-Control: max-age=600"), reply("", status=404))
+    cache.origin.tell("/da", reply("other", "Cache-Control: max-age=600"))
     cache.store("/d/x")
-    cache.origin.tell("/d/", reply("", status=204), method="DELETE")
-    assert cache.delete("/d/").status == 204
-    assert cache.get("/d/x").status == 404
+    cache.store("/da")
+    cache.origin.tell(name, reply("", status=204), method="DELETE")
+    assert cache.delete(name).status == 204
+    assert cache.get("/d/x").status == 404 and cache.get("/da").hit
 
 
 def test_what_somebody_had_deleted_before_us_is_gone_here_too(site):
