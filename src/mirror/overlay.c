@@ -73,14 +73,40 @@ static int make(struct mirror *m, const struct outbox_entry *e, struct slice tar
 	return r;
 }
 
+/* Whether a collection that target is in was deleted after entry `since`. */
+static bool is_deleted_above(struct mirror *m, struct slice target, uint64_t since)
+{
+	struct buf key = BUF_EMPTY;
+	bool is = false;
+
+	for (size_t n = 1; n < target.n && target.p[n - 1] != '?' && !is; n++) {
+		const struct slice above = { target.p, n };
+		struct outbox_entry e = { .seq = 0 };
+
+		if (target.p[n - 1] != '/')
+			continue;
+		buf_reset(&key);
+		if (pathkey_add(above, &key) < 0 || outbox_overlay(m->queue, buf_slice(&key), above, &e) < 0)
+			continue;
+		is = e.seq > since && slice_eq_str(buf_slice(&e.method), "DELETE");
+		outbox_entry_fini(&e);
+	}
+	buf_fini(&key);
+	return is;
+}
+
 enum overlay overlay_view(struct mirror *m, struct slice target, struct stored **ret)
 {
 	struct outbox_entry e = { .seq = 0 };
 	struct buf key = BUF_EMPTY;
 	enum overlay view = OVERLAY_NONE;
 
+	if (outbox_is_idle(m->queue))
+		return OVERLAY_NONE;
+	if (is_deleted_above(m, target, 0))
+		view = OVERLAY_ABSENT;
 	if (pathkey_add(target, &key) == 0 && outbox_overlay(m->queue, buf_slice(&key), target, &e) == 0) {
-		if (slice_eq_str(buf_slice(&e.method), "DELETE"))
+		if (slice_eq_str(buf_slice(&e.method), "DELETE") || (view == OVERLAY_ABSENT && is_deleted_above(m, target, e.seq)))
 			view = OVERLAY_ABSENT;
 		else if (make(m, &e, target, ret) == 0)
 			view = OVERLAY_CONTENT;

@@ -303,6 +303,23 @@ def test_a_token_file_that_is_gone_pauses_the_queue_once(site):
     cache.weir.wait_entry(entry, "applied")
 
 
+def test_what_a_queued_delete_takes_with_its_collection_is_not_there(site):
+    """Neither for readers, nor as the base of a write after it, which would be a conflict with ourselves."""
+    cache = Cache(site)
+    for path in ("/d/x", "/d/y"):
+        cache.origin.put(path, "old", cache_control="max-age=600")
+        cache.store(path)
+    with cache.offline():
+        cache.queue("PUT", "/d/y", "newer")
+        cache.queue("DELETE", "/d/")
+        assert [cache.get(path).status for path in ("/d/x", "/d/y", "/d/")] == [404, 404, 404]
+        entry = cache.queue("PUT", "/d/x", "new")
+        assert cache.get("/d/x").text == "new" and cache.get("/d/y").status == 404
+        cache.origin.remove("/d/x")         # what the DELETE does at a server of collections
+    cache.weir.wait_entry(entry, "applied")
+    assert cache.origin.text("/d/x") == "new"
+
+
 # Races
 
 @pytest.mark.parametrize("condition", ["if-match", "if-none-match"])
