@@ -1,9 +1,10 @@
 /* datacat_server.c -- `datacat-server`: the hub under the original's name, with the original's configuration.
  *
- * WHAT     ./config.json becomes --set values of `weir hub`, which then runs as ever. There is none: its defaults are written there.
+ * WHAT     ./config.json becomes --set values of `weir hub`, which then runs as ever. There is none: its defaults are
+ *          written there.
  * WHY      Whoever runs the original puts a link to weir in its place, and nothing else changes.
- * RULES    1. What is missing has the original's default; a wrong type, or a file that is no JSON, ends the start: a server whose
- *             require_api_key cannot be read must not run without.
+ * RULES    1. What is missing has the original's default; a wrong type, or a file that is no JSON, ends the start: a
+ *             server whose require_api_key cannot be read must not run without.
  *          2. The key is never on a command line or in a file of ours: it reaches the settings through a memfd.
  *          3. It listens on all addresses, of both kinds, as the original does.
  * SEE      the original's API, section "Server" */
@@ -22,10 +23,10 @@
 #include "core/json.h"
 #include "io/file.h"
 
-#define CONFIG "config.json"
+#define CONFIG            "config.json"
 #define MOST_CONFIG_BYTES (1024 * 1024)
-#define MOST_SETS 16
-#define NO_SETTINGS "/dev/null" /* instead of a weir.yaml that may lie about */
+#define MOST_SETS         16
+#define NO_SETTINGS       "/dev/null" /* instead of a weir.yaml that may lie about */
 
 static const char defaults[] = "{\n"
 			       "  \"data_path\": \"./datacat_data\",\n"
@@ -47,7 +48,7 @@ struct original {
 	bool wrong;
 };
 
-/* --- the file ------------------------------------------------------------------------------------------------------- */
+/* --- the file --------------------------------------------------------------------------------------------------- */
 
 static void write_defaults(void)
 {
@@ -84,7 +85,7 @@ static int read_config(json_t **ret)
 	return r;
 }
 
-/* --- its values ----------------------------------------------------------------------------------------------------- */
+/* --- its values ------------------------------------------------------------------------------------------------- */
 
 static void complain(struct original *o, const char *name, const char *what)
 {
@@ -173,7 +174,8 @@ static void set_key(struct original *o)
 
 static void set_all(struct original *o)
 {
-	const char *path = text_of(o, "data_path"), *cert = text_of(o, "tls_cert_file"), *key = text_of(o, "tls_key_file");
+	const char *path = text_of(o, "data_path"), *cert = text_of(o, "tls_cert_file"),
+		   *key = text_of(o, "tls_key_file");
 	int r;
 
 	path = *path ? path : "./datacat_data";
@@ -193,7 +195,7 @@ static void set_all(struct original *o)
 	}
 }
 
-/* --- the log -------------------------------------------------------------------------------------------------------- */
+/* --- the log ---------------------------------------------------------------------------------------------------- */
 
 static void open_log(const char *name)
 {

@@ -2,8 +2,8 @@
  *
  * WHY      jansson's grammar is strict, but it recurses 2,048 deep, makes fifty bytes of memory out of one of text,
  *          refuses integers beyond 64 bits that other readers take as doubles, and has no word for Python's Infinity.
- *          One pass over the bytes outside strings settles all of it. Its writer prints 0.1 as 0.10000000000000001; ours
- *          prints what a person wrote.
+ *          One pass over the bytes outside strings settles all of it. Its writer prints 0.1 as 0.10000000000000001;
+ *          ours prints what a person wrote.
  * RULES    1. The pass changes only whole tokens, into others that are longer; what is no JSON stays none.
  *          2. A text without such tokens, which is nearly every one, is not copied.
  * THREADS  Pure. */
@@ -19,13 +19,13 @@
 
 #define DEEPEST (JSON_MOST_DEPTH + 16) /* what is written may be wrapped */
 
-/* --- the pass before ---------------------------------------------------------------------------------------------- */
+/* --- the pass before -------------------------------------------------------------------------------------------- */
 
 struct pass {
 	struct slice text;
 	size_t at, copied; /* copied: what of text is in `into` already */
 	unsigned flags, depth, values;
-	const char *why;     /* set on refusal */
+	const char *why; /* set on refusal */
 	struct buf into;
 	bool changed;
 };
@@ -141,7 +141,7 @@ int json_read(struct slice text, unsigned flags, json_t **ret, struct buf *why)
 	return 0;
 }
 
-/* --- writing -------------------------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------------------------- */
 
 void json_write_text(struct slice s, struct buf *out)
 {
@@ -181,7 +181,8 @@ static void write_object(const json_t *v, unsigned depth, struct buf *out)
 	json_t *member;
 
 	buf_add_char(out, '{');
-	json_object_foreach(o, name, member) {
+	json_object_foreach(o, name, member)
+	{
 		buf_add_str(out, between);
 		json_write_text(slice_str(name), out);
 		buf_add_char(out, ':');
@@ -195,9 +196,7 @@ static void write_value(const json_t *v, unsigned depth, struct buf *out)
 {
 	ENSURE(depth < DEEPEST);
 	switch (json_typeof(v)) {
-	case JSON_OBJECT:
-		write_object(v, depth, out);
-		break;
+	case JSON_OBJECT: write_object(v, depth, out); break;
 	case JSON_ARRAY:
 		buf_add_char(out, '[');
 		for (size_t i = 0; i < json_array_size(v); i++) {
@@ -207,24 +206,12 @@ static void write_value(const json_t *v, unsigned depth, struct buf *out)
 		}
 		buf_add_char(out, ']');
 		break;
-	case JSON_STRING:
-		json_write_text((struct slice){ json_string_value(v), json_string_length(v) }, out);
-		break;
-	case JSON_INTEGER:
-		buf_addf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
-		break;
-	case JSON_REAL:
-		write_real(json_real_value(v), out);
-		break;
-	case JSON_TRUE:
-		buf_add_str(out, "true");
-		break;
-	case JSON_FALSE:
-		buf_add_str(out, "false");
-		break;
-	case JSON_NULL:
-		buf_add_str(out, "null");
-		break;
+	case JSON_STRING: json_write_text((struct slice){ json_string_value(v), json_string_length(v) }, out); break;
+	case JSON_INTEGER: buf_addf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(v)); break;
+	case JSON_REAL: write_real(json_real_value(v), out); break;
+	case JSON_TRUE: buf_add_str(out, "true"); break;
+	case JSON_FALSE: buf_add_str(out, "false"); break;
+	case JSON_NULL: buf_add_str(out, "null"); break;
 	}
 }
 

@@ -20,7 +20,7 @@ static const char *through(const char *text, unsigned flags)
 
 	buf_reset(&out);
 	assert_int_equal(r == 0, v != NULL);
-	assert_int_equal(r < 0, why.len > 0);
+	assert_int_equal(r<0, why.len> 0);
 	if (v)
 		json_write(v, &out);
 	json_decref(v);
@@ -35,11 +35,12 @@ static void what_is_read_is_written_back(void **state)
 	} rows[] = {
 		{ "{}", "{}" },
 		{ " [ 1 , -2 ,\n3 ] ", "[1,-2,3]" },
-		{ "{\"b\":1,\"a\":{\"z\":null,\"y\":[true,false]}}", "{\"b\":1,\"a\":{\"z\":null,\"y\":[true,false]}}" },
+		{ "{\"b\":1,\"a\":{\"z\":null,\"y\":[true,false]}}",
+		  "{\"b\":1,\"a\":{\"z\":null,\"y\":[true,false]}}" },
 		{ "[\"\\u00e9\\n\\\"\\\\\"]", "[\"\xc3\xa9\\u000a\\\"\\\\\"]" },
 		{ "[\"\\ud83d\\ude00\"]", "[\"\xf0\x9f\x98\x80\"]" },
 		{ "[0.1, 1.5e300, 5.0, 1e2, 3.141592653589793, 5e-324]", "[0.1,1.5e+300,5.0,100.0,3.141592653589793,"
-									   "4.94065645841247e-324]" },
+									 "4.94065645841247e-324]" },
 		{ "[9223372036854775807,-9223372036854775808]", "[9223372036854775807,-9223372036854775808]" },
 		{ "{\"a\":1,\"b\":2,\"a\":3}", "{\"a\":3,\"b\":2}" },
 	};
@@ -59,10 +60,42 @@ static void integers_beyond_64_bits_are_doubles(void **state)
 static void what_is_no_json_is_refused(void **state)
 {
 	static const char *const rows[] = {
-		"", " ", "{", "}", "[1,]", "{\"a\":1,}", "{a:1}", "{'a':1}", "[1] x", "{}{}", "[NaN]", "[Infinity]",
-		"[-Infinity]", "[01]", "[+1]", "[.5]", "[1.]", "[1e400]", "[-1e400]", "[\"a\nb\"]", "[\"\\x\"]", "[\"\\u0000\"]",
-		"{\"\\u0000\":1}", "[\"\xff\"]", "[\"\xc0\x80\"]", "[\"\xed\xa0\x80\"]", "[\"\\ud800\"]", "5", "\"a\"", "null",
-		"\xef\xbb\xbf{}", "[tru]", "/* */ []", "[99999999999999999999-]", "[\"a", "[\"a\\",
+		"",
+		" ",
+		"{",
+		"}",
+		"[1,]",
+		"{\"a\":1,}",
+		"{a:1}",
+		"{'a':1}",
+		"[1] x",
+		"{}{}",
+		"[NaN]",
+		"[Infinity]",
+		"[-Infinity]",
+		"[01]",
+		"[+1]",
+		"[.5]",
+		"[1.]",
+		"[1e400]",
+		"[-1e400]",
+		"[\"a\nb\"]",
+		"[\"\\x\"]",
+		"[\"\\u0000\"]",
+		"{\"\\u0000\":1}",
+		"[\"\xff\"]",
+		"[\"\xc0\x80\"]",
+		"[\"\xed\xa0\x80\"]",
+		"[\"\\ud800\"]",
+		"5",
+		"\"a\"",
+		"null",
+		"\xef\xbb\xbf{}",
+		"[tru]",
+		"/* */ []",
+		"[99999999999999999999-]",
+		"[\"a",
+		"[\"a\\",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -83,7 +116,8 @@ static void a_number_beyond_a_double_is_refused_however_it_is_written(void **sta
 
 static void infinity_is_a_value_for_those_who_ask_for_it(void **state)
 {
-	assert_string_equal(through("{\"buckets\":[1,Infinity]}", JSON_READ_INFINITY), "{\"buckets\":[1,\"Infinity\"]}");
+	assert_string_equal(through("{\"buckets\":[1,Infinity]}", JSON_READ_INFINITY),
+			    "{\"buckets\":[1,\"Infinity\"]}");
 	assert_string_equal(through("[\"Infinity\", Infinity ]", JSON_READ_INFINITY), "[\"Infinity\",\"Infinity\"]");
 	assert_string_equal(through("{Infinity:1}", JSON_READ_INFINITY), "");
 	assert_string_equal(through("{Infinity :1}", JSON_READ_INFINITY), "");

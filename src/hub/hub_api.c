@@ -1,6 +1,7 @@
 /* hub_api.c -- where a request to the hub goes, and what it is told when it cannot.
  *
- * RULES    1. The key is checked before anything else of a request is looked at, its body above all. Only /health needs none.
+ * RULES    1. The key is checked before anything else of a request is looked at, its body above all. Only /health needs
+ *             none.
  *          2. Success is 200 with JSON. An error is text/plain, one line, and says what is wrong.
  *          3. Host and Origin were checked by the front (invariant 13).
  * THREADS  Front threads.
@@ -41,13 +42,15 @@ struct hub_request *hub_request_of(struct exchange *ex)
 	return exchange_data(ex);
 }
 
-/* --- answers -------------------------------------------------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------------------------------------- */
 
 /* `header` may be NULL. */
 static void reply_line(struct exchange *ex, int status, const char *header, const char *value, struct buf *take)
 {
 	struct header_line lines[] = {
-		{ "Content-Type", "text/plain; charset=utf-8" }, { "Cache-Control", "no-store" }, { header, value },
+		{ "Content-Type", "text/plain; charset=utf-8" },
+		{ "Cache-Control", "no-store" },
+		{ header, value },
 	};
 
 	buf_add_char(take, '\n');
@@ -76,23 +79,16 @@ void hub_refuse_code(struct exchange *ex, int code)
 	struct hub *h = hub_request_of(ex)->h;
 
 	switch (code) {
-	case -ENOENT:
-		hub_refuse(ex, HUB_REFUSED_SESSION, 404, "Session not found");
-		break;
-	case -ENOSPC:
-		hub_refuse(ex, HUB_REFUSED_STORE, 507, "The disk of the hub is full; nothing was kept");
-		break;
-	case -ESHUTDOWN:
-		hub_refuse(ex, HUB_REFUSED_BUSY, 503, "The hub is stopping; send it again");
-		break;
-	case -EBUSY:
-		hub_refuse(ex, HUB_REFUSED_BUSY, 503, "Too many large answers are being sent; ask again");
-		break;
+	case -ENOENT: hub_refuse(ex, HUB_REFUSED_SESSION, 404, "Session not found"); break;
+	case -ENOSPC: hub_refuse(ex, HUB_REFUSED_STORE, 507, "The disk of the hub is full; nothing was kept"); break;
+	case -ESHUTDOWN: hub_refuse(ex, HUB_REFUSED_BUSY, 503, "The hub is stopping; send it again"); break;
+	case -EBUSY: hub_refuse(ex, HUB_REFUSED_BUSY, 503, "Too many large answers are being sent; ask again"); break;
 	case -EIO:
 		atomic_store(&h->store_failed, true);
 		/* fall through */
 	default:
-		log_event(LOG_ERROR, "hub_store_failed", LOG_ERR("error", code), LOG_STR("request", exchange_id(ex)), LOG_END);
+		log_event(LOG_ERROR, "hub_store_failed", LOG_ERR("error", code), LOG_STR("request", exchange_id(ex)),
+			  LOG_END);
 		hub_refuse(ex, HUB_REFUSED_STORE, 500, "The hub's database cannot do that: %s", err_text(code));
 		break;
 	}
@@ -100,7 +96,8 @@ void hub_refuse_code(struct exchange *ex, int code)
 
 void hub_reply_json(struct exchange *ex, struct buf *take)
 {
-	static const struct header_line lines[] = { { "Content-Type", "application/json" }, { "Cache-Control", "no-store" } };
+	static const struct header_line lines[] = { { "Content-Type", "application/json" },
+						    { "Cache-Control", "no-store" } };
 
 	exchange_reply(ex, 200, lines, ARRAY_LEN(lines), blob_new_take(take));
 }
@@ -109,12 +106,14 @@ static void reply_health(struct exchange *ex, struct hub *h)
 {
 	struct buf b = BUF_EMPTY;
 
-	buf_addf(&b, "{\"status\":\"healthy\",\"service\":\"datacat-server\",\"version\":\"1.0.0\",\"weir\":\"%s\",\"batch\":true}",
-		 h->core->version);
+	buf_addf(
+		&b,
+		"{\"status\":\"healthy\",\"service\":\"datacat-server\",\"version\":\"1.0.0\",\"weir\":\"%s\",\"batch\":true}",
+		h->core->version);
 	hub_reply_json(ex, &b);
 }
 
-/* --- the way in ----------------------------------------------------------------------------------------------------- */
+/* --- the way in ------------------------------------------------------------------------------------------------- */
 
 static bool is_allowed(struct hub *h, struct exchange *ex)
 {
@@ -189,7 +188,8 @@ static void route(struct exchange *ex, struct slice path)
 		if (!found)
 			buf_addf(&allow, "%s%s", allow.len ? ", " : "", is_get ? "GET, HEAD" : routes[i].method);
 		else if (!q->id.n)
-			hub_refuse(ex, HUB_REFUSED_PATH, 400, "Invalid request: the session's id is missing in the path");
+			hub_refuse(ex, HUB_REFUSED_PATH, 400,
+				   "Invalid request: the session's id is missing in the path");
 		else
 			routes[i].handle(ex, q->id, routes[i].what);
 	}
@@ -209,7 +209,8 @@ static void done(void *arg, int status, uint64_t bytes_sent, bool whole)
 		hub_write_free(q->write);
 	if (q->is_large)
 		(void)atomic_fetch_sub(&q->h->large_answers, 1);
-	metric_observe(q->is_write ? m->duration_write : m->duration_read, (double)(clock_mono_us() - q->started_us) / 1e6);
+	metric_observe(q->is_write ? m->duration_write : m->duration_read,
+		       (double)(clock_mono_us() - q->started_us) / 1e6);
 }
 
 static void refuse_stranger(struct exchange *ex)

@@ -3,25 +3,55 @@
 
 #include <stddef.h>
 
-#define DAY_MS (24 * 3600 * 1000ULL)
-#define SQLITE "sqlite:"
+#define DAY_MS     (24 * 3600 * 1000ULL)
+#define SQLITE     "sqlite:"
 #define AT(member) .offset = offsetof(struct hub_config, member)
 
 static const struct setting settings[] = {
 	SETTINGS_LISTEN(struct hub_config, listen, "127.0.0.1:9090"),
-	{ .name = "database", .type = SETTING_STRING, AT(database), .fallback = "sqlite:hub.db",
+	{ .name = "database",
+	  .type = SETTING_STRING,
+	  AT(database),
+	  .fallback = "sqlite:hub.db",
 	  .help = "Where sessions are kept: sqlite: and a path, which starts at data_dir unless it begins with a slash." },
-	{ .name = "api_key_file", .type = SETTING_SECRET_FILE, AT(api_key_file), .live = true,
+	{ .name = "api_key_file",
+	  .type = SETTING_SECRET_FILE,
+	  AT(api_key_file),
+	  .live = true,
 	  .help = "File with the key that clients must send as Authorization: Bearer, everywhere but to /health. Read again at "
 		  "SIGHUP." },
-	{ .name = "retention", .type = SETTING_DURATION, AT(retention), .fallback = "365d", .min = 1000, .max = 36500 * DAY_MS,
-	  .live = true, .help = "Sessions that were created longer ago than this are deleted." },
-	{ .name = "cleanup_interval", .type = SETTING_DURATION, AT(cleanup_interval), .fallback = "24h", .min = 100,
-	  .max = 365 * DAY_MS, .live = true, .help = "How often they are looked for; the first time at the start." },
-	{ .name = "heartbeat_timeout", .type = SETTING_DURATION, AT(heartbeat_timeout), .fallback = "60s", .min = 100,
-	  .max = 365 * DAY_MS, .live = true, .help = "A session whose last heartbeat is older than this is suspended." },
-	{ .name = "max_body", .type = SETTING_SIZE, AT(max_body), .fallback = "4MiB", .min = 1024, .max = 64 << 20,
-	  .live = true, .help = "A request's body, as sent and as inflated; more is answered 413." },
+	{ .name = "retention",
+	  .type = SETTING_DURATION,
+	  AT(retention),
+	  .fallback = "365d",
+	  .min = 1000,
+	  .max = 36500 * DAY_MS,
+	  .live = true,
+	  .help = "Sessions that were created longer ago than this are deleted." },
+	{ .name = "cleanup_interval",
+	  .type = SETTING_DURATION,
+	  AT(cleanup_interval),
+	  .fallback = "24h",
+	  .min = 100,
+	  .max = 365 * DAY_MS,
+	  .live = true,
+	  .help = "How often they are looked for; the first time at the start." },
+	{ .name = "heartbeat_timeout",
+	  .type = SETTING_DURATION,
+	  AT(heartbeat_timeout),
+	  .fallback = "60s",
+	  .min = 100,
+	  .max = 365 * DAY_MS,
+	  .live = true,
+	  .help = "A session whose last heartbeat is older than this is suspended." },
+	{ .name = "max_body",
+	  .type = SETTING_SIZE,
+	  AT(max_body),
+	  .fallback = "4MiB",
+	  .min = 1024,
+	  .max = 64 << 20,
+	  .live = true,
+	  .help = "A request's body, as sent and as inflated; more is answered 413." },
 	{ .name = NULL },
 };
 
@@ -37,8 +67,8 @@ static void check(const void *section, struct config_problems *p)
 	const struct hub_config *c = section;
 
 	if (!slice_starts(slice_str(c->database), SQLITE) || !c->database[strlen(SQLITE)])
-		config_problem(p, "hub.database", "\"%s\" is not understood; accepted: sqlite:PATH, as in sqlite:hub.db",
-			       c->database);
+		config_problem(p, "hub.database",
+			       "\"%s\" is not understood; accepted: sqlite:PATH, as in sqlite:hub.db", c->database);
 }
 
 const struct config_section hub_section = {

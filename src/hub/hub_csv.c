@@ -1,7 +1,8 @@
 /* hub_csv.c -- sessions and their items as tables (RFC 4180): a head line, CRLF, quotes where they are needed.
  *
- * WHAT     Lists and objects stand in their column as JSON. What a spreadsheet would take for a formula ('=', '+', '-', '@' first, in a
- *          text) gets a ' before it: what a program reports must not run in the program of who looks at it.
+ * WHAT     Lists and objects stand in their column as JSON. What a spreadsheet would take for a formula ('=', '+', '-',
+ *          '@' first, in a text) gets a ' before it: what a program reports must not run in the program of who looks at
+ *          it.
  * THREADS  Workers; the read belongs to the caller. */
 #include <errno.h>
 
@@ -43,12 +44,14 @@ static void add_cell(struct slice s, bool is_text, struct buf *out)
 	}
 }
 
-/* --- the list ------------------------------------------------------------------------------------------------------- */
+/* --- the list --------------------------------------------------------------------------------------------------- */
 
 void hub_csv_session_head(struct buf *out)
 {
-	buf_add_str(out, "id,product,version,machine_id,hostname,created_at,updated_at,ended_at,last_heartbeat,state,hung,ever_hung,"
-			 "state_changes,events,metrics\r\n");
+	buf_add_str(
+		out,
+		"id,product,version,machine_id,hostname,created_at,updated_at,ended_at,last_heartbeat,state,hung,ever_hung,"
+		"state_changes,events,metrics\r\n");
 }
 
 static void add_time(int64_t ms, struct buf *out)
@@ -73,17 +76,23 @@ void hub_csv_session(const struct hub_session *s, int64_t stale_ms, struct buf *
 	add_time(s->ended_ms, out);
 	add_time(s->heartbeat_ms, out);
 	buf_addf(out, ",%s,%s,%s,%lld,%lld,%lld\r\n",
-		 is.crashed ? "crashed" : is.suspended ? "suspended" : is.active ? "active" : "ended", is.hung ? "true" : "false",
-		 s->flags & HUB_HUNG_EVER ? "true" : "false", (long long)s->counts[HUB_HISTORY],
-		 (long long)s->counts[HUB_EVENTS], (long long)s->counts[HUB_METRICS]);
+		 is.crashed     ? "crashed"
+		 : is.suspended ? "suspended"
+		 : is.active    ? "active"
+				: "ended",
+		 is.hung ? "true" : "false", s->flags & HUB_HUNG_EVER ? "true" : "false",
+		 (long long)s->counts[HUB_HISTORY], (long long)s->counts[HUB_EVENTS],
+		 (long long)s->counts[HUB_METRICS]);
 }
 
-/* --- items ---------------------------------------------------------------------------------------------------------- */
+/* --- items ------------------------------------------------------------------------------------------------------ */
 
-static const char *const event_columns[] = { "timestamp", "name", "category", "group", "labels", "message", "data",
-					     "stacktrace", "exception_type", "exception_msg", "source_file", "source_line",
-					     "source_function", NULL };
-static const char *const metric_columns[] = { "timestamp", "name", "type", "value", "count", "unit", "tags", "metadata", NULL };
+static const char *const event_columns[] = {
+	"timestamp",  "name",           "category",      "group",       "labels",      "message",         "data",
+	"stacktrace", "exception_type", "exception_msg", "source_file", "source_line", "source_function", NULL
+};
+static const char *const metric_columns[] = { "timestamp", "name", "type",     "value", "count",
+					      "unit",      "tags", "metadata", NULL };
 static const char *const history_columns[] = { "timestamp", "state", NULL };
 static const char *const *const columns[HUB_LIST_COUNT] = { event_columns, metric_columns, history_columns };
 

@@ -1,9 +1,11 @@
 /* hub_get.c -- looking at sessions: one, its items, the list.
  *
- * WHAT     A worker takes a read, which is one moment of the database, and writes what it finds into an answer that grows.
- * RULES    1. The list is the original's: an array of whole objects, of all sessions. limit and after make pages of it; where there is
- *             a next one, a Link header says so (RFC 8288).
- *          2. A read never waits for a client: what is large goes through a spool. From the moment that it does, the exchange may be gone.
+ * WHAT     A worker takes a read, which is one moment of the database, and writes what it finds into an answer that
+ *          grows.
+ * RULES    1. The list is the original's: an array of whole objects, of all sessions. limit and after make pages of it;
+ *             where there is a next one, a Link header says so (RFC 8288).
+ *          2. A read never waits for a client: what is large goes through a spool. From the moment that it does, the
+ *             exchange may be gone.
  * THREADS  Begun on the front; the rest on workers of one lane. */
 #include <errno.h>
 #include <stdlib.h>
@@ -37,7 +39,7 @@ void hub_get_wait_none(struct hub *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
-/* --- one session ---------------------------------------------------------------------------------------------------- */
+/* --- one session ------------------------------------------------------------------------------------------------ */
 
 static void answer_session(struct exchange *ex)
 {
@@ -69,7 +71,7 @@ void hub_get_session(struct exchange *ex, struct slice id, int what)
 	exchange_to_worker(ex, hub_request_of(ex)->h->looking, answer_session);
 }
 
-/* --- what the query says --------------------------------------------------------------------------------------------- */
+/* --- what the query says ---------------------------------------------------------------------------------------- */
 
 /* Its texts are in the arena, which has to live as long as they are looked at: a list outlives its exchange. */
 static bool read_query(struct exchange *ex, struct arena *arena, struct hub_query *ret)
@@ -92,10 +94,10 @@ static void set_format(struct hub_out *out, const struct hub_query *query, const
 	out->disposition = csv_name;
 }
 
-/* --- its items ------------------------------------------------------------------------------------------------------ */
+/* --- its items -------------------------------------------------------------------------------------------------- */
 
-static int render_list(struct hub_read *rd, const struct hub_session *s, enum hub_list list, const struct hub_query *query,
-		       struct hub_out *out)
+static int render_list(struct hub_read *rd, const struct hub_session *s, enum hub_list list,
+		       const struct hub_query *query, struct hub_out *out)
 {
 	if (query->format == HUB_CSV)
 		return hub_csv_items(rd, s, list, query->from, query->limit, out);
@@ -107,7 +109,9 @@ static int render_list(struct hub_read *rd, const struct hub_session *s, enum hu
 static void answer_items(struct exchange *ex)
 {
 	static const char *const files[HUB_LIST_COUNT] = {
-		"attachment; filename=\"events.csv\"", "attachment; filename=\"metrics.csv\"", "attachment; filename=\"history.csv\"",
+		"attachment; filename=\"events.csv\"",
+		"attachment; filename=\"metrics.csv\"",
+		"attachment; filename=\"history.csv\"",
 	};
 	struct hub_request *q = hub_request_of(ex);
 	struct hub *h = q->h;
@@ -140,7 +144,7 @@ void hub_get_items(struct exchange *ex, struct slice id, int what)
 	exchange_to_worker(ex, hub_request_of(ex)->h->looking, answer_items);
 }
 
-/* --- the list ------------------------------------------------------------------------------------------------------- */
+/* --- the list --------------------------------------------------------------------------------------------------- */
 
 #define MOST_QUERY_BYTES (256 * 1024)
 
@@ -175,8 +179,8 @@ static int next_page(struct listing *l, struct hub_store *st)
 	return room ? st->t->read_list(l->rd, &l->query.filter, l->page, room, &l->count) : 0;
 }
 
-/* For a page the Link has to be known before the first byte: its cursor is the last session that will be on it, and whether there is
- * one behind it has to be looked up. */
+/* For a page the Link has to be known before the first byte: its cursor is the last session that will be on it, and
+ * whether there is one behind it has to be looked up. */
 static int find_link(struct listing *l, struct hub_store *st, struct slice query, struct buf *link)
 {
 	struct hub_filter f = l->query.filter;

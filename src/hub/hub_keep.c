@@ -1,7 +1,8 @@
 /* hub_keep.c -- sessions that are too old go.
  *
- * WHAT     At the start, and then every cleanup_interval: sessions created before now - retention are taken out of the list, and their
- *          items deleted, a bounded number in each job, so that writers hardly wait. What a stop interrupts goes on at the next start.
+ * WHAT     At the start, and then every cleanup_interval: sessions created before now - retention are taken out of the
+ *          list, and their items deleted, a bounded number in each job, so that writers hardly wait. What a stop
+ *          interrupts goes on at the next start.
  * THREADS  One of its own; woken by reload and stop. */
 #include <errno.h>
 
@@ -12,7 +13,7 @@
 #include "hub/hub_priv.h"
 
 #define MOST_SESSIONS 100 /* in a job */
-#define MOST_ITEMS 2000
+#define MOST_ITEMS    2000
 
 struct step {
 	int64_t created_ms, forgotten;

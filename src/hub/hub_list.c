@@ -3,14 +3,14 @@
  *   product= version= machine= hostname=   equal
  *   state=active,suspended,ended,crashed   any of these
  *   since= until=                          created in [since, until): RFC 3339
- *   hung=now|ever|recovered|ended|crashed  hangs now; ever hung; hung and recovered; was hung when it ended; when it crashed
- *   text=                                  in an event
+ *   hung=now|ever|recovered|ended|crashed  hangs now; ever hung; hung and recovered; was hung when it ended; when it
+ *   crashed text=                                  in an event
  *   limit= after=                          a page: so many, behind the one with this cursor
  *   view=full|summary   format=json|csv
  *   from=                                  of items: the first one's place
  *
- * RULES    A name that is not one of these, or a value that is not understood, is refused: a filter with a slip of the pen must not
- *          look like an answer.
+ * RULES    A name that is not one of these, or a value that is not understood, is refused: a filter with a slip of the
+ *          pen must not look like an answer.
  * THREADS  Pure. */
 #include <errno.h>
 
@@ -23,7 +23,10 @@
 
 static int unhex(char c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
 }
 
 /* %XX and '+' undone, in the arena. 0 or WEIR_E_PARSE. */
@@ -48,7 +51,7 @@ static int decode(struct slice s, struct arena *arena, struct slice *ret)
 	return 0;
 }
 
-/* --- values --------------------------------------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------------------------------------- */
 
 struct word {
 	const char *name;
@@ -68,8 +71,11 @@ static bool take_word(struct slice s, const struct word *words, unsigned *ret)
 
 static bool take_state(struct hub_query *q, struct slice v)
 {
-	static const struct word words[] = { { "active", HUB_IS_ACTIVE }, { "suspended", HUB_IS_SUSPENDED },
-					     { "ended", HUB_IS_ENDED }, { "crashed", HUB_IS_CRASHED }, { NULL, 0 } };
+	static const struct word words[] = { { "active", HUB_IS_ACTIVE },
+					     { "suspended", HUB_IS_SUSPENDED },
+					     { "ended", HUB_IS_ENDED },
+					     { "crashed", HUB_IS_CRASHED },
+					     { NULL, 0 } };
 	struct slice one;
 	unsigned bit = 0;
 
@@ -86,9 +92,10 @@ static bool take_state(struct hub_query *q, struct slice v)
 
 static bool take_hung(struct hub_query *q, struct slice v)
 {
-	static const struct word words[] = { { "now", HUB_HUNG }, { "ever", HUB_HUNG_EVER },
-					     { "recovered", HUB_HUNG_RECOVERED }, { "ended", HUB_HUNG_AT_END },
-					     { "crashed", HUB_HUNG_AT_CRASH }, { NULL, 0 } };
+	static const struct word words[] = {
+		{ "now", HUB_HUNG },          { "ever", HUB_HUNG_EVER },        { "recovered", HUB_HUNG_RECOVERED },
+		{ "ended", HUB_HUNG_AT_END }, { "crashed", HUB_HUNG_AT_CRASH }, { NULL, 0 }
+	};
 
 	return take_word(v, words, &q->filter.flags);
 }

@@ -9,23 +9,35 @@ static const char *const reasons[] = { "key", "path", "method", "body", "session
 static const char *const kinds[] = { "write", "read", NULL };
 
 static const struct metric_family operations_family = {
-	"weir_hub_operations_total", "What was asked of sessions; repeated: known by its key or sequence number, and not done again.",
-	METRIC_COUNTER, { { "type", types }, { "outcome", outcomes } }, NULL,
+	"weir_hub_operations_total",
+	"What was asked of sessions; repeated: known by its key or sequence number, and not done again.",
+	METRIC_COUNTER,
+	{ { "type", types }, { "outcome", outcomes } },
+	NULL,
 };
 static const struct metric_family refusals_family = {
 	"weir_hub_refusals_total", "Requests that were refused.", METRIC_COUNTER, { { "reason", reasons } }, NULL,
 };
 static const struct metric_family duration_family = {
-	"weir_hub_request_duration_seconds", "Time from the head of a request to the last byte of its answer.",
-	METRIC_HISTOGRAM, { { "kind", kinds } }, metric_latency_buckets,
+	"weir_hub_request_duration_seconds",
+	"Time from the head of a request to the last byte of its answer.",
+	METRIC_HISTOGRAM,
+	{ { "kind", kinds } },
+	metric_latency_buckets,
 };
 static const struct metric_family forgotten_family = {
-	"weir_hub_sessions_deleted_total", "Sessions deleted because they were older than hub.retention.", METRIC_COUNTER,
-	{ { NULL, NULL } }, NULL,
+	"weir_hub_sessions_deleted_total",
+	"Sessions deleted because they were older than hub.retention.",
+	METRIC_COUNTER,
+	{ { NULL, NULL } },
+	NULL,
 };
 static const struct metric_family crashed_family = {
-	"weir_hub_sessions_crashed_total", "Sessions found crashed, as their machine came back without them.", METRIC_COUNTER,
-	{ { NULL, NULL } }, NULL,
+	"weir_hub_sessions_crashed_total",
+	"Sessions found crashed, as their machine came back without them.",
+	METRIC_COUNTER,
+	{ { NULL, NULL } },
+	NULL,
 };
 
 void hub_metrics_init(struct hub_metrics *hm, struct metrics *m)

@@ -1,8 +1,9 @@
 /* hub_op.c -- requests about a session, from JSON to what is kept.
  *
- * WHAT     A table for each kind of item names its fields, their types, and whether they are written when not given. One
- *          walk along it checks and writes.
- * RULES    1. A member of the wrong type is a refusal; null is as absent; members that the table does not name are ignored.
+ * WHAT     A table for each kind of item names its fields, their types, and whether they are written when not given.
+ *          One walk along it checks and writes.
+ * RULES    1. A member of the wrong type is a refusal; null is as absent; members that the table does not name are
+ *             ignored.
  *          2. An item is written once, here, as it will be sent back.
  * THREADS  Pure.
  * SEE      the original's API: timestamps are kept as sent; category is info, or error when there is an exception */
@@ -39,7 +40,7 @@ void hub_ops_free(struct hub_op *ops, size_t count)
 	free(ops);
 }
 
-/* --- values --------------------------------------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------------------------------------- */
 
 static struct slice text_of(const json_t *v)
 {
@@ -81,14 +82,14 @@ static bool refuse(struct hub_op *op, const char *field, const char *what)
 	return false;
 }
 
-/* --- items ---------------------------------------------------------------------------------------------------------- */
+/* --- items ------------------------------------------------------------------------------------------------------ */
 
 enum kind { TEXT, TEXTS, OBJECT, INTEGER, NUMBER };
 
 struct field {
 	const char *name;
 	enum kind kind;
-	bool required;        /* a text: not empty */
+	bool required; /* a text: not empty */
 	const char *fallback; /* written when not given; NULL: then it is not written at all */
 };
 
@@ -109,19 +110,15 @@ static const struct field event_fields[] = {
 };
 
 static const struct field metric_fields[] = {
-	{ "name", TEXT, true, NULL },
-	{ "type", TEXT, false, "\"gauge\"" },
-	{ "value", NUMBER, true, NULL },
-	{ "count", INTEGER, false, NULL },
-	{ "unit", TEXT, false, NULL },
-	{ "tags", TEXTS, false, NULL },
-	{ "metadata", OBJECT, false, NULL },
-	{ NULL, TEXT, false, NULL },
+	{ "name", TEXT, true, NULL },        { "type", TEXT, false, "\"gauge\"" }, { "value", NUMBER, true, NULL },
+	{ "count", INTEGER, false, NULL },   { "unit", TEXT, false, NULL },        { "tags", TEXTS, false, NULL },
+	{ "metadata", OBJECT, false, NULL }, { NULL, TEXT, false, NULL },
 };
 
 static const char *const kind_texts[] = {
-	[TEXT] = "is not a string", [TEXTS] = "is not a list of strings", [OBJECT] = "is not an object",
-	[INTEGER] = "is not an integer of 64 bits", [NUMBER] = "is not a number",
+	[TEXT] = "is not a string",    [TEXTS] = "is not a list of strings",
+	[OBJECT] = "is not an object", [INTEGER] = "is not an integer of 64 bits",
+	[NUMBER] = "is not a number",
 };
 
 static bool are_texts(const json_t *v)
@@ -202,8 +199,8 @@ static bool read_item(const struct field *fields, json_t *o, struct slice now, s
 	return true;
 }
 
-/* An exception makes an event an error, unless it says something else than info. A borrowed o is not changed: the category
- * goes into a copy of its first level. */
+/* An exception makes an event an error, unless it says something else than info. A borrowed o is not changed: the
+ * category goes into a copy of its first level. */
 static bool read_event(json_t *o, struct slice now, struct hub_op *op)
 {
 	struct slice category, exception;
@@ -211,16 +208,16 @@ static bool read_event(json_t *o, struct slice now, struct hub_op *op)
 	const char *name;
 	bool ok;
 
-	if (hub_op_text(o, "category", &category) == 0 && hub_op_text(o, "exception_type", &exception) == 0 && exception.n &&
-	    (!category.n || slice_eq_str(category, "info"))) {
+	if (hub_op_text(o, "category", &category) == 0 && hub_op_text(o, "exception_type", &exception) == 0 &&
+	    exception.n && (!category.n || slice_eq_str(category, "info"))) {
 		copy = json_copy(o);
 		(void)json_object_set_new(copy, "category", json_string("error")); /* neither is NULL */
 	}
 	ok = read_item(event_fields, copy ? copy : o, now, op);
 	name = ok ? json_string_value(json_object_get(o, "name")) : "";
-	op->hang = strcmp(name, "application_appears_hung") == 0 ? HUB_HANG_BEGINS :
-		   strcmp(name, "application_recovered") == 0	 ? HUB_HANG_ENDS :
-								   HUB_HANG_NONE;
+	op->hang = strcmp(name, "application_appears_hung") == 0 ? HUB_HANG_BEGINS
+		   : strcmp(name, "application_recovered") == 0  ? HUB_HANG_ENDS
+								 : HUB_HANG_NONE;
 	json_decref(copy);
 	return ok;
 }
@@ -244,14 +241,15 @@ static bool read_state(json_t *o, bool is_batch, struct slice now, struct hub_op
 	return true;
 }
 
-/* --- ends ----------------------------------------------------------------------------------------------------------- */
+/* --- ends ------------------------------------------------------------------------------------------------------- */
 
 void hub_op_write_crash_event(struct slice time, struct slice reason, struct slice machine_id, struct buf *out)
 {
 	buf_add_str(out, "{\"timestamp\":");
 	json_write_text(time, out);
-	buf_add_str(out, ",\"name\":\"session_crashed_detected\",\"category\":\"critical\",\"group\":\"\",\"labels\":[],"
-			 "\"message\":\"\",\"data\":{\"reason\":");
+	buf_add_str(out,
+		    ",\"name\":\"session_crashed_detected\",\"category\":\"critical\",\"group\":\"\",\"labels\":[],"
+		    "\"message\":\"\",\"data\":{\"reason\":");
 	json_write_text(reason, out);
 	if (machine_id.p) {
 		buf_add_str(out, ",\"machine_id\":");
@@ -294,7 +292,7 @@ void hub_op_read(enum hub_op_type type, json_t *body, bool is_batch, struct slic
 	}
 }
 
-/* --- the batch ------------------------------------------------------------------------------------------------------ */
+/* --- the batch -------------------------------------------------------------------------------------------------- */
 
 /* What is wrong with its frame spoils the whole: nobody could say then which numbers are done with. */
 static int read_operation(json_t *o, int64_t above, struct slice now, struct hub_op *ret, struct buf *why)
@@ -303,7 +301,8 @@ static int read_operation(json_t *o, int64_t above, struct slice now, struct hub
 	int type;
 
 	if (!json_is_integer(seq) || json_integer_value(seq) <= above) {
-		buf_addf(why, "Invalid request: each operation needs an integer \"seq\" above that of the one before it");
+		buf_addf(why,
+			 "Invalid request: each operation needs an integer \"seq\" above that of the one before it");
 		return WEIR_E_PARSE;
 	}
 	type = json_is_string(op) ? hub_op_type_of(json_string_value(op)) : -1;
@@ -344,23 +343,4 @@ int hub_op_read_batch(json_t *body, struct slice now, struct hub_op **ret_ops, s
 	*ret_ops = ops;
 	*ret_count = n;
 	return 0;
-}
-
-/* --- states --------------------------------------------------------------------------------------------------------- */
-
-void hub_state_merge(json_t *base, json_t *patch)
-{
-	const char *name;
-	json_t *v;
-
-	json_object_foreach(patch, name, v) {
-		json_t *old = json_object_get(base, name);
-
-		if (json_is_null(v))
-			(void)json_object_del(base, name); /* may be absent */
-		else if (json_is_object(v) && json_is_object(old))
-			hub_state_merge(old, v);
-		else
-			(void)json_object_set(base, name, v); /* neither is NULL, and a patch holds no base */
-	}
 }

@@ -7,7 +7,13 @@
 #include "core/json.h"
 
 enum hub_op_type {
-	HUB_OP_STATE, HUB_OP_EVENT, HUB_OP_METRIC, HUB_OP_HEARTBEAT, HUB_OP_END, HUB_OP_CRASH, HUB_OP_COUNT,
+	HUB_OP_STATE,
+	HUB_OP_EVENT,
+	HUB_OP_METRIC,
+	HUB_OP_HEARTBEAT,
+	HUB_OP_END,
+	HUB_OP_CRASH,
+	HUB_OP_COUNT,
 };
 extern const char *const hub_op_names[HUB_OP_COUNT + 1]; /* "state" ...; NULL-terminated */
 
@@ -15,21 +21,22 @@ enum hub_hang { HUB_HANG_NONE, HUB_HANG_BEGINS, HUB_HANG_ENDS };
 
 struct hub_op {
 	enum hub_op_type type;
-	int64_t seq;       /* in a batch: above 0 */
-	int64_t time_ms;   /* END, CRASH in a batch: when it was; 0: not said */
+	int64_t seq; /* in a batch: above 0 */
+	int64_t time_ms; /* END, CRASH in a batch: when it was; 0: not said */
 	enum hub_hang hang; /* EVENT: what it says about the program */
-	struct buf body;   /* EVENT, METRIC: the object as it is kept and sent back. STATE: the item of the history. CRASH: the event */
-	json_t *patch;     /* STATE: what is merged */
+	/* EVENT, METRIC: the object as it is kept and sent back. STATE: the item of the history. CRASH: the event. */
+	struct buf body;
+	json_t *patch; /* STATE: what is merged */
 	/* Not 0: refused, with a sentence in error. Set when it is read, or when it is applied. */
 	int status;
 	struct buf error;
-	bool skipped;      /* when it was applied: its seq was applied before */
+	bool skipped; /* when it was applied: its seq was applied before */
 };
 void hub_op_fini(struct hub_op *op);
 
 /* Reads the body of an endpoint, or an operation of a batch (is_batch: END and CRASH take its timestamp), into an op of
- * zeros. now: RFC 3339, for what says no time. body NULL: not JSON, which END, HEARTBEAT and CRASH do not mind. Takes no
- * reference. A refusal is in ret->status. */
+ * zeros. now: RFC 3339, for what says no time. body NULL: not JSON, which END, HEARTBEAT and CRASH do not mind. Takes
+ * no reference. A refusal is in ret->status. */
 void hub_op_read(enum hub_op_type type, json_t *body, bool is_batch, struct slice now, struct hub_op *ret);
 /* -1: no such type */
 int hub_op_type_of(const char *name);
@@ -42,10 +49,6 @@ void hub_ops_free(struct hub_op *ops, size_t count);
 
 /* The event that a crash leaves behind, as it is kept. machine_id.p NULL: not one that a returning machine tells of. */
 void hub_op_write_crash_event(struct slice time, struct slice reason, struct slice machine_id, struct buf *out);
-
-/* The deep merge of states: objects merge, null takes a member away, all else replaces. base changes; it may come to
- * share values with patch. */
-void hub_state_merge(json_t *base, json_t *patch);
 
 /* A text member of an object: 0 with *ret (empty when absent or null), or WEIR_E_PARSE when it is something else. */
 int hub_op_text(const json_t *o, const char *name, struct slice *ret);

@@ -11,7 +11,7 @@
 #include "base/obj.h"
 
 #define NOW SLICE_LIT("2026-01-01T00:00:00.000Z")
-#define AT "{\"timestamp\":\"2026-01-01T00:00:00.000Z\","
+#define AT  "{\"timestamp\":\"2026-01-01T00:00:00.000Z\","
 
 static json_t *json_of(const char *text)
 {
@@ -44,17 +44,17 @@ static void an_event_has_all_that_readers_expect(void **state)
 	static const struct {
 		const char *in, *want;
 	} rows[] = {
-		{ "{\"name\":\"e\"}",
-		  AT "\"name\":\"e\",\"category\":\"info\",\"group\":\"\",\"labels\":[],\"message\":\"\",\"data\":{}}" },
+		{ "{\"name\":\"e\"}", AT
+		  "\"name\":\"e\",\"category\":\"info\",\"group\":\"\",\"labels\":[],\"message\":\"\",\"data\":{}}" },
 		{ "{\"timestamp\":\"2025-12-31T23:59:59.123456789+01:00\",\"name\":\"e\",\"labels\":null,\"more\":1}",
 		  "{\"timestamp\":\"2025-12-31T23:59:59.123456789+01:00\",\"name\":\"e\",\"category\":\"info\",\"group\":\"\","
 		  "\"labels\":[],\"message\":\"\",\"data\":{}}" },
 		{ "{\"name\":\"e\",\"exception_type\":\"E\",\"stacktrace\":[\"a\",\"b\"],\"source_line\":7,\"source_file\":\"\"}",
 		  AT "\"name\":\"e\",\"category\":\"error\",\"group\":\"\",\"labels\":[],\"message\":\"\",\"data\":{},"
 		     "\"stacktrace\":[\"a\",\"b\"],\"exception_type\":\"E\",\"source_line\":7}" },
-		{ "{\"name\":\"e\",\"exception_type\":\"E\",\"category\":\"warning\"}",
-		  AT "\"name\":\"e\",\"category\":\"warning\",\"group\":\"\",\"labels\":[],\"message\":\"\",\"data\":{},"
-		     "\"exception_type\":\"E\"}" },
+		{ "{\"name\":\"e\",\"exception_type\":\"E\",\"category\":\"warning\"}", AT
+		  "\"name\":\"e\",\"category\":\"warning\",\"group\":\"\",\"labels\":[],\"message\":\"\",\"data\":{},"
+		  "\"exception_type\":\"E\"}" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -85,7 +85,8 @@ static void wrong_types_are_refused_by_name(void **state)
 	} rows[] = {
 		{ HUB_OP_EVENT, "{}", "400: Invalid request: \"name\" is missing" },
 		{ HUB_OP_EVENT, "{\"name\":1}", "400: Invalid request: \"name\" is not a string" },
-		{ HUB_OP_EVENT, "{\"name\":\"e\",\"labels\":[1]}", "400: Invalid request: \"labels\" is not a list of strings" },
+		{ HUB_OP_EVENT, "{\"name\":\"e\",\"labels\":[1]}",
+		  "400: Invalid request: \"labels\" is not a list of strings" },
 		{ HUB_OP_EVENT, "{\"name\":\"e\",\"data\":[]}", "400: Invalid request: \"data\" is not an object" },
 		{ HUB_OP_EVENT, "{\"name\":\"e\",\"source_line\":1.5}",
 		  "400: Invalid request: \"source_line\" is not an integer of 64 bits" },
@@ -96,7 +97,8 @@ static void wrong_types_are_refused_by_name(void **state)
 		{ HUB_OP_EVENT, "{\"name\":\"e\",\"category\":7,\"exception_type\":\"E\"}",
 		  "400: Invalid request: \"category\" is not a string" },
 		{ HUB_OP_METRIC, "{\"name\":\"m\"}", "400: Invalid request: \"value\" is missing" },
-		{ HUB_OP_METRIC, "{\"name\":\"m\",\"value\":\"1\"}", "400: Invalid request: \"value\" is not a number" },
+		{ HUB_OP_METRIC, "{\"name\":\"m\",\"value\":\"1\"}",
+		  "400: Invalid request: \"value\" is not a number" },
 		{ HUB_OP_METRIC, "[]", "400: Invalid request: the body is not a JSON object" },
 		{ HUB_OP_STATE, "[]", "400: Invalid request: the body is not a JSON object" },
 		{ HUB_OP_STATE, "{\"state\":{},\"timestamp\":1}",
@@ -110,7 +112,8 @@ static void wrong_types_are_refused_by_name(void **state)
 static void a_body_without_a_state_is_the_state(void **state)
 {
 	assert_string_equal(reads(HUB_OP_STATE, "{\"state\":{\"a\":1}}"), AT "\"state\":{\"a\":1}}");
-	assert_string_equal(reads(HUB_OP_STATE, "{\"a\":1,\"timestamp\":5}"), AT "\"state\":{\"a\":1,\"timestamp\":5}}");
+	assert_string_equal(reads(HUB_OP_STATE, "{\"a\":1,\"timestamp\":5}"),
+			    AT "\"state\":{\"a\":1,\"timestamp\":5}}");
 	assert_string_equal(reads(HUB_OP_STATE, "{\"state\":\"running\"}"), AT "\"state\":{\"state\":\"running\"}}");
 	assert_string_equal(reads(HUB_OP_STATE, "{\"timestamp\":\"2025-01-01T00:00:00Z\",\"state\":{}}"),
 			    "{\"timestamp\":\"2025-01-01T00:00:00Z\",\"state\":{}}");
@@ -130,34 +133,6 @@ static void a_crash_has_a_reason_whatever_its_body_is(void **state)
 	hub_op_fini(&op);
 }
 
-static void states_merge_deeply(void **state)
-{
-	static const struct {
-		const char *base, *patch, *want;
-	} rows[] = {
-		{ "{\"a\":1}", "{\"b\":2}", "{\"a\":1,\"b\":2}" },
-		{ "{\"a\":1}", "{\"a\":null}", "{}" },
-		{ "{\"a\":1}", "{\"z\":null}", "{\"a\":1}" },
-		{ "{\"a\":{\"b\":1,\"c\":2}}", "{\"a\":{\"b\":null,\"d\":3}}", "{\"a\":{\"c\":2,\"d\":3}}" },
-		{ "{\"a\":{\"b\":1}}", "{\"a\":5}", "{\"a\":5}" },
-		{ "{\"a\":5}", "{\"a\":{\"b\":null}}", "{\"a\":{\"b\":null}}" },
-		{ "{}", "{\"n\":{\"x\":null,\"y\":{\"z\":null}}}", "{\"n\":{\"x\":null,\"y\":{\"z\":null}}}" },
-		{ "{\"a\":[1,2]}", "{\"a\":[3]}", "{\"a\":[3]}" },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		json_t *base = json_of(rows[i].base), *patch = json_of(rows[i].patch);
-		struct buf out = BUF_EMPTY;
-
-		hub_state_merge(base, patch);
-		json_write(base, &out);
-		assert_string_equal(out.data, rows[i].want);
-		json_decref(base);
-		json_decref(patch);
-		buf_fini(&out);
-	}
-}
-
 static int read_batch(const char *text, struct hub_op **ret, size_t *ret_count, struct buf *why)
 {
 	json_t *v = json_of(text);
@@ -170,8 +145,12 @@ static int read_batch(const char *text, struct hub_op **ret, size_t *ret_count, 
 static void a_batch_refuses_one_operation_or_all_of_them(void **state)
 {
 	static const char *const spoiled[] = {
-		"{}", "{\"operations\":{}}", "{\"operations\":[{\"op\":\"end\"}]}", "{\"operations\":[{\"op\":\"end\",\"seq\":0}]}",
-		"{\"operations\":[{\"op\":\"end\",\"seq\":1.0}]}", "{\"operations\":[5]}",
+		"{}",
+		"{\"operations\":{}}",
+		"{\"operations\":[{\"op\":\"end\"}]}",
+		"{\"operations\":[{\"op\":\"end\",\"seq\":0}]}",
+		"{\"operations\":[{\"op\":\"end\",\"seq\":1.0}]}",
+		"{\"operations\":[5]}",
 		"{\"operations\":[{\"op\":\"end\",\"seq\":2},{\"op\":\"end\",\"seq\":2}]}",
 	};
 	struct buf why = BUF_EMPTY;
@@ -183,13 +162,18 @@ static void a_batch_refuses_one_operation_or_all_of_them(void **state)
 		assert_int_equal(read_batch(spoiled[i], &ops, &n, &why), WEIR_E_PARSE);
 		assert_true(why.len > 0);
 	}
-	assert_int_equal(read_batch("{\"operations\":[{\"op\":\"event\",\"seq\":3,\"name\":\"e\"},{\"op\":\"dance\",\"seq\":5},"
-				    "{\"op\":\"state\",\"seq\":9223372036854775807,\"a\":1},{\"op\":\"metric\",\"seq\":9,\"x\":1}]}",
-				    &ops, &n, &why), WEIR_E_PARSE); /* 9 after the last */
-	assert_int_equal(read_batch("{\"operations\":[{\"op\":\"event\",\"seq\":3,\"name\":\"e\"},{\"op\":\"dance\",\"seq\":5},"
-				    "{\"op\":\"end\",\"seq\":6,\"timestamp\":\"2026-01-01T00:00:01Z\"},"
-				    "{\"op\":\"state\",\"seq\":9223372036854775807,\"a\":1}]}",
-				    &ops, &n, &why), 0);
+	assert_int_equal(
+		read_batch(
+			"{\"operations\":[{\"op\":\"event\",\"seq\":3,\"name\":\"e\"},{\"op\":\"dance\",\"seq\":5},"
+			"{\"op\":\"state\",\"seq\":9223372036854775807,\"a\":1},{\"op\":\"metric\",\"seq\":9,\"x\":1}]}",
+			&ops, &n, &why),
+		WEIR_E_PARSE); /* 9 after the last */
+	assert_int_equal(
+		read_batch("{\"operations\":[{\"op\":\"event\",\"seq\":3,\"name\":\"e\"},{\"op\":\"dance\",\"seq\":5},"
+			   "{\"op\":\"end\",\"seq\":6,\"timestamp\":\"2026-01-01T00:00:01Z\"},"
+			   "{\"op\":\"state\",\"seq\":9223372036854775807,\"a\":1}]}",
+			   &ops, &n, &why),
+		0);
 	assert_int_equal(n, 4);
 	assert_int_equal(ops[0].status, 0);
 	assert_int_equal(ops[1].status, 400);
@@ -209,7 +193,6 @@ int main(void)
 		cmocka_unit_test(wrong_types_are_refused_by_name),
 		cmocka_unit_test(a_body_without_a_state_is_the_state),
 		cmocka_unit_test(a_crash_has_a_reason_whatever_its_body_is),
-		cmocka_unit_test(states_merge_deeply),
 		cmocka_unit_test(a_batch_refuses_one_operation_or_all_of_them),
 	};
 

@@ -1,9 +1,9 @@
 /* hub_out.c -- an answer whose size nobody knows before it is made.
  *
- * WHAT     Bytes gather in memory. An answer that ends below MEMORY_BYTES is sent from there, with its length. A longer one goes into
- *          a spool, which the client follows while it grows.
- * WHY      The list of all sessions, or a session of 100,000 events, is as large as the database; a spool makes that a matter of disk,
- *          and keeps a slow client from holding a read of the database open.
+ * WHAT     Bytes gather in memory. An answer that ends below MEMORY_BYTES is sent from there, with its length. A longer
+ *          one goes into a spool, which the client follows while it grows.
+ * WHY      The list of all sessions, or a session of 100,000 events, is as large as the database; a spool makes that a
+ *          matter of disk, and keeps a slow client from holding a read of the database open.
  * RULES    1. Once the spool is being sent there is no more status to give: a failure then cuts the connection.
  * LIMITS   MOST_LARGE answers through spools at a time; further ones get 503. */
 #include <errno.h>
@@ -12,8 +12,8 @@
 #include "hub/hub_priv.h"
 
 #define MEMORY_BYTES (256 * 1024)
-#define PIECE_BYTES (64 * 1024)
-#define MOST_LARGE 64
+#define PIECE_BYTES  (64 * 1024)
+#define MOST_LARGE   64
 
 void hub_out_init(struct hub_out *o, struct hub *h, struct exchange *ex, const char *type)
 {

@@ -4,10 +4,10 @@
  *          body is large          -> worker: wait for it -> worker: read it ----^
  *
  * RULES    1. A 200 leaves only after the commit (invariant 1).
- *          2. What is large waits for its client in one lane and is parsed in another, small one: slow clients keep nobody from being
- *             served whose body is small, and few values of JSON are in memory at a time.
- * THREADS  As drawn. A write belongs to whoever has its exchange, and goes when the answer was sent (hub_write_free()): after a reply
- *          nobody touches it. */
+ *          2. What is large waits for its client in one lane and is parsed in another, small one: slow clients keep
+ *             nobody from being served whose body is small, and few values of JSON are in memory at a time.
+ * THREADS  As drawn. A write belongs to whoever has its exchange, and goes when the answer was sent (hub_write_free()):
+ *          after a reply nobody touches it. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -18,8 +18,8 @@
 #include "hub/hub_priv.h"
 
 #define MOST_ON_FRONT (64 * 1024) /* bytes of JSON that are parsed on a front thread */
-#define MOST_KEY 128
-#define MOST_NAME 4096 /* of product, version, machine_id and hostname */
+#define MOST_KEY      128
+#define MOST_NAME     4096 /* of product, version, machine_id and hostname */
 
 enum write_kind { WRITE_CREATE, WRITE_OP, WRITE_BATCH };
 
@@ -28,13 +28,13 @@ struct write {
 	struct exchange *ex;
 	enum write_kind kind;
 	struct slice id;
-	struct buf body;        /* when it was gathered by a worker */
-	json_t *json;           /* CREATE: what creation points into */
+	struct buf body; /* when it was gathered by a worker */
+	json_t *json; /* CREATE: what creation points into */
 	struct hub_creation creation;
 	struct hub_session session; /* CREATE: what came of it */
 	bool was_known;
 	int64_t crashed;
-	struct hub_op *ops;     /* malloc'ed */
+	struct hub_op *ops; /* malloc'ed */
 	size_t op_count;
 	int64_t applied_seq;
 	int code;
@@ -51,12 +51,13 @@ void hub_write_free(void *write)
 	free(w);
 }
 
-/* --- the answer: front ---------------------------------------------------------------------------------------------- */
+/* --- the answer: front ------------------------------------------------------------------------------------------ */
 
 static void log_create(const struct write *w)
 {
-	log_event(LOG_INFO, "session_created", LOG_STR("session", w->session.id), LOG_STR("product", w->session.product.data),
-		  LOG_STR("version", w->session.version.data), LOG_STR("request", exchange_id(w->ex)), LOG_END);
+	log_event(LOG_INFO, "session_created", LOG_STR("session", w->session.id),
+		  LOG_STR("product", w->session.product.data), LOG_STR("version", w->session.version.data),
+		  LOG_STR("request", exchange_id(w->ex)), LOG_END);
 	if (w->crashed)
 		log_event(LOG_WARN, "session_crashed", LOG_INT("sessions", w->crashed),
 			  LOG_STR("machine_id", w->session.machine_id.data),
@@ -66,9 +67,11 @@ static void log_create(const struct write *w)
 static void log_op(const struct write *w, const struct hub_op *op)
 {
 	if (op->type == HUB_OP_CRASH)
-		log_event(LOG_WARN, "session_crashed", LOG_SLICE("session", w->id), LOG_STR("request", exchange_id(w->ex)), LOG_END);
+		log_event(LOG_WARN, "session_crashed", LOG_SLICE("session", w->id),
+			  LOG_STR("request", exchange_id(w->ex)), LOG_END);
 	if (op->hang == HUB_HANG_BEGINS)
-		log_event(LOG_WARN, "session_hung", LOG_SLICE("session", w->id), LOG_STR("request", exchange_id(w->ex)), LOG_END);
+		log_event(LOG_WARN, "session_hung", LOG_SLICE("session", w->id), LOG_STR("request", exchange_id(w->ex)),
+			  LOG_END);
 }
 
 static void count_ops(const struct write *w)
@@ -117,7 +120,8 @@ static void answer_batch(struct write *w)
 
 static void answer_ok(struct write *w)
 {
-	static const struct header_line lines[] = { { "Content-Type", "application/json" }, { "Cache-Control", "no-store" } };
+	static const struct header_line lines[] = { { "Content-Type", "application/json" },
+						    { "Cache-Control", "no-store" } };
 
 	exchange_reply(w->ex, 200, lines, ARRAY_LEN(lines), blob_ref(w->h->ok));
 }
@@ -140,7 +144,7 @@ static void answer(struct exchange *ex)
 		answer_ok(w);
 }
 
-/* --- the job: the store's thread -------------------------------------------------------------------------------------- */
+/* --- the job: the store's thread -------------------------------------------------------------------------------- */
 
 static int job(struct hub_store *st, struct hub_tx *tx, void *arg)
 {
@@ -169,7 +173,7 @@ static void submit(struct write *w)
 		job_done(w, r);
 }
 
-/* --- from bytes to operations: a front thread, or a worker -------------------------------------------------------------- */
+/* --- from bytes to operations: a front thread, or a worker ------------------------------------------------------ */
 
 static void refuse(struct write *w, int status, const char *text)
 {
@@ -193,11 +197,13 @@ static bool take_creation(struct write *w, struct buf *why)
 	struct slice created;
 
 	if (!take_name(w, "product", true, &c->product, why) || !take_name(w, "version", true, &c->version, why) ||
-	    !take_name(w, "machine_id", false, &c->machine_id, why) || !take_name(w, "hostname", false, &c->hostname, why) ||
-	    !take_name(w, "key", false, &c->key, why) || !take_name(w, "created_at", false, &created, why))
+	    !take_name(w, "machine_id", false, &c->machine_id, why) ||
+	    !take_name(w, "hostname", false, &c->hostname, why) || !take_name(w, "key", false, &c->key, why) ||
+	    !take_name(w, "created_at", false, &created, why))
 		return false;
 	if (created.n && hub_op_time(created, &c->created_ms) < 0)
-		buf_add_str(why, "Invalid request: \"created_at\" is not a time as in 2026-01-02T03:04:05.678Z (RFC 3339)");
+		buf_add_str(why,
+			    "Invalid request: \"created_at\" is not a time as in 2026-01-02T03:04:05.678Z (RFC 3339)");
 	else if (c->key.n > MOST_KEY || (!c->key.n && json_is_string(json_object_get(w->json, "key"))))
 		buf_addf(why, "Invalid request: \"key\" has to have 1 to %d bytes", MOST_KEY);
 	if (!c->key.n)
@@ -277,7 +283,7 @@ static void read_json(struct write *w, struct slice text)
 	buf_fini(&why);
 }
 
-/* --- the body --------------------------------------------------------------------------------------------------------- */
+/* --- the body --------------------------------------------------------------------------------------------------- */
 
 static void read_gathered(struct exchange *ex)
 {
@@ -320,7 +326,9 @@ static void begin(struct exchange *ex, enum write_kind kind, struct slice id)
 	struct slice text;
 	int r;
 
-	*w = (struct write){ .h = q->h, .ex = ex, .kind = kind, .id = id, .body = BUF_EMPTY, .session = HUB_SESSION_EMPTY };
+	*w = (struct write){
+		.h = q->h, .ex = ex, .kind = kind, .id = id, .body = BUF_EMPTY, .session = HUB_SESSION_EMPTY
+	};
 	q->write = w;
 	if (exchange_body_announced(ex) > (int64_t)most) {
 		refuse_size(w, most);

@@ -1,4 +1,5 @@
-/* hub_priv.h -- what the files of this folder share: the hub, a request that changes something, an answer that grows. */
+/* hub_priv.h -- what the files of this folder share: the hub, a request that changes something, an answer that grows.
+ * */
 #ifndef WEIR_HUB_HUB_PRIV_H
 #define WEIR_HUB_HUB_PRIV_H
 
@@ -11,8 +12,16 @@
 
 #define HUB_MAGIC 0x68756230u
 
-enum hub_refusal { HUB_REFUSED_KEY, HUB_REFUSED_PATH, HUB_REFUSED_METHOD, HUB_REFUSED_BODY, HUB_REFUSED_SESSION,
-		   HUB_REFUSED_STORE, HUB_REFUSED_BUSY, HUB_REFUSAL_COUNT };
+enum hub_refusal {
+	HUB_REFUSED_KEY,
+	HUB_REFUSED_PATH,
+	HUB_REFUSED_METHOD,
+	HUB_REFUSED_BODY,
+	HUB_REFUSED_SESSION,
+	HUB_REFUSED_STORE,
+	HUB_REFUSED_BUSY,
+	HUB_REFUSAL_COUNT
+};
 
 /* Outcomes of operations: applied; repeated (its number or key was known); refused. */
 enum hub_outcome { HUB_APPLIED, HUB_REPEATED, HUB_REFUSED, HUB_OUTCOME_COUNT };
@@ -31,24 +40,24 @@ struct hub {
 	const struct core *core;
 	_Atomic(const struct hub_config *) config; /* each one given stays good until after stop */
 	struct hub_metrics metrics;
-	char *dir;              /* data_dir/hub: lock, spools */
+	char *dir; /* data_dir/hub: lock, spools */
 	struct hub_store *store;
-	bool is_damaged;        /* the database was set aside at the start */
+	bool is_damaged; /* the database was set aside at the start */
 	atomic_bool store_failed; /* a commit failed otherwise than for lack of room */
-	struct lane *bodies;    /* workers that wait for clients to send */
-	struct lane *parsing;   /* and those that read what is large */
+	struct lane *bodies; /* workers that wait for clients to send */
+	struct lane *parsing; /* and those that read what is large */
 	struct lane *looking;
-	struct blob *ok;        /* {"status":"ok"} */
+	struct blob *ok; /* {"status":"ok"} */
 	int64_t wall_0_ms, mono_0_ms;
 	atomic_int large_answers;
 
-	pthread_mutex_t lock;   /* guards key, looks and the keeper's wake-up; nothing blocks under it */
-	char *key;              /* NULL: none asked for */
+	pthread_mutex_t lock; /* guards key, looks and the keeper's wake-up; nothing blocks under it */
+	char *key; /* NULL: none asked for */
 	pthread_cond_t wake;
 	pthread_t keeper;
 	bool keeper_runs;
 	atomic_bool stopping;
-	unsigned looks;         /* reads on workers, which may outlive the exchange that they answer through a spool; under lock */
+	unsigned looks; /* reads on workers, which may outlive the exchange that they answer through a spool */
 	pthread_cond_t no_looks;
 };
 
@@ -66,9 +75,9 @@ struct hub_request {
 	struct hub *h;
 	int64_t started_us;
 	bool is_write, is_large; /* large: its answer goes through a spool */
-	struct slice id, query;  /* of the target */
-	int what;                /* the route's: which list */
-	void *write;             /* hub_post.c's; NULL: none */
+	struct slice id, query; /* of the target */
+	int what; /* the route's: which list */
+	void *write; /* hub_post.c's; NULL: none */
 };
 struct hub_request *hub_request_of(struct exchange *ex);
 
@@ -90,10 +99,10 @@ hub_route_fn hub_get_session, hub_get_list, hub_get_items /* enum hub_list */;
 enum hub_format { HUB_JSON, HUB_CSV };
 struct hub_query {
 	struct hub_filter filter;
-	uint64_t limit;          /* 0: all */
-	bool summary;            /* sessions without their items */
+	uint64_t limit; /* 0: all */
+	bool summary; /* sessions without their items */
 	enum hub_format format;
-	int64_t from;            /* items: the first place */
+	int64_t from; /* items: the first place */
 };
 /* Reads the query string into *ret, whose slices are in the arena. 0, or -EINVAL with a sentence in why. */
 int hub_query_read(struct slice query, struct arena *arena, struct hub_query *ret, struct buf *why);
@@ -101,10 +110,10 @@ int hub_query_read(struct slice query, struct arena *arena, struct hub_query *re
 /* --- hub_out.c: an answer that grows: from memory while it is small, then through a spool --- */
 struct hub_out {
 	struct hub *h;
-	struct exchange *ex;     /* NULL once the answer is on its way */
-	const char *type;        /* Content-Type */
+	struct exchange *ex; /* NULL once the answer is on its way */
+	const char *type; /* Content-Type */
 	const char *disposition; /* Content-Disposition; NULL: none */
-	struct buf *link;        /* Link; NULL: none */
+	struct buf *link; /* Link; NULL: none */
 	struct buf b;
 	struct spool *spool;
 	int error;
@@ -116,9 +125,11 @@ int hub_out_move(struct hub_out *o);
 void hub_out_end(struct hub_out *o, int r);
 
 /* --- hub_render.c: sessions as JSON --- */
-int hub_render_session(struct hub_read *rd, const struct hub_session *s, int64_t stale_ms, bool summary, struct hub_out *o);
+int hub_render_session(struct hub_read *rd, const struct hub_session *s, int64_t stale_ms, bool summary,
+		       struct hub_out *o);
 /* The state's history as it is sent: each with the whole state. from: the first place that is written; most 0: all. */
-int hub_render_history(struct hub_read *rd, const struct hub_session *s, int64_t from, uint64_t most, struct hub_out *o);
+int hub_render_history(struct hub_read *rd, const struct hub_session *s, int64_t from, uint64_t most,
+		       struct hub_out *o);
 int hub_render_items(struct hub_read *rd, const struct hub_session *s, enum hub_list list, int64_t from, uint64_t most,
 		     struct hub_out *o);
 void hub_render_time(int64_t ms, struct buf *out); /* as a JSON string */

@@ -1,10 +1,11 @@
 /* hub_render.c -- a session as the API has it.
  *
- * WHAT     The fields of the record, then state, state_history, events, metrics. Items are copied as they were kept; the history is made:
- *          what each update changed, merged into what was before.
+ * WHAT     The fields of the record, then state, state_history, events, metrics. Items are copied as they were kept;
+ *          the history is made: what each update changed, merged into what was before.
  * THREADS  Workers; the read belongs to the caller. */
 #include "base/clock.h"
 #include "base/err.h"
+#include "core/json_merge.h"
 #include "hub/hub_priv.h"
 
 void hub_render_time(int64_t ms, struct buf *out)
@@ -45,7 +46,7 @@ static void render_record(const struct hub_session *s, int64_t stale_ms, struct 
 	add_text(b, "hostname", &s->hostname);
 }
 
-/* --- items ---------------------------------------------------------------------------------------------------------- */
+/* --- items ------------------------------------------------------------------------------------------------------ */
 
 struct walk {
 	struct hub_out *out;
@@ -89,7 +90,7 @@ static int take_update(void *arg, int64_t place, struct slice body)
 
 	if (r < 0)
 		return WEIR_E_DAMAGED;
-	hub_state_merge(w->state, json_object_get(item, "state"));
+	json_merge(w->state, json_object_get(item, "state"));
 	if (place >= w->from) {
 		if (w->limited && w->left-- == 0)
 			r = WALK_ENOUGH;
@@ -112,7 +113,8 @@ int hub_render_history(struct hub_read *rd, const struct hub_session *s, int64_t
 	struct walk w = { .out = o, .between = "", .from = from, .left = most, .limited = most != 0 };
 	int r;
 
-	w.state = json_pack("{s:s%, s:s%}", "product", s->product.data, s->product.len, "version", s->version.data, s->version.len);
+	w.state = json_pack("{s:s%, s:s%}", "product", s->product.data, s->product.len, "version", s->version.data,
+			    s->version.len);
 	if (!w.state)
 		return WEIR_E_DAMAGED; /* no UTF-8: not what was written */
 	buf_add_char(&o->b, '[');
@@ -122,9 +124,10 @@ int hub_render_history(struct hub_read *rd, const struct hub_session *s, int64_t
 	return r == WALK_ENOUGH ? 0 : r;
 }
 
-/* --- all of it ------------------------------------------------------------------------------------------------------ */
+/* --- all of it -------------------------------------------------------------------------------------------------- */
 
-int hub_render_session(struct hub_read *rd, const struct hub_session *s, int64_t stale_ms, bool summary, struct hub_out *o)
+int hub_render_session(struct hub_read *rd, const struct hub_session *s, int64_t stale_ms, bool summary,
+		       struct hub_out *o)
 {
 	int r;
 

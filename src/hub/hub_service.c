@@ -1,7 +1,8 @@
 /* hub_service.c -- the hub from start to stop.
  *
  * RULES    1. It owns <data_dir>/hub and the database; the lock is taken by `weir hub` before this starts.
- *          2. A read may outlive its exchange (see hub_out.c): a stop cuts it short and waits for it before the store is closed.
+ *          2. A read may outlive its exchange (see hub_out.c): a stop cuts it short and waits for it before the store
+ *             is closed.
  *          3. Jobs that wait when it stops are done: what a client was not yet told may be there, as after a crash.
  * THREADS  start, reload, stop: the main thread. The rest as in service.h. */
 #include "hub/hub_service.h"
@@ -17,7 +18,7 @@
 #include "io/file.h"
 
 #define MOST_KEY_BYTES (64 * 1024)
-#define MOST_PARSING 4 /* large bodies as values of JSON in memory at a time */
+#define MOST_PARSING   4 /* large bodies as values of JSON in memory at a time */
 
 int64_t hub_clock_ms(const struct hub *h)
 {
@@ -31,7 +32,7 @@ void hub_moment_now(struct hub *h, struct hub_moment *ret)
 	ret->stale_ms = ret->steady_ms - hub_config(h)->heartbeat_timeout;
 }
 
-/* --- start ---------------------------------------------------------------------------------------------------------- */
+/* --- start ------------------------------------------------------------------------------------------------------ */
 
 static void free_key(char *key)
 {
@@ -184,7 +185,7 @@ static void reload(void *state, const void *section)
 	buf_fini(&err);
 }
 
-/* --- for admin ------------------------------------------------------------------------------------------------------ */
+/* --- for admin -------------------------------------------------------------------------------------------------- */
 
 static uint64_t applied(const struct hub *h, int type)
 {

@@ -6,8 +6,8 @@
  *      v  too old, back when they are fresh
  *   suspended
  *
- * WHAT     suspended is never stored: it is what an open session is while its last heartbeat is too old. A session that never had a
- *          heartbeat is active.
+ * WHAT     suspended is never stored: it is what an open session is while its last heartbeat is too old. A session that
+ *          never had a heartbeat is active.
  * RULES    1. A batch's operation is applied at most once: its number and what it does are one transaction.
  *          2. Every operation makes exactly one item; a crash makes the event that tells of it.
  *          3. The history keeps what each update changed; who reads it gets the states, made one after the other.
@@ -21,6 +21,7 @@
 #include "base/obj.h"
 #include "base/rand.h"
 #include "base/str.h"
+#include "core/json_merge.h"
 
 struct hub_status hub_session_status(const struct hub_session *s, int64_t stale_ms)
 {
@@ -33,7 +34,8 @@ struct hub_status hub_session_status(const struct hub_session *s, int64_t stale_
 				    .hung = s->flags & HUB_HUNG };
 }
 
-static int add_item(struct hub_store *st, struct hub_tx *tx, struct hub_session *s, enum hub_list list, struct slice body)
+static int add_item(struct hub_store *st, struct hub_tx *tx, struct hub_session *s, enum hub_list list,
+		    struct slice body)
 {
 	int r = st->t->put_item(tx, s->number, list, s->counts[list], body);
 
@@ -42,7 +44,7 @@ static int add_item(struct hub_store *st, struct hub_tx *tx, struct hub_session 
 	return r;
 }
 
-/* --- creation ------------------------------------------------------------------------------------------------------- */
+/* --- creation --------------------------------------------------------------------------------------------------- */
 
 /* Version 4: random (RFC 9562 5.4). */
 static void make_id(char *ret, size_t room)
@@ -52,8 +54,8 @@ static void make_id(char *ret, size_t room)
 	rand_bytes(b, sizeof(b));
 	b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
 	b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
-	(void)snprintf(ret, room, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3],
-		       b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+	(void)snprintf(ret, room, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+		       b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
 }
 
 static int crash_suspended(struct hub_store *st, struct hub_tx *tx, struct slice machine_id, const struct hub_moment *m,
@@ -64,7 +66,8 @@ static int crash_suspended(struct hub_store *st, struct hub_tx *tx, struct slice
 	int r = 0;
 
 	clock_format_rfc3339(m->now_ms, &time);
-	hub_op_write_crash_event(buf_slice(&time), SLICE_LIT("machine_returned_session_not_resumed"), machine_id, &event);
+	hub_op_write_crash_event(buf_slice(&time), SLICE_LIT("machine_returned_session_not_resumed"), machine_id,
+				 &event);
 	while ((r = st->t->find_suspended(tx, machine_id, m->stale_ms, &s)) == 0) {
 		s.flags |= HUB_CRASHED | (s.flags & HUB_HUNG ? HUB_HUNG_AT_CRASH : 0);
 		s.updated_ms = m->now_ms;
@@ -81,8 +84,8 @@ static int crash_suspended(struct hub_store *st, struct hub_tx *tx, struct slice
 	return r == -ENOENT ? 0 : r;
 }
 
-static int add_session(struct hub_store *st, struct hub_tx *tx, const struct hub_creation *c, const struct hub_moment *m,
-		       struct hub_session *s)
+static int add_session(struct hub_store *st, struct hub_tx *tx, const struct hub_creation *c,
+		       const struct hub_moment *m, struct hub_session *s)
 {
 	struct buf state = BUF_EMPTY;
 	int r;
@@ -106,8 +109,8 @@ static int add_session(struct hub_store *st, struct hub_tx *tx, const struct hub
 	return r;
 }
 
-int hub_session_create(struct hub_store *st, struct hub_tx *tx, const struct hub_creation *c, const struct hub_moment *m,
-		       struct hub_session *ret, bool *ret_known, int64_t *ret_crashed)
+int hub_session_create(struct hub_store *st, struct hub_tx *tx, const struct hub_creation *c,
+		       const struct hub_moment *m, struct hub_session *ret, bool *ret_known, int64_t *ret_crashed)
 {
 	int r = c->key.p ? st->t->find_key(tx, c->key, ret) : -ENOENT;
 
@@ -121,7 +124,7 @@ int hub_session_create(struct hub_store *st, struct hub_tx *tx, const struct hub
 	return r;
 }
 
-/* --- operations ----------------------------------------------------------------------------------------------------- */
+/* --- operations ------------------------------------------------------------------------------------------------- */
 
 static int read_state(struct hub_store *st, struct hub_tx *tx, const struct hub_session *s, json_t **ret)
 {
@@ -142,12 +145,12 @@ static int apply_state(struct hub_store *st, struct hub_tx *tx, struct hub_sessi
 
 	if (r < 0)
 		return r;
-	hub_state_merge(state, op->patch);
+	json_merge(state, op->patch);
 	json_write(state, &text);
 	if (text.len > HUB_MOST_STATE_BYTES) {
 		op->status = 413;
-		buf_addf(&op->error, "The state of a session is at most %d bytes, this one would have %zu", HUB_MOST_STATE_BYTES,
-			 text.len);
+		buf_addf(&op->error, "The state of a session is at most %d bytes, this one would have %zu",
+			 HUB_MOST_STATE_BYTES, text.len);
 	} else {
 		r = st->t->put_state(tx, s->number, buf_slice(&text));
 		if (r == 0)
@@ -188,29 +191,24 @@ static int apply_crash(struct hub_store *st, struct hub_tx *tx, struct hub_sessi
 	return add_item(st, tx, s, HUB_EVENTS, buf_slice(&op->body));
 }
 
-static int apply_one(struct hub_store *st, struct hub_tx *tx, struct hub_session *s, struct hub_op *op, const struct hub_moment *m)
+static int apply_one(struct hub_store *st, struct hub_tx *tx, struct hub_session *s, struct hub_op *op,
+		     const struct hub_moment *m)
 {
 	switch (op->type) {
-	case HUB_OP_STATE:
-		return apply_state(st, tx, s, op);
-	case HUB_OP_EVENT:
-		return apply_event(st, tx, s, op);
-	case HUB_OP_METRIC:
-		return add_item(st, tx, s, HUB_METRICS, buf_slice(&op->body));
+	case HUB_OP_STATE: return apply_state(st, tx, s, op);
+	case HUB_OP_EVENT: return apply_event(st, tx, s, op);
+	case HUB_OP_METRIC: return add_item(st, tx, s, HUB_METRICS, buf_slice(&op->body));
 	case HUB_OP_HEARTBEAT:
 		s->heartbeat_ms = m->now_ms;
 		s->beat_ms = m->steady_ms;
 		return 0;
-	case HUB_OP_END:
-		apply_end(s, op, m);
-		return 0;
-	default:
-		return apply_crash(st, tx, s, op, m);
+	case HUB_OP_END: apply_end(s, op, m); return 0;
+	default: return apply_crash(st, tx, s, op, m);
 	}
 }
 
-int hub_session_apply(struct hub_store *st, struct hub_tx *tx, struct slice id, struct hub_op *ops, size_t count, bool by_seq,
-		      const struct hub_moment *m, int64_t *ret_applied)
+int hub_session_apply(struct hub_store *st, struct hub_tx *tx, struct slice id, struct hub_op *ops, size_t count,
+		      bool by_seq, const struct hub_moment *m, int64_t *ret_applied)
 {
 	struct hub_session s = HUB_SESSION_EMPTY;
 	bool changed = false;

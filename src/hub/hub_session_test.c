@@ -58,8 +58,9 @@ static void heartbeats_that_are_too_old_suspend_and_fresh_ones_wake(void **state
 static void a_machine_that_comes_back_crashes_its_suspended_sessions_and_no_others(void **state)
 {
 	struct kit *k = *state;
-	char *old = kit_create(k, "m", NULL), *hung = kit_create(k, "m", NULL), *fresh, *other = kit_create(k, "other", NULL),
-	     *nameless = kit_create(k, "", NULL), *ended = kit_create(k, "m", NULL), *silent = kit_create(k, "m", NULL), *next;
+	char *old = kit_create(k, "m", NULL), *hung = kit_create(k, "m", NULL), *fresh,
+	     *other = kit_create(k, "other", NULL), *nameless = kit_create(k, "", NULL),
+	     *ended = kit_create(k, "m", NULL), *silent = kit_create(k, "m", NULL), *next;
 	struct hub_session s = HUB_SESSION_EMPTY;
 	struct buf events = BUF_EMPTY;
 	unsigned flags;
@@ -88,7 +89,8 @@ static void a_machine_that_comes_back_crashes_its_suspended_sessions_and_no_othe
 	kit_look(k, old, &s);
 	assert_int_equal(s.ended_ms, 0);
 	kit_items(k, s.number, HUB_EVENTS, 0, &events);
-	assert_non_null(strstr(events.data, "\"data\":{\"reason\":\"machine_returned_session_not_resumed\",\"machine_id\":\"m\"}"));
+	assert_non_null(strstr(events.data,
+			       "\"data\":{\"reason\":\"machine_returned_session_not_resumed\",\"machine_id\":\"m\"}"));
 	assert_int_equal(kit_do(k, old, HUB_OP_HEARTBEAT, "{}"), 200);
 	assert_is(k, old, false, false, true, false); /* for ever */
 	hub_session_fini(&s);
@@ -128,9 +130,12 @@ static void an_operation_is_applied_once(void **state)
 	assert_int_equal(kit_batch(k, id, batch), 8);
 	kit_reopen(k);
 	assert_int_equal(kit_batch(k, id, batch), 8);
-	assert_int_equal(kit_batch(k, id, "{\"operations\":[{\"op\":\"event\",\"seq\":8,\"name\":\"b\"},"
-					  "{\"op\":\"event\",\"seq\":9,\"name\":\"c\"}]}"), 9);
-	assert_int_equal(kit_batch(k, id, "{\"operations\":[{\"op\":\"metric\",\"seq\":10}]}"), 10); /* refused is done with */
+	assert_int_equal(kit_batch(k, id,
+				   "{\"operations\":[{\"op\":\"event\",\"seq\":8,\"name\":\"b\"},"
+				   "{\"op\":\"event\",\"seq\":9,\"name\":\"c\"}]}"),
+			 9);
+	assert_int_equal(kit_batch(k, id, "{\"operations\":[{\"op\":\"metric\",\"seq\":10}]}"),
+			 10); /* refused is done with */
 	assert_int_equal(kit_batch(k, id, "{\"operations\":[]}"), 10);
 	kit_look(k, id, &s);
 	assert_int_equal(s.counts[HUB_EVENTS], 3);

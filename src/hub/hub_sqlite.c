@@ -5,9 +5,9 @@
  *   events, metrics, history   one row an item, under the number (session << 32 | place)
  *   doomed     sessions that were taken away and whose items are still to be deleted
  *
- * WHY      An item's number makes each session's items neighbours in the table itself: a batch touches few pages, reading
- *          in order is a walk, and there is no second index to be kept. store/db.h gathers the jobs of all clients into one
- *          commit.
+ * WHY      An item's number makes each session's items neighbours in the table itself: a batch touches few pages,
+ *          reading in order is a walk, and there is no second index to be kept. store/db.h gathers the jobs of all
+ *          clients into one commit.
  * RULES    1. A session's number is never used again (AUTOINCREMENT), so that items yet to be swept are nobody else's.
  *          2. The version of the schema stands in user_version; migrations below lead from each to the next.
  * THREADS  Jobs run on the database's writer thread, which alone uses the statements of struct hub_tx.
@@ -23,22 +23,22 @@
 #include "hub/hub_text.h"
 
 #define HUB_SQLITE_MAGIC 0x68756273u
-#define SCHEMA_VERSION 2
-#define CACHE_PAGES "-32768" /* KiB: sessions and the ends of their lists stay in memory */
+#define SCHEMA_VERSION   2
+#define CACHE_PAGES      "-32768" /* KiB: sessions and the ends of their lists stay in memory */
 
-#define SCHEMA_1                                                                                                       \
-	"CREATE TABLE sessions (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT UNIQUE," \
-	" product TEXT NOT NULL, version TEXT NOT NULL, machine_id TEXT NOT NULL, hostname TEXT NOT NULL," \
-	" created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL," \
+#define SCHEMA_1                                                                                                          \
+	"CREATE TABLE sessions (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, key TEXT UNIQUE,"      \
+	" product TEXT NOT NULL, version TEXT NOT NULL, machine_id TEXT NOT NULL, hostname TEXT NOT NULL,"                \
+	" created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL,"                           \
 	" heartbeat_ms INTEGER NOT NULL, beat_ms INTEGER NOT NULL, flags INTEGER NOT NULL, applied_seq INTEGER NOT NULL," \
-	" events INTEGER NOT NULL, metrics INTEGER NOT NULL, history INTEGER NOT NULL);" \
-	"CREATE INDEX sessions_product ON sessions (product, version);" \
-	"CREATE INDEX sessions_machine ON sessions (machine_id);" \
-	"CREATE INDEX sessions_created ON sessions (created_ms);" \
-	"CREATE TABLE states (number INTEGER PRIMARY KEY, body TEXT NOT NULL);" \
-	"CREATE TABLE events (at INTEGER PRIMARY KEY, body TEXT NOT NULL);" \
-	"CREATE TABLE metrics (at INTEGER PRIMARY KEY, body TEXT NOT NULL);" \
-	"CREATE TABLE history (at INTEGER PRIMARY KEY, body TEXT NOT NULL);" \
+	" events INTEGER NOT NULL, metrics INTEGER NOT NULL, history INTEGER NOT NULL);"                                  \
+	"CREATE INDEX sessions_product ON sessions (product, version);"                                                   \
+	"CREATE INDEX sessions_machine ON sessions (machine_id);"                                                         \
+	"CREATE INDEX sessions_created ON sessions (created_ms);"                                                         \
+	"CREATE TABLE states (number INTEGER PRIMARY KEY, body TEXT NOT NULL);"                                           \
+	"CREATE TABLE events (at INTEGER PRIMARY KEY, body TEXT NOT NULL);"                                               \
+	"CREATE TABLE metrics (at INTEGER PRIMARY KEY, body TEXT NOT NULL);"                                              \
+	"CREATE TABLE history (at INTEGER PRIMARY KEY, body TEXT NOT NULL);"                                              \
 	"CREATE TABLE doomed (number INTEGER PRIMARY KEY);"
 /* Which of a machine's sessions are open, without a look at all that it ever had. */
 #define SCHEMA_2 "CREATE INDEX sessions_open ON sessions (machine_id, beat_ms) WHERE flags & 3 = 0;"
@@ -52,12 +52,14 @@ static const char *const statements[TX_STATEMENT_COUNT] = {
 	[TX_FIND] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE id = ?1",
 	[TX_FIND_KEY] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE key = ?1",
 	[TX_FIND_SUSPENDED] = ("SELECT " SESSION_COLUMNS " FROM sessions WHERE machine_id = ?1 AND flags & 3 = 0"
-			      " AND beat_ms > 0 AND beat_ms < ?2 ORDER BY number LIMIT 1"),
-	[TX_ADD] = ("INSERT INTO sessions (id, key, product, version, machine_id, hostname, created_ms, updated_ms, ended_ms,"
-		   " heartbeat_ms, beat_ms, flags, applied_seq, events, metrics, history)"
-		   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, 0, 0, 0, 0, 0, 0, 0)"),
-	[TX_UPDATE] = ("UPDATE sessions SET updated_ms = ?2, ended_ms = ?3, heartbeat_ms = ?4, beat_ms = ?5, flags = ?6,"
-		      " applied_seq = ?7, events = ?8, metrics = ?9, history = ?10 WHERE number = ?1"),
+			       " AND beat_ms > 0 AND beat_ms < ?2 ORDER BY number LIMIT 1"),
+	[TX_ADD] =
+		("INSERT INTO sessions (id, key, product, version, machine_id, hostname, created_ms, updated_ms, ended_ms,"
+		 " heartbeat_ms, beat_ms, flags, applied_seq, events, metrics, history)"
+		 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, 0, 0, 0, 0, 0, 0, 0)"),
+	[TX_UPDATE] =
+		("UPDATE sessions SET updated_ms = ?2, ended_ms = ?3, heartbeat_ms = ?4, beat_ms = ?5, flags = ?6,"
+		 " applied_seq = ?7, events = ?8, metrics = ?9, history = ?10 WHERE number = ?1"),
 	[TX_PUT_EVENT] = "INSERT INTO events VALUES (?1, ?2)",
 	[TX_PUT_METRIC] = "INSERT INTO metrics VALUES (?1, ?2)",
 	[TX_PUT_HISTORY] = "INSERT INTO history VALUES (?1, ?2)",
@@ -65,7 +67,7 @@ static const char *const statements[TX_STATEMENT_COUNT] = {
 	[TX_GET_STATE] = "SELECT body FROM states WHERE number = ?1",
 };
 
-/* --- rows ----------------------------------------------------------------------------------------------------------- */
+/* --- rows ------------------------------------------------------------------------------------------------------- */
 
 static void take_text(sqlite3_stmt *st, int column, struct buf *into)
 {
@@ -98,17 +100,19 @@ void hub_sqlite_take_row(sqlite3_stmt *st, struct hub_session *ret)
 
 void hub_sqlite_bind(sqlite3_stmt *st, int at, struct slice text)
 {
-	(void)sqlite3_bind_text64(st, at, text.p ? text.p : "", text.n, SQLITE_STATIC, SQLITE_UTF8); /* the step would tell */
+	(void)sqlite3_bind_text64(st, at, text.p ? text.p : "", text.n, SQLITE_STATIC,
+				  SQLITE_UTF8); /* the step would tell */
 }
 
-/* --- jobs ----------------------------------------------------------------------------------------------------------- */
+/* --- jobs ------------------------------------------------------------------------------------------------------- */
 
 static int statement(struct hub_tx *tx, enum tx_statement which, sqlite3_stmt **ret)
 {
 	int rc = SQLITE_OK;
 
 	if (!tx->statements[which])
-		rc = sqlite3_prepare_v3(tx->conn, statements[which], -1, SQLITE_PREPARE_PERSISTENT, &tx->statements[which], NULL);
+		rc = sqlite3_prepare_v3(tx->conn, statements[which], -1, SQLITE_PREPARE_PERSISTENT,
+					&tx->statements[which], NULL);
 	*ret = tx->statements[which];
 	return db_code(rc);
 }
@@ -244,7 +248,7 @@ static int get_state(struct hub_tx *tx, int64_t number, struct buf *out)
 	return r < 0 ? r : rc == SQLITE_ROW ? 0 : -ENOENT;
 }
 
-/* --- taking away: rarely done, so nothing is prepared for it ---------------------------------------------------------- */
+/* --- taking away: rarely done, so nothing is prepared for it ---------------------------------------------------- */
 
 static int change(struct hub_tx *tx, int64_t *ret_rows, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
@@ -267,9 +271,10 @@ static int change(struct hub_tx *tx, int64_t *ret_rows, const char *fmt, ...)
 
 static int forget(struct hub_tx *tx, int64_t created_ms, int64_t most, int64_t *ret_forgotten)
 {
-	int r = change(tx, NULL,
-		       "INSERT INTO doomed SELECT number FROM sessions WHERE created_ms < %lld ORDER BY created_ms LIMIT %lld",
-		       (long long)created_ms, (long long)most);
+	int r = change(
+		tx, NULL,
+		"INSERT INTO doomed SELECT number FROM sessions WHERE created_ms < %lld ORDER BY created_ms LIMIT %lld",
+		(long long)created_ms, (long long)most);
 
 	if (r == 0)
 		r = change(tx, ret_forgotten, "DELETE FROM sessions WHERE number IN (SELECT number FROM doomed)");
@@ -301,7 +306,8 @@ static int sweep(struct hub_tx *tx, int64_t most, bool *ret_more)
 	for (int i = 0; i < HUB_LIST_COUNT && r == 0 && rows < most; i++) {
 		int64_t gone = 0;
 
-		r = change(tx, &gone, "DELETE FROM %s WHERE at IN (SELECT at FROM %s WHERE at >= %lld AND at < %lld LIMIT %lld)",
+		r = change(tx, &gone,
+			   "DELETE FROM %s WHERE at IN (SELECT at FROM %s WHERE at >= %lld AND at < %lld LIMIT %lld)",
 			   hub_item_tables[i], hub_item_tables[i], (long long)item_key(number, 0),
 			   (long long)item_key(number + 1, 0), (long long)(most - rows));
 		rows += gone;
@@ -312,7 +318,7 @@ static int sweep(struct hub_tx *tx, int64_t most, bool *ret_more)
 	return r;
 }
 
-/* --- life ----------------------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------------------------- */
 
 struct submitted {
 	struct hub_sqlite *h;

@@ -8,7 +8,7 @@
 #include "hub/hub_store.h"
 #include "store/db.h"
 
-#define SESSION_COLUMNS                                                                                                \
+#define SESSION_COLUMNS                                                                                                 \
 	"number, id, product, version, machine_id, hostname, created_ms, updated_ms, ended_ms, heartbeat_ms, beat_ms, " \
 	"flags, applied_seq, events, metrics, history"
 
@@ -37,7 +37,7 @@ struct hub_sqlite {
 	struct db *db;
 	struct hub_tx tx;
 	pthread_mutex_t lock; /* guards idle; nothing blocks under it */
-	struct list idle;     /* reads whose connections stay open */
+	struct list idle; /* reads whose connections stay open */
 	unsigned idle_count;
 };
 
@@ -56,7 +56,8 @@ int hub_sqlite_read_begin(struct hub_store *st, struct hub_read **ret);
 void hub_sqlite_read_end(struct hub_read *rd);
 int hub_sqlite_read_session(struct hub_read *rd, struct slice id, struct hub_session *ret);
 int hub_sqlite_read_state(struct hub_read *rd, int64_t number, struct buf *out);
-int hub_sqlite_read_items(struct hub_read *rd, int64_t number, enum hub_list list, int64_t from, hub_item_fn *fn, void *arg);
+int hub_sqlite_read_items(struct hub_read *rd, int64_t number, enum hub_list list, int64_t from, hub_item_fn *fn,
+			  void *arg);
 int hub_sqlite_read_list(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
 			 size_t *ret_count);
 int hub_sqlite_read_count(struct hub_read *rd, int64_t *ret);

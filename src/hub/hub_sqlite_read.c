@@ -10,7 +10,7 @@
 #include "hub/hub_sqlite_priv.h"
 #include "hub/hub_text.h"
 
-#define MOST_IDLE 8
+#define MOST_IDLE      8
 #define HUB_READ_MAGIC 0x68756272u
 
 struct hub_read {
@@ -64,8 +64,8 @@ int hub_sqlite_read_begin(struct hub_store *st, struct hub_read **ret)
 		r = db_reader(h->db, &rd->conn);
 		if (r == 0)
 			r = db_code(sqlite3_create_function(rd->conn, "weir_has_text", 2,
-							    SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, NULL,
-							    has_text, NULL, NULL));
+							    SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY,
+							    NULL, has_text, NULL, NULL));
 	}
 	if (r == 0)
 		r = db_code(sqlite3_exec(rd->conn, "BEGIN", NULL, NULL, NULL));
@@ -143,7 +143,8 @@ int hub_sqlite_read_state(struct hub_read *rd, int64_t number, struct buf *out)
 	return r < 0 ? r : rc == SQLITE_ROW ? 0 : -ENOENT;
 }
 
-int hub_sqlite_read_items(struct hub_read *rd, int64_t number, enum hub_list list, int64_t from, hub_item_fn *fn, void *arg)
+int hub_sqlite_read_items(struct hub_read *rd, int64_t number, enum hub_list list, int64_t from, hub_item_fn *fn,
+			  void *arg)
 {
 	char text[96];
 	sqlite3_stmt *st = NULL;
@@ -167,7 +168,7 @@ int hub_sqlite_read_items(struct hub_read *rd, int64_t number, enum hub_list lis
 	return r;
 }
 
-/* --- the list ------------------------------------------------------------------------------------------------------- */
+/* --- the list --------------------------------------------------------------------------------------------------- */
 
 static void add_conditions(unsigned c, struct buf *sql)
 {

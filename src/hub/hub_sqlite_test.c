@@ -41,14 +41,16 @@ static void lists_are_filtered(void **state)
 	assert_int_equal(kit_do(k, ids[0], HUB_OP_END, "{}"), 200);
 	assert_int_equal(kit_do(k, ids[1], HUB_OP_CRASH, "{}"), 200);
 	assert_int_equal(kit_do(k, ids[2], HUB_OP_HEARTBEAT, "{}"), 200);
-	assert_int_equal(kit_do(k, ids[4], HUB_OP_EVENT, "{\"name\":\"application_appears_hung\",\"message\":\"Oh no: \\\"X\\\"\"}"),
+	assert_int_equal(kit_do(k, ids[4], HUB_OP_EVENT,
+				"{\"name\":\"application_appears_hung\",\"message\":\"Oh no: \\\"X\\\"\"}"),
 			 200);
 	k->now_ms += TIMEOUT_MS + 1;
 #define FOUND(...) found(k, ids, 5, (struct hub_filter){ __VA_ARGS__ })
 	assert_string_equal(FOUND(.flags = 0), "edcba");
 	assert_string_equal(FOUND(.machine_id = SLICE_LIT("m")), "cba");
-	assert_string_equal(FOUND(.machine_id = SLICE_LIT("m"), .product = SLICE_LIT("game"), .version = SLICE_LIT("1.2"),
-				  .hostname = SLICE_LIT("desk")), "cba");
+	assert_string_equal(FOUND(.machine_id = SLICE_LIT("m"), .product = SLICE_LIT("game"),
+				  .version = SLICE_LIT("1.2"), .hostname = SLICE_LIT("desk")),
+			    "cba");
 	assert_string_equal(FOUND(.product = SLICE_LIT("other")), "");
 	assert_string_equal(FOUND(.conditions = HUB_IS_ENDED), "a");
 	assert_string_equal(FOUND(.conditions = HUB_IS_CRASHED), "b");
@@ -175,7 +177,8 @@ static int fail_after_a_change(struct hub_store *st, struct hub_tx *tx, void *ar
 static void a_job_that_fails_leaves_nothing(void **state)
 {
 	struct kit *k = *state;
-	struct kit_job j = { .k = k, .creation = { .product = SLICE_LIT("p"), .version = SLICE_LIT("v") },
+	struct kit_job j = { .k = k,
+			     .creation = { .product = SLICE_LIT("p"), .version = SLICE_LIT("v") },
 			     .session = HUB_SESSION_EMPTY };
 	struct hub_read *rd = NULL;
 	int64_t n = -1;
@@ -190,8 +193,9 @@ static void a_job_that_fails_leaves_nothing(void **state)
 
 static void text_is_looked_for_in_what_was_said(void **state)
 {
-	static const struct slice body = SLICE_LIT("{\"timestamp\":\"2026-01-01T00:00:00Z\",\"name\":\"Start\",\"labels\":[\"n\xc3\xa9\"],"
-						   "\"data\":{\"key\":{\"deep\":[1,\"a\\\"b\"]}}}");
+	static const struct slice body =
+		SLICE_LIT("{\"timestamp\":\"2026-01-01T00:00:00Z\",\"name\":\"Start\",\"labels\":[\"n\xc3\xa9\"],"
+			  "\"data\":{\"key\":{\"deep\":[1,\"a\\\"b\"]}}}");
 
 	assert_true(hub_text_occurs(body, SLICE_LIT("start")));
 	assert_true(hub_text_occurs(body, SLICE_LIT("N\xc3\xa9")));

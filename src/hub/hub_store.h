@@ -1,8 +1,9 @@
 /* hub_store.h -- where the hub keeps sessions: a table of functions, so that the engine can be another one.
  *
- * A session is one record, one state, and three lists of items that only grow: events, metrics, history. Their content is
- * opaque here; what writes mean is told in hub_session.c, which sees only this table. Changes are made by jobs, each a
- * transaction that is all or nothing and durable when its `done` runs; looking is done in a `read`, which sees one moment.
+ * A session is one record, one state, and three lists of items that only grow: events, metrics, history. Their content
+ * is opaque here; what writes mean is told in hub_session.c, which sees only this table. Changes are made by jobs, each
+ * a transaction that is all or nothing and durable when its `done` runs; looking is done in a `read`, which sees one
+ * moment.
  *
  * A backend: a struct that begins with a struct hub_store, and a const table. hub_sqlite.c is one. */
 #ifndef WEIR_HUB_HUB_STORE_H
@@ -19,64 +20,73 @@ enum hub_list { HUB_EVENTS, HUB_METRICS, HUB_HISTORY, HUB_LIST_COUNT };
 enum hub_flag {
 	HUB_ENDED = 1 << 0,
 	HUB_CRASHED = 1 << 1,
-	HUB_HUNG = 1 << 2,             /* now */
+	HUB_HUNG = 1 << 2, /* now */
 	HUB_HUNG_EVER = 1 << 3,
-	HUB_HUNG_RECOVERED = 1 << 4,   /* recovered at least once */
+	HUB_HUNG_RECOVERED = 1 << 4, /* recovered at least once */
 	HUB_HUNG_AT_END = 1 << 5,
 	HUB_HUNG_AT_CRASH = 1 << 6,
 };
 
 struct hub_session {
-	int64_t number;           /* from 1, in order of creation; never given twice */
+	int64_t number; /* from 1, in order of creation; never given twice */
 	char id[HUB_ID_ROOM];
 	struct buf product, version, machine_id, hostname;
 	int64_t created_ms, updated_ms;
-	int64_t ended_ms;         /* 0: not */
-	int64_t heartbeat_ms;     /* 0: never; wall clock, as shown */
-	int64_t beat_ms;          /* the same on the hub's own clock, which no clock setting moves: see hub_clock_ms() */
+	int64_t ended_ms; /* 0: not */
+	int64_t heartbeat_ms; /* 0: never; wall clock, as shown */
+	int64_t beat_ms; /* the same on the hub's own clock, which no clock setting moves: see hub_clock_ms() */
 	unsigned flags;
-	int64_t applied_seq;      /* of batches */
+	int64_t applied_seq; /* of batches */
 	int64_t counts[HUB_LIST_COUNT]; /* items there are: the next one's place */
 };
-#define HUB_SESSION_EMPTY { .product = BUF_EMPTY, .version = BUF_EMPTY, .machine_id = BUF_EMPTY, .hostname = BUF_EMPTY }
+#define HUB_SESSION_EMPTY                                                                                  \
+	{                                                                                                  \
+		.product = BUF_EMPTY, .version = BUF_EMPTY, .machine_id = BUF_EMPTY, .hostname = BUF_EMPTY \
+	}
 void hub_session_fini(struct hub_session *s); /* s is empty afterwards */
 
 /* Which sessions a list has; everything given has to hold. */
 enum hub_condition {
-	HUB_IS_ACTIVE = 1 << 0, HUB_IS_SUSPENDED = 1 << 1, HUB_IS_ENDED = 1 << 2, HUB_IS_CRASHED = 1 << 3,
+	HUB_IS_ACTIVE = 1 << 0,
+	HUB_IS_SUSPENDED = 1 << 1,
+	HUB_IS_ENDED = 1 << 2,
+	HUB_IS_CRASHED = 1 << 3,
 };
 struct hub_filter {
 	struct slice product, version, machine_id, hostname; /* equal; p NULL: any */
-	unsigned conditions;      /* any of them; 0: all */
-	int64_t stale_ms;         /* beat_ms below it: no longer active but suspended */
+	unsigned conditions; /* any of them; 0: all */
+	int64_t stale_ms; /* beat_ms below it: no longer active but suspended */
 	int64_t since_ms, until_ms; /* created_ms in [since, until); 0: no bound */
-	unsigned flags;           /* all of these are set */
-	struct slice text;        /* in a string of an event, ASCII case ignored; p NULL: any */
-	int64_t before;           /* number below it; 0: from the newest on */
+	unsigned flags; /* all of these are set */
+	struct slice text; /* in a string of an event, ASCII case ignored; p NULL: any */
+	int64_t before; /* number below it; 0: from the newest on */
 };
 
 struct hub_store;
-struct hub_tx;   /* the backend's: good while a job runs */
+struct hub_tx; /* the backend's: good while a job runs */
 struct hub_read; /* the backend's */
 typedef int hub_job_fn(struct hub_store *st, struct hub_tx *tx, void *arg);
 typedef void hub_done_fn(void *arg, int code);
-/* An item; body is valid while the call lasts. 0, or a code that ends the walk and is its result. It must not call the store. */
+/* An item; body is valid while the call lasts. 0, or a code that ends the walk and is its result. It must not call the
+ * store. */
 typedef int hub_item_fn(void *arg, int64_t place, struct slice body);
 
 struct hub_store_table {
 	/* Ends all; what was submitted is done first. */
 	void (*close)(struct hub_store *st);
-	/* Runs job, later, on one thread for all jobs, in the order given; several may share a commit. done(arg, code) runs
-	 * once, on that thread: 0 when durable; the job's own code when it gave one (nothing of it stands); -ENOSPC; -EIO.
-	 * 0 or -ESHUTDOWN (neither runs). Any thread; never blocks. */
+	/* Runs job, later, on one thread for all jobs, in the order given; several may share a commit. done(arg, code)
+	 * runs once, on that thread: 0 when durable; the job's own code when it gave one (nothing of it stands);
+	 * -ENOSPC; -EIO. 0 or -ESHUTDOWN (neither runs). Any thread; never blocks. */
 	int (*submit)(struct hub_store *st, hub_job_fn *job, hub_done_fn *done, void *arg);
 	/* The same, waiting. Not from a job, nor on a front thread. */
 	int (*submit_and_wait)(struct hub_store *st, hub_job_fn *job, void *arg);
 
-	/* --- in jobs. 0 or a code; -ENOENT: no such session (key). Results are as with a session that is empty on failure. */
+	/* --- in jobs. 0 or a code; -ENOENT: no such session (key). Results are as with a session that is empty on
+	 * failure. */
 	int (*find)(struct hub_tx *tx, struct slice id, struct hub_session *ret);
 	int (*find_key)(struct hub_tx *tx, struct slice key, struct hub_session *ret);
-	/* A session whose beat_ms is above 0 and below stale_ms, of this machine, neither ended nor crashed. -ENOENT: none. */
+	/* A session whose beat_ms is above 0 and below stale_ms, of this machine, neither ended nor crashed. -ENOENT:
+	 * none. */
 	int (*find_suspended)(struct hub_tx *tx, struct slice machine_id, int64_t stale_ms, struct hub_session *ret);
 	/* A new one, whose number is set in s; key may have no p. */
 	int (*add)(struct hub_tx *tx, struct hub_session *s, struct slice key);
@@ -96,7 +106,8 @@ struct hub_store_table {
 	int (*read_session)(struct hub_read *rd, struct slice id, struct hub_session *ret);
 	int (*read_state)(struct hub_read *rd, int64_t number, struct buf *out); /* appends */
 	/* Items from place `from` on, in order, until fn ends it. */
-	int (*read_items)(struct hub_read *rd, int64_t number, enum hub_list list, int64_t from, hub_item_fn *fn, void *arg);
+	int (*read_items)(struct hub_read *rd, int64_t number, enum hub_list list, int64_t from, hub_item_fn *fn,
+			  void *arg);
 	/* Up to `room` sessions, newest first; *ret_count below room: there are no more. into has empty ones. */
 	int (*read_list)(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
 			 size_t *ret_count);
@@ -108,8 +119,8 @@ struct hub_store {
 	const struct hub_store_table *t;
 };
 
-/* The embedded engine: a file. 0, or a code with a sentence in err. *ret_damaged: what was there could not be read, was set
- * aside beside it, and a fresh one begun. Blocks. */
+/* The embedded engine: a file. 0, or a code with a sentence in err. *ret_damaged: what was there could not be read, was
+ * set aside beside it, and a fresh one begun. Blocks. */
 int hub_sqlite_open(const char *path, struct hub_store **ret, bool *ret_damaged, struct buf *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* hub_test_kit.h -- a store in a folder of its own, and short ways to do things to sessions (tests of this folder only). */
+/* hub_test_kit.h -- a store in a folder of its own, and short ways to do things to sessions (tests of this folder
+ * only). */
 #ifndef WEIR_HUB_HUB_TEST_KIT_H
 #define WEIR_HUB_HUB_TEST_KIT_H
 
@@ -95,8 +96,10 @@ static inline char *kit_create(struct kit *k, const char *machine, const char *k
 {
 	struct kit_job j = { .k = k,
 			     .creation = { .key = key ? slice_str(key) : (struct slice){ NULL, 0 },
-					   .product = SLICE_LIT("game"), .version = SLICE_LIT("1.2"),
-					   .machine_id = slice_str(machine), .hostname = SLICE_LIT("desk") },
+					   .product = SLICE_LIT("game"),
+					   .version = SLICE_LIT("1.2"),
+					   .machine_id = slice_str(machine),
+					   .hostname = SLICE_LIT("desk") },
 			     .session = HUB_SESSION_EMPTY };
 	char *id;
 

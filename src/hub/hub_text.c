@@ -30,20 +30,16 @@ static bool occurs_below(const json_t *v, struct slice text)
 	const char *name;
 
 	switch (json_typeof(v)) {
-	case JSON_STRING:
-		return occurs((struct slice){ json_string_value(v), json_string_length(v) }, text);
+	case JSON_STRING: return occurs((struct slice){ json_string_value(v), json_string_length(v) }, text);
 	case JSON_ARRAY:
 		for (size_t i = 0; i < json_array_size(v); i++)
 			if (occurs_below(json_array_get(v, i), text))
 				return true;
 		return false;
 	case JSON_OBJECT:
-		json_object_foreach((json_t *)v, name, member)
-			if (occurs_below(member, text))
-				return true;
+		json_object_foreach((json_t *)v, name, member) if (occurs_below(member, text)) return true;
 		return false;
-	default:
-		return false;
+	default: return false;
 	}
 }
 

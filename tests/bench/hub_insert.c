@@ -2,8 +2,9 @@
  *
  *   hub_insert DIR SECONDS EVENTS SESSIONS TOGETHER
  *
- * Prints events a second. One thread, the hub's tables and settings (WAL, synchronous=FULL), statements prepared once. A transaction
- * holds TOGETHER sessions' turns, each EVENTS events and one update of the session's row, sessions in turn. */
+ * Prints events a second. One thread, the hub's tables and settings (WAL, synchronous=FULL), statements prepared once.
+ * A transaction holds TOGETHER sessions' turns, each EVENTS events and one update of the session's row, sessions in
+ * turn. */
 #include <sqlite3.h>
 
 #include "base/clock.h"
@@ -62,9 +63,11 @@ static void make_tables(const char *path)
 
 static void add_sessions(sqlite3 *conn, int64_t sessions)
 {
-	sqlite3_stmt *st = prepare(conn, "INSERT INTO sessions (id, product, version, machine_id, hostname, created_ms, updated_ms, ended_ms,"
-					 " heartbeat_ms, beat_ms, flags, applied_seq, events, metrics, history)"
-					 " VALUES (?1, 'p', '1', 'm', 'h', 1, 1, 0, 0, 0, 0, 0, 0, 0, 0)");
+	sqlite3_stmt *st = prepare(
+		conn,
+		"INSERT INTO sessions (id, product, version, machine_id, hostname, created_ms, updated_ms, ended_ms,"
+		" heartbeat_ms, beat_ms, flags, applied_seq, events, metrics, history)"
+		" VALUES (?1, 'p', '1', 'm', 'h', 1, 1, 0, 0, 0, 0, 0, 0, 0, 0)");
 
 	run(conn, "BEGIN");
 	for (int64_t n = 1; n <= sessions; n++) {
@@ -81,8 +84,9 @@ static void add_sessions(sqlite3 *conn, int64_t sessions)
 static double measure(sqlite3 *conn, int64_t seconds, int64_t events, int64_t sessions, int64_t together)
 {
 	sqlite3_stmt *insert = prepare(conn, "INSERT INTO events VALUES (?1, ?2)");
-	sqlite3_stmt *update = prepare(conn, "UPDATE sessions SET updated_ms = ?2, ended_ms = 0, heartbeat_ms = 0, beat_ms = 0, flags = 0,"
-					     " applied_seq = ?3, events = ?3, metrics = 0, history = 0 WHERE number = ?1");
+	sqlite3_stmt *update = prepare(
+		conn, "UPDATE sessions SET updated_ms = ?2, ended_ms = 0, heartbeat_ms = 0, beat_ms = 0, flags = 0,"
+		      " applied_seq = ?3, events = ?3, metrics = 0, history = 0 WHERE number = ?1");
 	int64_t began = clock_mono_us(), turn = 0, done = 0;
 
 	while (clock_mono_us() - began < seconds * 1000000) {
@@ -125,7 +129,8 @@ int main(int argc, char **argv)
 	path = xstrf("%s/hub.db", argv[1]);
 	make_tables(path);
 	check(conn, sqlite3_open(path, &conn));
-	run(conn, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=16384; PRAGMA cache_size=-32768");
+	run(conn,
+	    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=16384; PRAGMA cache_size=-32768");
 	add_sessions(conn, (int64_t)v[2]);
 	printf("%.0f\n", measure(conn, (int64_t)v[0], (int64_t)v[1], (int64_t)v[2], (int64_t)v[3]));
 	(void)sqlite3_close(conn);

@@ -1,9 +1,12 @@
-/* fuzz_hub.c -- what a hub is sent about sessions. The first byte chooses the endpoint, a batch, a state's merge, or a list's query.
+/* fuzz_hub.c -- what a hub is sent about sessions. The first byte chooses the endpoint, a batch, a state's merge, or a
+ * list's query.
  *
- * What is kept is JSON that reads back; a batch is taken whole or refused with a sentence; a merge takes away what the patch says. */
+ * What is kept is JSON that reads back; a batch is taken whole or refused with a sentence; a merge takes away what the
+ * patch says. */
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/obj.h"
+#include "core/json_merge.h"
 #include "hub/hub_priv.h"
 #include "hub/hub_text.h"
 
@@ -49,9 +52,8 @@ static void try_merge(json_t *list)
 
 	if (!json_is_object(base) || !json_is_object(patch))
 		return;
-	hub_state_merge(base, patch);
-	json_object_foreach(patch, name, value)
-		ENSURE(json_is_null(value) == !json_object_get(base, name));
+	json_merge(base, patch);
+	json_object_foreach(patch, name, value) ENSURE(json_is_null(value) == !json_object_get(base, name));
 	json_write(base, &out);
 	buf_fini(&out);
 }
