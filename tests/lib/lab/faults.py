@@ -214,7 +214,7 @@ class FaultProxy:
         self._set(Rule("cut", match, after))
 
     def lose_answer(self, match="", times=None):
-        """The request reaches the upstream, which does what it says; of its answer nothing comes back (so many times)."""
+        """The request reaches the upstream, which does what it says; of its answer nothing comes back."""
         self._set(Rule("lose_answer", match, times=times))
 
     def hold_answer(self, match=""):
@@ -222,8 +222,8 @@ class FaultProxy:
         self._set(Rule("hold_answer", match))
 
     def cut_upload(self, after=0, match="", times=None):
-        """Close the connection after so many bytes of the request's body; the upstream sees nothing of it. `match` looks
-        at heads alone."""
+        """Close the connection after so many bytes of the request's body; the upstream sees nothing of it. `match`
+        looks at heads alone."""
         self._set(Rule("cut_upload", match, after, times=times))
 
     def shorten(self, after, match=""):

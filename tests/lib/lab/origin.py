@@ -63,7 +63,8 @@ class Script:
     """What a request gets instead of the store's answer."""
 
     def __init__(self, status=0, headers=(), body=b"", cut="", times=None, apply=False):
-        self.status, self.headers, self.cut, self.left, self.apply = status, list(dict(headers).items()), cut, times, apply
+        self.status, self.headers = status, list(dict(headers).items())
+        self.cut, self.left, self.apply = cut, times, apply
         self.body = body.encode() if isinstance(body, str) else body
 
 
@@ -274,7 +275,8 @@ class Origin:
                 status, headers, body = self._do(request)
             if script and script.cut == "after":
                 return self._reset(sock)
-        head = "HTTP/1.1 %d %s\r\nDate: %s\r\n" % (status, REASONS.get(status, "Because"), email.utils.formatdate(usegmt=True))
+        head = "HTTP/1.1 %d %s\r\nDate: %s\r\n" % (status, REASONS.get(status, "Because"),
+                                                  email.utils.formatdate(usegmt=True))
         names = {name.lower() for name, _ in headers}
         if status not in (204, 304) and not names & {"content-length", "transfer-encoding"}:
             headers = [*headers, ("Content-Length", len(body))]
@@ -346,12 +348,14 @@ class Origin:
             same = self.dates and h.get("if-modified-since") == http_date(found.modified)
         if same:
             return 304, headers, b""
-        if h.get("range", "").startswith("bytes=") and "," not in h["range"] and h.get("if-range", found.etag) == found.etag:
+        in_force = h.get("if-range", found.etag) == found.etag
+        if h.get("range", "").startswith("bytes=") and "," not in h["range"] and in_force:
             first, last = h["range"][6:].split("-")
             size = len(found.content)
             start = int(first) if first else max(0, size - int(last))
             end = min(int(last) if first and last else size - 1, size - 1)
             if start >= size:
                 return 416, [("Content-Range", "bytes */%d" % size)], b""
-            return 206, headers + [("Content-Range", "bytes %d-%d/%d" % (start, end, size))], found.content[start:end + 1]
+            headers.append(("Content-Range", "bytes %d-%d/%d" % (start, end, size)))
+            return 206, headers, found.content[start:end + 1]
         return 200, headers, found.content

@@ -70,8 +70,8 @@ class Site:
         return self.new_weir(name, args, env, **sections).start()
 
     def mirror(self, server="nginx", weir=None, args=(), env=None, **options):
-        """A weir with one mirror, `files`, before a fault proxy before an upstream: lighttpd, nginx, apache, or an actor
-        that a story has made. Options are the mirror's; weir={...}: sections beside it."""
+        """A weir with one mirror, `files`, before a fault proxy before an upstream: lighttpd, nginx, apache, or an
+        actor that a story has made. Options are the mirror's; weir={...}: sections beside it."""
         mirror = Mirror(self, server)
         self.mirrors.append(mirror)
         sections = dict(weir or {}, mirror=[merge(options_of_a_mirror(mirror.door), options)])

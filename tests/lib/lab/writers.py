@@ -26,8 +26,8 @@ class Client:
 
 
 class Writers:
-    """`jobs`: one iterable for each client, of (tag, request bytes), or None for "ask me again in a moment". A generator
-    receives each Reply from its yield.
+    """`jobs`: one iterable for each client, of (tag, request bytes), or None for "ask me again in a moment". A
+    generator receives each Reply from its yield.
     `on_reply`, if given, is called with each reply, on the writers' thread."""
 
     def __init__(self, port, jobs, on_reply=None):
