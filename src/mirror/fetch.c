@@ -61,8 +61,7 @@ struct landing {
 
 /* --- who waits for what --- */
 
-/* Within one credential; nothing of it stands in the key. Who asks after a write does not share what was asked for before it: the epoch is
- * another. */
+/* Within one credential; nothing of it stands in the key. Another epoch: who asks after a write shares nothing older. */
 static void flight_key(struct mirror *m, const struct fetch *f, struct slice credential, uint64_t alone, struct buf *out)
 {
 	struct grant_key k;
@@ -71,34 +70,6 @@ static void flight_key(struct mirror *m, const struct fetch *f, struct slice cre
 	buf_add(out, k.bytes, sizeof(k.bytes));
 	buf_addf(out, "%llx %llx ", (unsigned long long)alone, (unsigned long long)f->epoch);
 	buf_add_slice(out, f->target);
-}
-
-static atomic_uint_fast64_t *pass_slot(struct mirror *m, uint64_t hash)
-{
-	return &m->passes[hash % MIRROR_PASS_SLOTS];
-}
-
-static uint64_t pass_hash(struct slice target)
-{
-	return hash_bytes(target.p, target.n) | 1;
-}
-
-static void note_pass(struct mirror *m, struct slice target, bool shareable)
-{
-	uint64_t hash = pass_hash(target);
-	atomic_uint_fast64_t *slot = pass_slot(m, hash);
-
-	if (!shareable)
-		atomic_store_explicit(slot, hash, memory_order_relaxed);
-	else if (atomic_load_explicit(slot, memory_order_relaxed) == hash)
-		atomic_store_explicit(slot, 0, memory_order_relaxed);
-}
-
-static bool is_pass(struct mirror *m, struct slice target)
-{
-	uint64_t hash = pass_hash(target);
-
-	return atomic_load_explicit(pass_slot(m, hash), memory_order_relaxed) == hash;
 }
 
 static struct stored *underway(struct mirror *m, struct slice target, const struct policy_request *rq,
@@ -424,7 +395,7 @@ static void note_grant(struct fetch *f)
 static void fetch_end(struct fetch *f, int r)
 {
 	if (r == 0) {
-		note_pass(f->m, f->target, f->keep != POLICY_KEEP_NOT || f->status >= 500);
+		pass_note(f->m, f->target, f->keep != POLICY_KEEP_NOT || f->status >= 500);
 		note_grant(f);
 		r = f->not_modified ? finish_validated(f) : f->is_small ? finish_small(f) : finish_large(f);
 	}
@@ -594,7 +565,7 @@ void fetch_join(struct request *q)
 	struct fetch *f = fetch_new(m, q->target, q, q->old);
 	struct buf key = BUF_EMPTY;
 	struct flight *lead = NULL;
-	bool alone = q->alone || (q->policy.cc.flags & CC_NO_STORE) || (!q->old && is_pass(m, q->target));
+	bool alone = q->alone || (q->policy.cc.flags & CC_NO_STORE) || (!q->old && pass_is(m, q->target));
 
 	f->may_be_there = !alone;
 	flight_key(m, f, q->credential, alone ? q->serial : 0, &key);

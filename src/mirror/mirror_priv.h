@@ -163,6 +163,10 @@ void work_job(struct mirror *m, int more); /* +1: what needs no exchange to live
 void work_cancel_all(struct mirror *m);
 void work_wait_none(struct mirror *m); /* until all have ended. Blocks */
 
+/* --- pass_marks.c: what is not worth waiting for. Any thread --- */
+void pass_note(struct mirror *m, struct slice target, bool is_shareable);
+bool pass_is(struct mirror *m, struct slice target);
+
 /* --- room.c: on a full disk --- */
 /* Drops stored responses that are files, so that the disk has space again. Whether any went. Workers; blocks. */
 bool mirror_make_room(struct mirror *m);
