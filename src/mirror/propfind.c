@@ -77,6 +77,8 @@ static void ask(struct request *q, struct slice key, struct slice body)
 
 	propfind_grant(q, &k);
 	relay_init(&r, q);
+	if (exchange_body_is_encoded(q->ex))
+		lines_remove(&r.lines, "content-encoding"); /* it was read without, so that one question has one key */
 	r.fixed = body.n ? body : (struct slice){ NULL, 0 };
 	r.has_body = false;
 	err = relay_run(&r);
@@ -100,7 +102,11 @@ static void propfind(struct exchange *ex)
 	struct buf body = BUF_LIMIT(PROPFIND_MOST_BODY), key = BUF_EMPTY;
 	int r = read_question(q, &body, &key);
 
-	if (r < 0)
+	if (r < 0 && buf_error(&body))
+		request_problem(q, 413, MIRROR_REFUSED, "weir; fwd=bypass", "Too large",
+				"a PROPFIND with a body above %d bytes is not kept for offline reading, as offline_propfind asks; ask for "
+				"fewer properties", PROPFIND_MOST_BODY);
+	else if (r < 0)
 		exchange_reply_body_error(ex, r);
 	else if (request_is_offline(q))
 		serve_kept(q, buf_slice(&key), WEIR_E_OPEN);

@@ -1,5 +1,6 @@
 """What a hostile or broken upstream, a slow client, and a stop in the middle may do to a mirror, and may not."""
 
+import gzip
 import http.client
 import os
 import signal
@@ -318,6 +319,18 @@ def test_what_a_queued_delete_takes_with_its_collection_is_not_there(site):
         cache.origin.remove("/d/x")         # what the DELETE does at a server of collections
     cache.weir.wait_entry(entry, "applied")
     assert cache.origin.text("/d/x") == "new"
+
+
+def test_a_propfind_that_came_compressed_goes_on_as_it_is_read(site):
+    cache = Cache(site, offline_propfind=True)
+    cache.origin.tell("/", reply("<multistatus/>", status=207), method="PROPFIND")
+    assert cache.ask("PROPFIND", "/", gzip.compress(b"<q/>"), {"Depth": "1", "Content-Encoding": "gzip"}).status == 207
+    seen = cache.origin.seen("/", "PROPFIND")[-1]
+    assert seen.text == "<q/>" and "content-encoding" not in seen.headers
+    with cache.offline():
+        assert cache.ask("PROPFIND", "/", "<q/>", {"Depth": "1"}).text == "<multistatus/>"
+    answer = cache.ask("PROPFIND", "/", "x" * 70000)
+    assert answer.status == 413 and "offline_propfind" in answer.text
 
 
 # Races
