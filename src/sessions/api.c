@@ -385,27 +385,30 @@ static int read_body(struct call *c, struct slice text)
 	return r < 0 ? r : check_fields(c);
 }
 
+/* 0: c is not to be touched any more, as whoever answers it does so as soon as the lock is free. */
 static int act(struct call *c)
 {
+	struct sessions *ss = c->ss;
 	int r;
 
-	pthread_mutex_lock(&c->ss->lock);
+	pthread_mutex_lock(&ss->lock);
 	r = c->e->act(c);
-	pthread_mutex_unlock(&c->ss->lock);
+	pthread_mutex_unlock(&ss->lock);
 	return r;
 }
 
 /* A full queue: one at a time, so that not all walk through it. */
 static void act_with_room(struct exchange *ex)
 {
-	struct call *c = exchange_data(ex);
+	struct call *c = exchange_data(ex); /* answered by another thread, and gone, once act() gave 0 */
+	struct sessions *ss = c->ss;
 	int r;
 
-	pthread_mutex_lock(&c->ss->drop_lock);
+	pthread_mutex_lock(&ss->drop_lock);
 	r = act(c);
-	if (r == -EDQUOT && op_make_room(c->ss))
+	if (r == -EDQUOT && op_make_room(ss))
 		r = act(c);
-	pthread_mutex_unlock(&c->ss->drop_lock);
+	pthread_mutex_unlock(&ss->drop_lock);
 	if (r < 0)
 		reply_code(c, r);
 	else if (r > 0)

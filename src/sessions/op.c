@@ -74,6 +74,7 @@ static void on_put(void *arg, int code, const struct outbox_receipt *receipt)
 	if (code == 0 && p->patch)
 		merge(p, receipt->seq);
 	pthread_mutex_unlock(&ss->lock);
+	json_decref(p->patch); /* before the answer, as it is part of the request's body: another thread frees that */
 	if (code == 0)
 		sessions_count(ss, p->op, OUTCOME_ACCEPTED, 1);
 	if (code == 0 && p->urgent) {
@@ -89,7 +90,6 @@ static void on_put(void *arg, int code, const struct outbox_receipt *receipt)
 	session_unuse(ss, s);
 	sessions_leave(ss);
 	pthread_mutex_unlock(&ss->lock);
-	json_decref(p->patch);
 	free(p);
 }
 
