@@ -18,6 +18,7 @@
 #include "hub/hub_priv.h"
 
 #define MOST_ON_FRONT (64 * 1024) /* bytes of JSON that are parsed on a front thread */
+#define MOST_GATHER_MS 120000 /* for a large body to arrive: 35 KB a second at the usual limit */
 #define MOST_KEY      128
 #define MOST_NAME     4096 /* of product, version, machine_id and hostname */
 
@@ -300,6 +301,23 @@ static void refuse_size(struct write *w, uint64_t most)
 	hub_refuse(w->ex, HUB_REFUSED_BODY, 413, "The body is above the limit of %llu bytes", (unsigned long long)most);
 }
 
+/* As exchange_body_read_all(), but whoever trickles does not keep a worker for ever. */
+static int read_all(struct exchange *ex, struct buf *out)
+{
+	int64_t deadline = clock_mono_ms() + MOST_GATHER_MS;
+	char piece[16384];
+	ssize_t n;
+
+	while ((n = exchange_body_read(ex, piece, sizeof(piece))) > 0) {
+		buf_add(out, piece, (size_t)n);
+		if (buf_error(out))
+			return buf_error(out);
+		if (clock_mono_ms() > deadline)
+			return -ETIMEDOUT;
+	}
+	return (int)n;
+}
+
 static void gather(struct exchange *ex)
 {
 	struct write *w = hub_request_of(ex)->write;
@@ -307,7 +325,7 @@ static void gather(struct exchange *ex)
 	int r;
 
 	buf_init(&w->body, most);
-	r = exchange_body_read_all(ex, &w->body);
+	r = read_all(ex, &w->body);
 	if (r == WEIR_E_TOO_LARGE) {
 		refuse_size(w, most);
 	} else if (r < 0) {

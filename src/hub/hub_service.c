@@ -78,6 +78,18 @@ static int open_store(struct hub *h, const struct hub_config *c, struct buf *err
 	return r;
 }
 
+/* The original listens everywhere and asks for nothing; whoever wants that is told what it means. */
+static void warn_when_open(const struct hub *h)
+{
+	const char *name;
+	char address[128];
+
+	server_listener_at(h->core->server, server_listener_count(h->core->server) - 1, &name, address, sizeof(address));
+	if (!h->key && !slice_starts(slice_str(address), "127.") && !slice_starts(slice_str(address), "[::1]"))
+		log_event(LOG_WARN, "hub_open_to_everybody", LOG_STR("address", address),
+			  LOG_STR("next", "set hub.api_key_file, or listen on a loopback address"), LOG_END);
+}
+
 static void make_lanes(struct hub *h)
 {
 	unsigned workers = (unsigned)config_limits(h->core->config)->workers;
@@ -152,6 +164,7 @@ static int start(const struct core *core, const void *section, void **ret_state,
 	if (r == 0)
 		r = server_listen(core->server, &o, err);
 	if (r == 0) {
+		warn_when_open(h);
 		r = hub_keep_start(h);
 		if (r < 0)
 			buf_addf(err, "cannot start the clean-up: %s", err_text(r));

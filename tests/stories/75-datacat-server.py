@@ -105,6 +105,7 @@ def test_it_listens_on_all_addresses_and_logs_to_a_file_of_its_own(server):
     assert b" 200 " in six.recv(1000)
     six.close()
     server.stop()
+    assert "hub_open_to_everybody" in server.log()
     assert glob.glob(os.path.join(server.dir, "datacat-server-*-%d.log" % server.process.pid))
 
 
