@@ -177,6 +177,23 @@ static void test_a_file_in_the_working_directory_is_found(void **state)
 	done(&c);
 }
 
+static void test_a_command_for_one_section_has_that_one_and_no_others_by_default(void **state)
+{
+	struct config_source src = { .sections = sections, .always = "toy" };
+	struct config *c = NULL;
+
+	assert_int_equal(config_load(&src, &c, &problems, &warnings), 0);
+	assert_non_null(config_section(c, "toy"));
+	assert_null(config_admin(c));
+	done(&c);
+	put("t.yaml", "admin:\n");
+	src.file = "t.yaml";
+	assert_int_equal(config_load(&src, &c, &problems, &warnings), 0);
+	assert_non_null(config_section(c, "toy"));
+	assert_non_null(config_admin(c));
+	done(&c);
+}
+
 static void test_a_command_that_looks_for_the_daemon_ignores_other_sections(void **state)
 {
 	struct config_source src = { .file = "t.yaml", .sections = sections, .only_admin = true };
@@ -282,6 +299,7 @@ int main(void)
 		cmocka_unit_test(test_lists_are_addressed_by_index_and_written_in_flow_style),
 		cmocka_unit_test(test_relative_paths_start_at_the_files_folder_or_where_the_command_was_given),
 		cmocka_unit_test(test_a_file_in_the_working_directory_is_found),
+		cmocka_unit_test(test_a_command_for_one_section_has_that_one_and_no_others_by_default),
 		cmocka_unit_test(test_a_command_that_looks_for_the_daemon_ignores_other_sections),
 		cmocka_unit_test(test_variables_that_name_no_key_are_warnings),
 		cmocka_unit_test(test_what_cannot_change_live_is_named),

@@ -128,6 +128,39 @@ static void accepting_tells_who_has_come(void **state)
 	buf_fini(&err);
 }
 
+static int reach(const char *host, unsigned port)
+{
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
+	struct sockaddr_in four = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	bool is_six = strchr(host, ':');
+	int fd = socket(is_six ? AF_INET6 : AF_INET, SOCK_STREAM, 0), r;
+
+	assert_int_equal(inet_pton(is_six ? AF_INET6 : AF_INET, host, is_six ? (void *)&six.sin6_addr : (void *)&four.sin_addr), 1);
+	r = is_six ? connect(fd, (struct sockaddr *)&six, sizeof(six)) : connect(fd, (struct sockaddr *)&four, sizeof(four));
+	close(fd);
+	return r;
+}
+
+static void a_star_is_all_addresses_of_both_kinds(void **state)
+{
+	struct buf err = BUF_EMPTY;
+	const char *colon;
+	unsigned port;
+
+	assert_int_equal(try("*:0", &err), 0);
+	assert_false(loopback);
+	colon = strrchr(bound, ':');
+	assert_non_null(colon);
+	port = (unsigned)strtoul(colon + 1, NULL, 10);
+	for (int i = 0; i < COUNT; i++)
+		assert_int_equal(listener_open(fds[i]), 0);
+	assert_int_equal(reach("127.0.0.1", port), 0);
+	if (bound[0] == '[') /* else a machine without IPv6 */
+		assert_int_equal(reach("::1", port), 0);
+	close_all();
+	buf_fini(&err);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -136,6 +169,7 @@ int main(void)
 		cmocka_unit_test(names_and_other_families_work),
 		cmocka_unit_test(what_is_no_address_is_said_to_be_none),
 		cmocka_unit_test(accepting_tells_who_has_come),
+		cmocka_unit_test(a_star_is_all_addresses_of_both_kinds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
