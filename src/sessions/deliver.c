@@ -197,15 +197,17 @@ static bool send_one(struct carry *c, struct part *p)
 
 /* --- a batch ---------------------------------------------------------------------------------------------------------- */
 
+/* seq and op stand last: of a repeated name the last value counts, and a program may have fields of these names. */
 static void write_batch(const struct part *parts, size_t n, struct buf *out)
 {
 	buf_add_str(out, "{\"operations\":[");
 	for (size_t i = 0; i < n; i++) {
-		struct slice body = buf_slice(&parts[i].body);
+		struct slice body = buf_slice(&parts[i].body); /* an object without spaces */
 
-		buf_addf(out, "%s{\"seq\":%llu,\"op\":\"%s\"%s", i ? "," : "", (unsigned long long)parts[i].e->seq,
-			 op_names[parts[i].op], body.n > 2 ? "," : "");
-		buf_add_slice(out, slice_from(body, 1));
+		buf_add_str(out, i ? "," : "");
+		buf_add(out, body.p, body.n - 1);
+		buf_addf(out, "%s\"seq\":%llu,\"op\":\"%s\"}", body.n > 2 ? "," : "", (unsigned long long)parts[i].e->seq,
+			 op_names[parts[i].op]);
 	}
 	buf_add_str(out, "]}");
 }
