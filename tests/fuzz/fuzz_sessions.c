@@ -182,12 +182,14 @@ static void end_session(void)
 		json_t *q;
 
 		ENSURE(ask("GET", "/queue", slice_str(""), &answer) == 200);
-		q = must_be_json(&answer);
+		q = must_be_json(&answer); /* as it is said when it does not come to an end */
 		left = (long long)json_integer_value(json_object_get(q, "entries"));
 		held = (long long)json_integer_value(json_object_get(q, "held"));
 		json_decref(q);
 		(void)nanosleep(&pause, NULL);
 	}
+	if (left || held)
+		(void)fprintf(stderr, "%s", answer.data);
 	ENSURE(held == 0);
 	ENSURE(left == 0);
 	buf_fini(&text);

@@ -131,6 +131,22 @@ def test_numbers_go_through_as_they_are(lab):
     assert float(d["more"]) == 12345678901234567890.0
 
 
+def test_fields_of_their_own_are_kept_whatever_they_are_called(lab):
+    """Names that the daemon and the hub use between them, and values as deep as is allowed."""
+    p = lab.program()
+    p.event("one", seq=2**63 - 1, op="end", type="metric", key="k", refused=[1], applied_seq=7, timestamp="never")
+    p.metric("two", 2, seq=-1, op="crash", reason="none")
+    p.tell("/state", session_id=p.id, state={"seq": 5}, seq=0, op={})
+    deep = b"[" * 94 + b"]" * 94
+    assert p.send("POST", "/event", b'{"session_id":"%s","name":"deep","data":{"a":%s}}' % (p.id.encode(), deep)).status == 200
+    p.event("last")
+    s = lab.wait_at_hub(p, lambda s: names(s)[-1:] == ["last"], "all arrived")
+    assert names(s) == ["one", "deep", "last"] and s["active"] and s["state"]["seq"] == 5
+    assert [m["value"] for m in s["metrics"]] == [2]
+    lab.wait_delivered()
+    assert names(p.look()) == ["one", "deep", "last"]
+
+
 def test_text_of_all_kinds_goes_through_as_it_is(lab):
     p = lab.program()
     text = "grün \U0001f600 \u2028 \x7f \"\\/ \t <&> " + "".join(chr(c) for c in range(0x80, 0x180))
