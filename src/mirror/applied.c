@@ -74,6 +74,15 @@ static size_t cut_head(struct slice head, struct slice cut[MOST_LINES])
 	return n < MOST_LINES ? n : MOST_LINES;
 }
 
+/* Beyond RFC 9111 4.4: what is refused as it is not there, or not what it was, is not what is stored; who reads it again before the next try
+ * would else get the same as before, and be refused again. */
+static int meaning_of(const struct applied *a)
+{
+	bool is_gone = slice_eq_str(a->method, "DELETE") && (a->status == 404 || a->status == 410);
+
+	return is_gone || a->status == 412 ? 204 : a->status;
+}
+
 void applied_invalidate(struct mirror *m, const struct applied *a)
 {
 	struct slice cut[MOST_LINES];
@@ -81,7 +90,7 @@ void applied_invalidate(struct mirror *m, const struct applied *a)
 	struct dropping d = { .m = m, .with_members = is_for_members_too(a->method) };
 	struct slice path;
 
-	invalidate_after(a->method, a->status, slice_str(m->origin), a->target, &h, drop, &d);
+	invalidate_after(a->method, meaning_of(a), slice_str(m->origin), a->target, &h, drop, &d);
 	if (a->destination.p && a->status < 300 && mirror_own_path(m, a->destination, &path) && path.n)
 		drop(&d, path);
 	if (d.any)

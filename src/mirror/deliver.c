@@ -139,7 +139,7 @@ static void applied(struct carry *c)
 {
 	struct applied a = { .method = buf_slice(&c->e->method),
 			     .target = buf_slice(&c->e->uri),
-			     .status = c->status < 400 ? c->status : 204, /* a DELETE of what is not there is done, too */
+			     .status = c->status,
 			     .head = buf_slice(&c->head),
 			     .body = c->body,
 			     .body_bytes = c->e->body_bytes,

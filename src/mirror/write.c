@@ -302,6 +302,8 @@ static void learn(struct relay *r, struct body *b, bool is_encoded)
 			     .body_crc = b->crc,
 			     .is_encoded = is_encoded };
 
+	if (r->status == 412)
+		fetch_background(r->m, slice_str(r->target), NULL, NULL); /* what is there, for the next outage */
 	if (r->status >= 300)
 		return;
 	if (b->spool && !b->err) {

@@ -321,6 +321,18 @@ def test_what_a_queued_delete_takes_with_its_collection_is_not_there(site):
     assert cache.origin.text("/d/x") == "new"
 
 
+@pytest.mark.parametrize("method, status", [("DELETE", 404), ("DELETE", 410), ("PUT", 412)])
+def test_what_a_refusal_contradicts_is_not_served_from_the_cache(site, method, status):
+    """Who writes on top of what was stored and is told 412 would else read the same again, and be told 412 again."""
+    cache = Cache(site)
+    cache.origin.tell("/a", reply("old", 'ETag: "1"', "Cache-Control: max-age=600"),
+                      reply("new", 'ETag: "2"', "Cache-Control: max-age=600"), method="GET")
+    cache.origin.tell("/a", reply("", status=status), method=method)
+    tag = cache.store("/a").headers["etag"]
+    assert cache.ask(method, "/a", "mine" if method == "PUT" else None, {"If-Match": tag}).status == status
+    assert cache.get("/a").text == "new"
+
+
 def test_a_propfind_that_came_compressed_goes_on_as_it_is_read(site):
     cache = Cache(site, offline_propfind=True)
     cache.origin.tell("/", reply("<multistatus/>", status=207), method="PROPFIND")
