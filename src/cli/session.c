@@ -7,7 +7,7 @@
 #include "cli/table.h"
 #include "proto/url.h"
 
-#define PATH "/api/v1/sessions"
+#define PATH      "/api/v1/sessions"
 #define MOST_TEXT 500
 
 static const char *text_of(const json_t *o, const char *key)
@@ -62,8 +62,9 @@ static void add_row(struct table *t, const json_t *s)
 	table_add(t, text_of(s, "product"));
 	table_add(t, text_of(s, "version"));
 	table_add(t, state_of(s));
-	table_add_take(t, pid ? xstrf("%lld%s", pid, strcmp(text_of(s, "watch"), "no") || !is(s, "active") ? "" : " (unwatched)") :
-				xstrdup(""));
+	table_add_take(t, pid ? xstrf("%lld%s", pid,
+				      strcmp(text_of(s, "watch"), "no") || !is(s, "active") ? "" : " (unwatched)")
+			      : xstrdup(""));
 	table_add_take(t, table_ago(text_of(s, "created_at")));
 	table_add_take(t, table_ago(text_of(s, "last_heartbeat")));
 }
@@ -78,8 +79,7 @@ static void print_list(const json_t *items)
 
 	for (i = 0; i < ARRAY_LEN(titles); i++)
 		table_add(&t, titles[i]);
-	json_array_foreach(items, i, s)
-		add_row(&t, s);
+	json_array_foreach(items, i, s) add_row(&t, s);
 	if (json_array_size(items))
 		table_print(&t, "", &out);
 	else
@@ -130,7 +130,8 @@ static void add_items(struct buf *out, const json_t *s, const char *list)
 	const json_t *item;
 	size_t i;
 
-	json_array_foreach(json_object_get(s, list), i, item) {
+	json_array_foreach(json_object_get(s, list), i, item)
+	{
 		char *value = json_dumps(json_object_get(item, "value"), JSON_ENCODE_ANY | JSON_COMPACT);
 
 		buf_addf(out, "%-7.*s %-27s ", (int)strlen(list) - 1, list, text_of(item, "timestamp"));

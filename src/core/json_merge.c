@@ -6,7 +6,8 @@ void json_merge(json_t *base, const json_t *patch)
 	const char *name;
 	json_t *v;
 
-	json_object_foreach((json_t *)patch, name, v) { /* jansson's macro asks for one that may change */
+	json_object_foreach((json_t *)patch, name, v)
+	{ /* jansson's macro asks for one that may change */
 		json_t *old = json_object_get(base, name);
 
 		if (json_is_null(v))

@@ -1,9 +1,11 @@
 /* api.c -- what programs ask of the daemon: one table of endpoints, one way through for all that carry a body.
  *
- * WHAT     JSON, types of the known fields, session, action; in this order, so that a client that sends nonsense hears 400 whether or not it names
+ * WHAT     JSON, types of the known fields, session, action; in this order, so that a client that sends nonsense
+ *          hears 400 whether or not it names
  *          a session. A known field may be null, which is as good as absent; unknown ones are passed on.
  * RULES    1. "ok" leaves when the operation is durable: the callback of the outbox, or of sessions.db, answers.
- *          2. All of it runs on the front thread, as nothing blocks; on a worker when the body is large, when the session has to be
+ *          2. All of it runs on the front thread, as nothing blocks; on a worker when the body is large, when the
+ *             session has to be
  *             looked up in the database, or when a full queue has to make room.
  *          3. Errors are one line of text; success is 200 with JSON (clients parse every body).
  * SEE      DATACAT_API.md, section 1 */
@@ -28,13 +30,13 @@ struct field {
 struct call;
 struct endpoint {
 	const char *path, *method;
-	const struct field *fields;      /* NULL: no body is read */
+	const struct field *fields; /* NULL: no body is read */
 	unsigned json_flags;
 	void (*direct)(struct exchange *ex); /* on the front thread */
-	exchange_fn *on_worker;          /* or there */
+	exchange_fn *on_worker; /* or there */
 	/* With the lock held, on c->s. 0: the answer comes later; 1: ok; or a code. */
 	int (*act)(struct call *c);
-	enum op op;                      /* what is counted when it is refused */
+	enum op op; /* what is counted when it is refused */
 };
 
 struct call { /* in the arena of its exchange, as its data */
@@ -46,7 +48,7 @@ struct call { /* in the arena of its exchange, as its data */
 	struct buf why;
 };
 
-/* --- answers ---------------------------------------------------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------------------------------------- */
 
 void sessions_reply_json(struct exchange *ex, int status, json_t *take)
 {
@@ -70,7 +72,8 @@ static void reply_code(struct call *c, int code)
 {
 	sessions_count(c->ss, c->e->op, OUTCOME_REFUSED, 1);
 	if (code == WEIR_E_PARSE)
-		exchange_reply_text(c->ex, 400, "Invalid request: %s", c->why.len ? c->why.data : "a field has the wrong type");
+		exchange_reply_text(c->ex, 400, "Invalid request: %s",
+				    c->why.len ? c->why.data : "a field has the wrong type");
 	else if (code == WEIR_E_TOO_LARGE)
 		exchange_reply_text(c->ex, 413, "Too large: an operation has at most %d bytes", SESSIONS_MOST_BODY);
 	else if (code == -EDQUOT)
@@ -100,7 +103,7 @@ static void on_row(void *arg, int code)
 	on_durable(c, code, 0);
 }
 
-/* --- what is done with a session: with the lock held ------------------------------------------------------------------ */
+/* --- what is done with a session: with the lock held ------------------------------------------------------------ */
 
 /* The body as it goes on: all but what is the daemon's to say. */
 static void write_item(struct call *c, struct buf *out)
@@ -202,7 +205,8 @@ static int act_heartbeat(struct call *c)
 	int r = 0;
 
 	if (c->s->flags & SESSION_HUNG)
-		r = op_put_event(c->ss, c->s, "application_recovered", "info", "[\"heartbeat\",\"recovery\"]", NULL, false);
+		r = op_put_event(c->ss, c->s, "application_recovered", "info", "[\"heartbeat\",\"recovery\"]", NULL,
+				 false);
 	if (r < 0)
 		return r;
 	if (c->s->flags & (SESSION_HUNG | SESSION_PAUSED))
@@ -238,7 +242,7 @@ static int act_end(struct call *c)
 	return session_end(c->ss, c->s, &how, on_durable, c);
 }
 
-/* --- without a session ------------------------------------------------------------------------------------------------ */
+/* --- without a session ------------------------------------------------------------------------------------------ */
 
 static struct sessions *service_of(struct exchange *ex)
 {
@@ -256,8 +260,9 @@ static void health(struct exchange *ex)
 	pthread_mutex_lock(&ss->lock);
 	n = ss->count;
 	pthread_mutex_unlock(&ss->lock);
-	sessions_reply_json(ex, 200, json_pack("{s:s, s:I, s:o}", "status", "ok", "sessions", (json_int_t)n, "queue",
-					       read_queue_json(ss)));
+	sessions_reply_json(
+		ex, 200,
+		json_pack("{s:s, s:I, s:o}", "status", "ok", "sessions", (json_int_t)n, "queue", read_queue_json(ss)));
 }
 
 static void queue(struct exchange *ex)
@@ -273,38 +278,49 @@ static void flush(struct exchange *ex)
 	sessions_reply_json(ex, 200, json_pack("{s:s, s:o}", "status", "ok", "queue", read_queue_json(ss)));
 }
 
-/* --- the table -------------------------------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------------------------- */
 
 static const struct field register_fields[] = {
 	{ "parent_pid", INTEGER, false }, { "product", TEXT, true }, { "version", TEXT, true }, { NULL, TEXT, false }
 };
 static const struct field session_fields[] = { { "session_id", TEXT, false }, { NULL, TEXT, false } };
-static const struct field state_fields[] = {
-	{ "session_id", TEXT, false }, { "state", OBJECT, true }, { NULL, TEXT, false }
-};
+static const struct field state_fields[] = { { "session_id", TEXT, false },
+					     { "state", OBJECT, true },
+					     { NULL, TEXT, false } };
 static const struct field event_fields[] = {
-	{ "session_id", TEXT, false },	  { "name", TEXT, true },	     { "category", TEXT, false },
-	{ "group", TEXT, false },	  { "labels", TEXTS, false },	     { "message", TEXT, false },
-	{ "data", OBJECT, false },	  { "stacktrace", TEXTS, false },    { "exception_type", TEXT, false },
-	{ "exception_msg", TEXT, false }, { "source_file", TEXT, false },    { "source_line", INTEGER, false },
+	{ "session_id", TEXT, false },      { "name", TEXT, true },         { "category", TEXT, false },
+	{ "group", TEXT, false },           { "labels", TEXTS, false },     { "message", TEXT, false },
+	{ "data", OBJECT, false },          { "stacktrace", TEXTS, false }, { "exception_type", TEXT, false },
+	{ "exception_msg", TEXT, false },   { "source_file", TEXT, false }, { "source_line", INTEGER, false },
 	{ "source_function", TEXT, false }, { NULL, TEXT, false },
 };
 static const struct field metric_fields[] = {
-	{ "session_id", TEXT, false }, { "name", TEXT, true },	  { "value", NUMBER, true },
-	{ "type", TEXT, false },       { "delta", NUMBER, false }, { "count", INTEGER, false },
-	{ "unit", TEXT, false },       { "tags", TEXTS, false },  { "metadata", OBJECT, false },
-	{ NULL, TEXT, false },
+	{ "session_id", TEXT, false }, { "name", TEXT, true },      { "value", NUMBER, true }, { "type", TEXT, false },
+	{ "delta", NUMBER, false },    { "count", INTEGER, false }, { "unit", TEXT, false },   { "tags", TEXTS, false },
+	{ "metadata", OBJECT, false }, { NULL, TEXT, false },
 };
 
 static const struct endpoint endpoints[] = {
 	{ .path = "/register", .method = "POST", .fields = register_fields },
 	{ .path = "/state", .method = "POST", .fields = state_fields, .act = act_state, .op = OP_STATE },
 	{ .path = "/event", .method = "POST", .fields = event_fields, .act = act_event, .op = OP_EVENT },
-	{ .path = "/metric", .method = "POST", .fields = metric_fields, .act = act_metric, .op = OP_METRIC,
+	{ .path = "/metric",
+	  .method = "POST",
+	  .fields = metric_fields,
+	  .act = act_metric,
+	  .op = OP_METRIC,
 	  .json_flags = JSON_READ_INFINITY },
 	{ .path = "/heartbeat", .method = "POST", .fields = session_fields, .act = act_heartbeat, .op = OP_HEARTBEAT },
-	{ .path = "/pause_heartbeat", .method = "POST", .fields = session_fields, .act = act_pause, .op = OP_HEARTBEAT },
-	{ .path = "/resume_heartbeat", .method = "POST", .fields = session_fields, .act = act_resume, .op = OP_HEARTBEAT },
+	{ .path = "/pause_heartbeat",
+	  .method = "POST",
+	  .fields = session_fields,
+	  .act = act_pause,
+	  .op = OP_HEARTBEAT },
+	{ .path = "/resume_heartbeat",
+	  .method = "POST",
+	  .fields = session_fields,
+	  .act = act_resume,
+	  .op = OP_HEARTBEAT },
 	{ .path = "/end", .method = "POST", .fields = session_fields, .act = act_end, .op = OP_END },
 	{ .path = "/session", .method = "GET", .on_worker = read_session },
 	{ .path = "/sessions", .method = "GET", .on_worker = read_sessions },
@@ -313,7 +329,7 @@ static const struct endpoint endpoints[] = {
 	{ .path = "/flush", .method = "POST", .direct = flush },
 };
 
-/* --- one way for all that have a body --------------------------------------------------------------------------------- */
+/* --- one way for all that have a body --------------------------------------------------------------------------- */
 
 static bool are_texts(const json_t *v)
 {
@@ -336,8 +352,11 @@ static bool is_of(enum kind k, const json_t *v)
 
 static int check_fields(struct call *c)
 {
-	static const char *const kinds[] = { [TEXT] = "a string", [TEXTS] = "a list of strings", [OBJECT] = "an object",
-					     [INTEGER] = "an integer of 64 bits", [NUMBER] = "a number" };
+	static const char *const kinds[] = { [TEXT] = "a string",
+					     [TEXTS] = "a list of strings",
+					     [OBJECT] = "an object",
+					     [INTEGER] = "an integer of 64 bits",
+					     [NUMBER] = "a number" };
 
 	for (const struct field *f = c->e->fields; f->name; f++) {
 		json_t *v = json_object_get(c->body, f->name);
@@ -362,12 +381,8 @@ static unsigned depth_of(json_t *v)
 	json_t *one;
 	size_t i;
 
-	json_array_foreach(v, i, one)
-		if ((d = depth_of(one)) > deepest)
-			deepest = d;
-	json_object_foreach(v, name, one)
-		if ((d = depth_of(one)) > deepest)
-			deepest = d;
+	json_array_foreach(v, i, one) if ((d = depth_of(one)) > deepest) deepest = d;
+	json_object_foreach(v, name, one) if ((d = depth_of(one)) > deepest) deepest = d;
 	return deepest + (json_is_array(v) || json_is_object(v));
 }
 

@@ -1,6 +1,7 @@
 /* beat.c -- heartbeats to the server: one when a program sent one, and one now and then for each session that lives.
  *
- * RULES    Never queued: what matters of a heartbeat is that it is new. One at a time for each session; while the server is away, none. */
+ * RULES    Never queued: what matters of a heartbeat is that it is new. One at a time for each session; while the
+ *          server is away, none. */
 #include "base/clock.h"
 #include "base/obj.h"
 #include "sessions/sessions_priv.h"
@@ -23,7 +24,8 @@ static void send(void *arg)
 
 	hub_target(&target, b->hub_id, "/heartbeat");
 	if (!cancel_fired(ss->stop) &&
-	    hub_call(ss, "POST", target.data, SLICE_LIT("{}"), PATIENCE_MS, 65536, ss->stop, &a) == 0 && a.status == 200)
+	    hub_call(ss, "POST", target.data, SLICE_LIT("{}"), PATIENCE_MS, 65536, ss->stop, &a) == 0 &&
+	    a.status == 200)
 		sessions_count(ss, OP_HEARTBEAT, OUTCOME_DELIVERED, 1); /* else: the next one may arrive */
 	buf_fini(&target);
 	buf_fini(&a.body);

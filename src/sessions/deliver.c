@@ -1,17 +1,19 @@
-/* deliver.c -- operations to the server: in batches to a hub, one by one to a DataCat server; and what the answers mean.
+/* deliver.c -- operations to the server, in batches to a hub, one by one to a DataCat server, and what it answers.
  *
- * WHAT     A carrier (core/delivery.h). The first entry of a session is lent to it; it lends what stands behind it, too, and sends all together.
+ * WHAT     A carrier (core/delivery.h). The first entry of a session is lent to it; it lends what stands behind it,
+ *          too, and sends all together.
  *
  *          answer                      | creation               | other operations
- *          200                         | row has the id; applied | applied, but for those that the answer names as refused: held
+ *          200                         | row has the id; applied | applied; held if the answer names it as refused
  *          401, 403, 407; 3xx          | the queue pauses, until the key changes or half a minute has passed
  *          404                         | pauses: no such server | held: the server does not know the session (any more)
  *          408, 425, 429, 5xx, none    | later, with back-off
- *          other 4xx                   | held, and all behind it | held alone; a batch is sent again by parts, so that one does not hold others
+ *          other 4xx                   | held, and all behind it | held alone; a batch is sent again by parts first
  *
- * RULES    1. Before anything is settled the row has what the outbox then no longer tells: the server's id, the state, the end.
- *          2. In a batch an operation is known by its seq: repeated, it is skipped by the hub. So one that was refused and is tried again by
- *             an operator goes alone, not in a batch, where it would be taken for done.
+ * RULES    1. Before anything is settled the row has what the outbox then no longer tells: the server's id, the
+ *          state, the end.
+ *          2. In a batch an operation is known by its seq: repeated, it is skipped by the hub. So one that was
+ *             refused, and that an operator tries again, goes alone: in a batch it would be taken for done.
  *          3. To a DataCat server each is sent at least once: twice only when an answer was lost.
  * SEE      docs/formats/session-batch.md */
 #include <stdlib.h>
@@ -26,8 +28,8 @@
 #include "sessions/sessions_priv.h"
 
 #define MOST_BATCH_BYTES (1 << 20) /* of bodies; the hub takes 4 MiB */
-#define MOST_ANSWER (1 << 20)
-#define PAUSE_MS 30000
+#define MOST_ANSWER      (1 << 20)
+#define PAUSE_MS         30000
 
 struct part { /* an operation of this delivery */
 	const struct outbox_entry *e;
@@ -44,7 +46,7 @@ struct carry {
 	size_t count;
 };
 
-/* --- what an answer means --------------------------------------------------------------------------------------------- */
+/* --- what an answer means --------------------------------------------------------------------------------------- */
 
 static void later(struct carried *c, const char *why, int64_t retry_after_ms)
 {
@@ -101,8 +103,9 @@ static void refused(struct carry *c, struct part *p, const struct hub_answer *a)
 {
 	p->came->status = a->status;
 	if (is_about_us(a->status))
-		pause_queue(c, p->came, a->status < 400 ? "it leads elsewhere; is sessions.server right?" :
-							   "it wants another key than that of sessions.api_key_file");
+		pause_queue(c, p->came,
+			    a->status < 400 ? "it leads elsewhere; is sessions.server right?"
+					    : "it wants another key than that of sessions.api_key_file");
 	else if (a->status == 404)
 		hold(c, p, a, "it does not know this session");
 	else if (is_for_now(a->status))
@@ -111,13 +114,14 @@ static void refused(struct carry *c, struct part *p, const struct hub_answer *a)
 		hold(c, p, a, "it refuses this operation");
 }
 
-/* --- creation --------------------------------------------------------------------------------------------------------- */
+/* --- creation --------------------------------------------------------------------------------------------------- */
 
 static bool read_id(const struct hub_answer *a, char ret[SESSIONS_MOST_ID + 1])
 {
 	json_t *v = NULL;
-	const char *id = json_read(buf_slice(&a->body), 0, &v, NULL) == 0 ?
-				 json_string_value(json_object_get(v, "session_id")) : NULL;
+	const char *id = json_read(buf_slice(&a->body), 0, &v, NULL) == 0
+				 ? json_string_value(json_object_get(v, "session_id"))
+				 : NULL;
 	bool ok = id && *id && strlen(id) <= SESSIONS_MOST_ID;
 
 	if (ok)
@@ -170,13 +174,15 @@ static void create(struct carry *c, struct part *p)
 	buf_fini(&a.body);
 }
 
-/* --- one by one ------------------------------------------------------------------------------------------------------- */
+/* --- one by one ------------------------------------------------------------------------------------------------- */
 
 /* False: what stands behind it has to wait. */
 static bool send_one(struct carry *c, struct part *p)
 {
-	static const char *const paths[OP_COUNT] = { [OP_STATE] = "/state", [OP_EVENT] = "/events", [OP_METRIC] = "/metrics",
-						     [OP_HEARTBEAT] = "/heartbeat", [OP_END] = "/end", [OP_CRASH] = "/crash" };
+	static const char *const paths[OP_COUNT] = {
+		[OP_STATE] = "/state",         [OP_EVENT] = "/events", [OP_METRIC] = "/metrics",
+		[OP_HEARTBEAT] = "/heartbeat", [OP_END] = "/end",      [OP_CRASH] = "/crash"
+	};
 	struct hub_answer a = HUB_ANSWER_EMPTY;
 	struct buf target = BUF_EMPTY;
 	int r;
@@ -195,7 +201,7 @@ static bool send_one(struct carry *c, struct part *p)
 	return p->came->to == CARRIED_APPLIED || p->came->to == CARRIED_HELD;
 }
 
-/* --- a batch ---------------------------------------------------------------------------------------------------------- */
+/* --- a batch ---------------------------------------------------------------------------------------------------- */
 
 /* seq and op stand last: of a repeated name the last value counts, and a program may have fields of these names. */
 static void write_batch(const struct part *parts, size_t n, struct buf *out)
@@ -206,8 +212,8 @@ static void write_batch(const struct part *parts, size_t n, struct buf *out)
 
 		buf_add_str(out, i ? "," : "");
 		buf_add(out, body.p, body.n - 1);
-		buf_addf(out, "%s\"seq\":%llu,\"op\":\"%s\"}", body.n > 2 ? "," : "", (unsigned long long)parts[i].e->seq,
-			 op_names[parts[i].op]);
+		buf_addf(out, "%s\"seq\":%llu,\"op\":\"%s\"}", body.n > 2 ? "," : "",
+			 (unsigned long long)parts[i].e->seq, op_names[parts[i].op]);
 	}
 	buf_add_str(out, "]}");
 }
@@ -225,7 +231,8 @@ static const json_t *refusal_of(const json_t *answer, uint64_t seq)
 static void hold_refused(struct carry *c, struct part *p, const json_t *refusal)
 {
 	const char *why = json_string_value(json_object_get(refusal, "error"));
-	struct hub_answer a = { .status = (int)json_integer_value(json_object_get(refusal, "status")), .body = BUF_EMPTY };
+	struct hub_answer a = { .status = (int)json_integer_value(json_object_get(refusal, "status")),
+				.body = BUF_EMPTY };
 
 	buf_add_str(&a.body, why ? why : "");
 	p->came->status = a.status;
@@ -299,7 +306,8 @@ static enum next send_batch(struct carry *c, struct part *parts, size_t n)
 		unanswered(parts[0].came, r);
 	} else if (a.status == 200) {
 		take_outcomes(c, parts, n, &a);
-		next = parts[n - 1].came->to == CARRIED_APPLIED || parts[n - 1].came->to == CARRIED_HELD ? NEXT_GO_ON : NEXT_STOP;
+		next = parts[n - 1].came->to == CARRIED_APPLIED || parts[n - 1].came->to == CARRIED_HELD ? NEXT_GO_ON
+													 : NEXT_STOP;
 	} else {
 		next = after_refusal(c, parts, n, &a);
 	}
@@ -309,7 +317,7 @@ static enum next send_batch(struct carry *c, struct part *parts, size_t n)
 	return next;
 }
 
-/* --- all that was lent ------------------------------------------------------------------------------------------------ */
+/* --- all that was lent ------------------------------------------------------------------------------------------ */
 
 static bool was_refused(const struct part *p)
 {
@@ -455,7 +463,8 @@ static void carry(struct carry *c, const struct outbox_entry *e, struct carried 
 		carry_operations(c, e, ret);
 	} else {
 		ret->to = CARRIED_HELD;
-		buf_add_str(&ret->error, "its session never came into being at the server, as its creation was dropped");
+		buf_add_str(&ret->error,
+			    "its session never came into being at the server, as its creation was dropped");
 	}
 }
 

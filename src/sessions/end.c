@@ -1,8 +1,10 @@
 /* end.c -- a session ends: said by its program, or found by watch.c.
  *
  * RULES    1. It has ended locally before anything is sent, and whoever asks sees that (GET /session).
- *          2. What was gathered goes before the end, and all of it at once: nothing waits for the batch interval any more.
- *          3. The operation in the outbox is what counts; the row follows, at the latest before the operation is settled (deliver.c). */
+ *          2. What was gathered goes before the end, and all of it at once: nothing waits for the batch interval any
+ *             more.
+ *          3. The operation in the outbox is what counts; the row follows, at the latest before the operation is
+ *             settled (deliver.c). */
 #include <stdlib.h>
 
 #include "base/clock.h"

@@ -1,7 +1,9 @@
 /* hub_call.c -- requests to the server: its key, gzip, and what it can do.
  *
- * RULES    1. The key is read again when its file changes, looked at once a second at most; it is never logged (invariant 10).
- *          2. Batches are sent only to a server whose /health says that it takes them; asked again after each time it was away, as
+ * RULES    1. The key is read again when its file changes, looked at once a second at most; it is never logged
+ *          (invariant 10).
+ *          2. Batches are sent only to a server whose /health says that it takes them; asked again after each time it
+ *             was away, as
  *             it may have become another one. */
 #include <sys/stat.h>
 #include <zlib.h>
@@ -18,12 +20,12 @@
 #include "sessions/sessions_priv.h"
 
 #define KEY_MOST_BYTES 4096
-#define LOOK_AGAIN_MS 1000
-#define TOTAL_MS 30000
-#define HEALTH_MS 5000
-#define MOST_HEALTH 65536
+#define LOOK_AGAIN_MS  1000
+#define TOTAL_MS       30000
+#define HEALTH_MS      5000
+#define MOST_HEALTH    65536
 
-/* --- the key ---------------------------------------------------------------------------------------------------------- */
+/* --- the key ---------------------------------------------------------------------------------------------------- */
 
 static void fingerprint(const char *path, struct buf *out)
 {
@@ -32,8 +34,8 @@ static void fingerprint(const char *path, struct buf *out)
 	if (stat(path, &st) < 0)
 		buf_add_str(out, "missing");
 	else
-		buf_addf(out, "%lld %lld.%09ld %llu", (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
-			 (unsigned long long)st.st_ino);
+		buf_addf(out, "%lld %lld.%09ld %llu", (long long)st.st_size, (long long)st.st_mtim.tv_sec,
+			 st.st_mtim.tv_nsec, (unsigned long long)st.st_ino);
 }
 
 void hub_key_free(struct sessions *ss)
@@ -102,7 +104,7 @@ static void add_key(struct sessions *ss, struct buf *out)
 	pthread_mutex_unlock(&ss->key_lock);
 }
 
-/* --- one request ------------------------------------------------------------------------------------------------------ */
+/* --- one request ------------------------------------------------------------------------------------------------ */
 
 static bool gzip(struct slice in, struct buf *out)
 {
@@ -133,7 +135,8 @@ static int64_t retry_after_ms(struct slice value)
 	uint64_t seconds;
 
 	if (value.p && str_parse_u64(value, &seconds) == 0)
-		return seconds > DELIVERY_RETRY_AFTER_MOST_MS / 1000 ? DELIVERY_RETRY_AFTER_MOST_MS : (int64_t)seconds * 1000;
+		return seconds > DELIVERY_RETRY_AFTER_MOST_MS / 1000 ? DELIVERY_RETRY_AFTER_MOST_MS
+								     : (int64_t)seconds * 1000;
 	if (value.p && httpdate_parse(value, now / 1000, &at) == 0 && at * 1000 > now)
 		return at * 1000 - now;
 	return 0;
@@ -159,15 +162,18 @@ static int on_data(void *arg, const char *p, size_t n)
 	return 0;
 }
 
-int hub_call(struct sessions *ss, const char *method, const char *target, struct slice body, int64_t total_ms, size_t most,
-	     struct cancel *cancel, struct hub_answer *ret)
+int hub_call(struct sessions *ss, const char *method, const char *target, struct slice body, int64_t total_ms,
+	     size_t most, struct cancel *cancel, struct hub_answer *ret)
 {
 	struct receiving in = { ret, most };
 	const struct client_sink sink = { on_head, on_data, &in };
 	struct buf key = BUF_EMPTY, packed = BUF_EMPTY;
 	struct slice lines[4];
-	struct client_request rq = { .method = method, .target = slice_str(target), .headers = lines,
-				     .body = body, .body_bytes = (int64_t)body.n,
+	struct client_request rq = { .method = method,
+				     .target = slice_str(target),
+				     .headers = lines,
+				     .body = body,
+				     .body_bytes = (int64_t)body.n,
 				     .total_ms = total_ms ? total_ms : TOTAL_MS };
 	struct client_result result;
 	int r;
@@ -198,7 +204,7 @@ void hub_target(struct buf *out, const char *hub_id, const char *path)
 	buf_add_str(out, path);
 }
 
-/* --- what it can do --------------------------------------------------------------------------------------------------- */
+/* --- what it can do --------------------------------------------------------------------------------------------- */
 
 int hub_takes_batches(struct sessions *ss, struct cancel *cancel)
 {
@@ -213,7 +219,9 @@ int hub_takes_batches(struct sessions *ss, struct cancel *cancel)
 		r = WEIR_E_STATUS;
 	if (r == 0) {
 		known = a.status == 200 && json_read(buf_slice(&a.body), 0, &v, NULL) == 0 &&
-					json_is_true(json_object_get(v, "batch")) ? 1 : -1;
+					json_is_true(json_object_get(v, "batch"))
+				? 1
+				: -1;
 		atomic_store(&ss->batches, known);
 		r = known > 0;
 	}

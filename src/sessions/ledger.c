@@ -1,16 +1,21 @@
 /* ledger.c -- sessions.db: who the sessions are, and what has been counted. What they did is in the outbox.
  *
- * WHAT     A row for each session that ever was, as its ids stay valid for ever; a row for each counter and histogram of those that live.
- * WHY      Two databases, as the outbox is everybody's and knows no session. A crash between the two does no harm, because
+ * WHAT     A row for each session that ever was, as its ids stay valid for ever; a row for each counter and histogram
+ *          of those that live.
+ * WHY      Two databases, as the outbox is everybody's and knows no session. A crash between the two does no harm,
+ *          because
  *          each thing is told by one of them alone, or by the later of the two:
- *            registering   row, then creation in the outbox   a row without either id or creation was never answered: removed
- *            state         in the outbox; the row follows     the row has the state up to state_seq; what the outbox has above it
+ *            registering   row, then creation in the outbox   a row without either id or creation was never answered:
+ *            removed
+ *            state         in the outbox; the row follows     the row has the state up to state_seq; what the outbox
+ *            has above it
  *                                                             is merged at start. A state leaves the outbox only after
  *                                                             the row has it (deliver.c).
  *            the hub's id  row, then the creation is settled  creation repeated with its key: the same id
  *            end           operation, then row                an `end` or `crash` in the outbox ends the row at start
  *            totals        row; then the total in the outbox  the same total once more, which is what a total may be
- * THREADS  Statements belong to the writer thread. Reading has a connection of its own, made for each look: that is rare.
+ * THREADS  Statements belong to the writer thread. Reading has a connection of its own, made for each look: that is
+ *          rare.
  * SEE      docs/formats/sessions.md */
 #include <stdlib.h>
 #include <string.h>
@@ -23,10 +28,10 @@
 #define VERSION 1
 
 static const char schema[] =
-	"CREATE TABLE sessions(number INTEGER PRIMARY KEY, local_id TEXT NOT NULL UNIQUE, hub_id TEXT, product TEXT NOT NULL,"
-	" version TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL,"
-	" flags INTEGER NOT NULL, beat_ms INTEGER NOT NULL, pid INTEGER NOT NULL, pid_start INTEGER NOT NULL, boot_id TEXT NOT NULL,"
-	" state TEXT NOT NULL, state_seq INTEGER NOT NULL);"
+	"CREATE TABLE sessions(number INTEGER PRIMARY KEY, local_id TEXT NOT NULL UNIQUE, hub_id TEXT,"
+	" product TEXT NOT NULL, version TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL,"
+	" flags INTEGER NOT NULL, beat_ms INTEGER NOT NULL, pid INTEGER NOT NULL, pid_start INTEGER NOT NULL,"
+	" boot_id TEXT NOT NULL, state TEXT NOT NULL, state_seq INTEGER NOT NULL);"
 	"CREATE INDEX sessions_hub_id ON sessions(hub_id);"
 	"CREATE INDEX sessions_alive ON sessions(number) WHERE flags&16=0;"
 	"CREATE TABLE totals(session INTEGER NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, dirty INTEGER NOT NULL,"
@@ -34,14 +39,14 @@ static const char schema[] =
 _Static_assert(SESSION_DONE == 16, "the index above says so");
 
 #define COLUMNS                                                                                                        \
-	"number, local_id, hub_id, product, version, created_ms, updated_ms, ended_ms, flags, beat_ms, pid, pid_start, boot_id,"    \
-	" state, state_seq"
+	"number, local_id, hub_id, product, version, created_ms, updated_ms, ended_ms, flags, beat_ms, pid, pid_start,"  \
+	" boot_id, state, state_seq"
 
 struct ledger_statements {
 	sqlite3_stmt *save, *total, *remove, *remove_totals;
 };
 
-/* --- writing ---------------------------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------------------------- */
 
 struct job {
 	struct sessions *ss;
@@ -67,7 +72,8 @@ static int prepare(sqlite3 *conn, sqlite3_stmt **st, const char *sql)
 
 static void bind_text(sqlite3_stmt *st, int at, struct slice s)
 {
-	(void)sqlite3_bind_text(st, at, s.p ? s.p : "", (int)s.n, SQLITE_STATIC); /* cannot fail with a number that is there */
+	(void)sqlite3_bind_text(st, at, s.p ? s.p : "", (int)s.n,
+				SQLITE_STATIC); /* cannot fail with a number that is there */
 }
 
 static int run(sqlite3_stmt *st)
@@ -83,7 +89,8 @@ static int save_job(sqlite3 *conn, void *arg)
 	struct job *j = arg;
 	sqlite3_stmt *st;
 	int r = prepare(conn, &j->ss->statements->save,
-			"INSERT OR REPLACE INTO sessions(" COLUMNS ") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)");
+			"INSERT OR REPLACE INTO sessions(" COLUMNS
+			") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)");
 
 	if (r < 0)
 		return r;
@@ -184,23 +191,36 @@ int ledger_save_start(struct sessions *ss, struct session *s, ledger_fn *cb, voi
 {
 	struct job *j = xcalloc(1, sizeof(*j));
 
-	*j = (struct job){ .cb = cb, .arg = arg, .created_ms = s->created_ms, .updated_ms = s->updated_ms,
-			   .ended_ms = s->ended_ms, .beat_ms = s->beat_wall_ms, .pid = s->pid, .flags = s->flags,
-			   .pid_start = s->pid_start, .known_seq = s->known_seq,
-			   .hub_id = s->hub_id ? xstrdup(s->hub_id) : NULL, .product = xstrdup(s->product),
-			   .version = xstrdup(s->version), .state = BUF_EMPTY, .key = BUF_EMPTY, .record = BUF_EMPTY };
+	*j = (struct job){ .cb = cb,
+			   .arg = arg,
+			   .created_ms = s->created_ms,
+			   .updated_ms = s->updated_ms,
+			   .ended_ms = s->ended_ms,
+			   .beat_ms = s->beat_wall_ms,
+			   .pid = s->pid,
+			   .flags = s->flags,
+			   .pid_start = s->pid_start,
+			   .known_seq = s->known_seq,
+			   .hub_id = s->hub_id ? xstrdup(s->hub_id) : NULL,
+			   .product = xstrdup(s->product),
+			   .version = xstrdup(s->version),
+			   .state = BUF_EMPTY,
+			   .key = BUF_EMPTY,
+			   .record = BUF_EMPTY };
 	(void)snprintf(j->local_id, sizeof(j->local_id), "%s", s->local_id);
 	json_write(s->known, &j->state);
 	s->wants_save = false;
 	return submit(ss, s, j, save_job);
 }
 
-int ledger_total_start(struct sessions *ss, const struct session *s, struct slice key, struct slice record, bool is_dirty,
-		     ledger_fn *cb, void *arg)
+int ledger_total_start(struct sessions *ss, const struct session *s, struct slice key, struct slice record,
+		       bool is_dirty, ledger_fn *cb, void *arg)
 {
 	struct job *j = xcalloc(1, sizeof(*j));
 
-	*j = (struct job){ .cb = cb, .arg = arg, .is_dirty = is_dirty, .state = BUF_EMPTY, .key = BUF_EMPTY, .record = BUF_EMPTY };
+	*j = (struct job){
+		.cb = cb, .arg = arg, .is_dirty = is_dirty, .state = BUF_EMPTY, .key = BUF_EMPTY, .record = BUF_EMPTY
+	};
 	buf_add_slice(&j->key, key);
 	buf_add_slice(&j->record, record);
 	return submit(ss, (struct session *)s, j, total_job);
@@ -267,7 +287,7 @@ int ledger_remove(struct sessions *ss, int64_t number)
 	return db_do(ss->db, remove_job, &m);
 }
 
-/* --- reading ---------------------------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------------------------- */
 
 static const char *text_at(sqlite3_stmt *st, int at)
 {
@@ -332,7 +352,7 @@ static int query(struct sessions *ss, const char *sql, struct slice text, int64_
 		rc = SQLITE_OK;
 	}
 	(void)sqlite3_finalize(st); /* repeats the failure of the step */
-	(void)sqlite3_close(conn);  /* nothing is left open */
+	(void)sqlite3_close(conn); /* nothing is left open */
 	return db_code(rc);
 }
 
@@ -347,7 +367,8 @@ static void one_found(struct sessions *ss, sqlite3_stmt *st, void *arg)
 int ledger_find(struct sessions *ss, struct slice id, struct session **ret)
 {
 	struct session *s = NULL;
-	int r = query(ss, "SELECT " COLUMNS " FROM sessions WHERE local_id=?1 OR hub_id=?1 LIMIT 1", id, 0, one_found, &s);
+	int r = query(ss, "SELECT " COLUMNS " FROM sessions WHERE local_id=?1 OR hub_id=?1 LIMIT 1", id, 0, one_found,
+		      &s);
 
 	if (r < 0 || !s) {
 		if (s)
@@ -382,7 +403,9 @@ int ledger_load(struct sessions *ss, void (*fn)(struct sessions *ss, struct sess
 
 	*ret_last_number = 0;
 	r = query(ss, "SELECT max(number) FROM sessions", none, 0, last_number, ret_last_number);
-	return r < 0 ? r : query(ss, "SELECT " COLUMNS " FROM sessions WHERE flags&16=0 ORDER BY number", none, 0, one_loaded, &l);
+	return r < 0 ? r
+		     : query(ss, "SELECT " COLUMNS " FROM sessions WHERE flags&16=0 ORDER BY number", none, 0,
+			     one_loaded, &l);
 }
 
 static void one_total(struct sessions *ss, sqlite3_stmt *st, void *arg)
@@ -393,11 +416,11 @@ static void one_total(struct sessions *ss, sqlite3_stmt *st, void *arg)
 
 int ledger_load_totals(struct sessions *ss, struct session *s)
 {
-	return query(ss, "SELECT key, record, dirty FROM totals WHERE session=?1", (struct slice){ NULL, 0 }, s->number, one_total,
-		     s);
+	return query(ss, "SELECT key, record, dirty FROM totals WHERE session=?1", (struct slice){ NULL, 0 }, s->number,
+		     one_total, s);
 }
 
-/* --- opening ---------------------------------------------------------------------------------------------------------- */
+/* --- opening ---------------------------------------------------------------------------------------------------- */
 
 int ledger_open(struct sessions *ss, struct buf *err)
 {
@@ -410,7 +433,9 @@ int ledger_open(struct sessions *ss, struct buf *err)
 		buf_addf(err, "cannot open %s: %s", path, r == -EPROTO ? "it was made by a newer weir" : err_text(r));
 	else if (damaged)
 		log_event(LOG_ERROR, "sessions_damaged", LOG_STR("file", path),
-			  LOG_STR("reason", "it could not be read and was set aside; what waits to be sent is in the outbox"), LOG_END);
+			  LOG_STR("reason",
+				  "it could not be read and was set aside; what waits to be sent is in the outbox"),
+			  LOG_END);
 	ss->statements = xcalloc(1, sizeof(*ss->statements));
 	free(path);
 	return r;

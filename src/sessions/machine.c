@@ -61,8 +61,8 @@ void machine_id(char ret[40])
 		char *path = xstrf(NET "/%s/address", list[i]->d_name);
 		struct buf mac = BUF_EMPTY;
 
-		if (!ret[0] && list[i]->d_name[0] != '.' && strcmp(list[i]->d_name, "lo") != 0 && read_line(path, &mac) &&
-		    mac.len == 17 && strcmp(mac.data, "00:00:00:00:00:00") != 0)
+		if (!ret[0] && list[i]->d_name[0] != '.' && strcmp(list[i]->d_name, "lo") != 0 &&
+		    read_line(path, &mac) && mac.len == 17 && strcmp(mac.data, "00:00:00:00:00:00") != 0)
 			md5_hex(buf_slice(&mac), ret);
 		buf_fini(&mac);
 		free(path);

@@ -1,12 +1,15 @@
 /* op.c -- operations: written as JSON, put into the outbox in the order in which they were accepted.
  *
- * WHAT     An operation is an entry of the queue "sessions" with key s/LOCAL-ID. Its uri names the session by its local id, whatever the server
+ * WHAT     An operation is an entry of the queue "sessions" with key s/LOCAL-ID. Its uri names the session by its
+ *          local id, whatever the server
  *          calls it: what is on disk needs no rewriting when the server's id comes.
  * RULES    1. Entries are handed over with sessions.lock held, so that their order is that of the states in memory.
- *          2. A state is merged when it is durable; while one is on its way the next is put without being compared, as nobody
+ *          2. A state is merged when it is durable; while one is on its way the next is put without being compared,
+ *             as nobody
  *             knows yet with what.
  *          3. Creation is what all others depend on; nothing depends on any other (outbox_write.alone).
- *          4. A full queue drops metrics, the oldest first, and nothing else (invariant 2: the configuration says so, it is counted,
+ *          4. A full queue drops metrics, the oldest first, and nothing else (invariant 2: the configuration says so,
+ *             it is counted,
  *             and the server is told). */
 #include <stdlib.h>
 #include <time.h>
@@ -18,12 +21,13 @@
 #include "core/json_merge.h"
 #include "sessions/sessions_priv.h"
 
-#define DROP_AT_ONCE 200
+#define DROP_AT_ONCE  200
 #define LOOK_AGAIN_MS 5000 /* in vain it was a walk through the whole queue */
 
 static const char *const paths[OP_COUNT] = {
-	[OP_CREATE] = "", [OP_STATE] = "/state", [OP_EVENT] = "/events", [OP_METRIC] = "/metrics",
-	[OP_HEARTBEAT] = "/heartbeat", [OP_END] = "/end", [OP_CRASH] = "/crash",
+	[OP_CREATE] = "",         [OP_STATE] = "/state",         [OP_EVENT] = "/events",
+	[OP_METRIC] = "/metrics", [OP_HEARTBEAT] = "/heartbeat", [OP_END] = "/end",
+	[OP_CRASH] = "/crash",
 };
 
 enum op op_of_uri(struct slice uri)
@@ -41,7 +45,7 @@ void op_add_now(struct buf *out)
 	buf_add_char(out, '"');
 }
 
-/* --- put -------------------------------------------------------------------------------------------------------------- */
+/* --- put -------------------------------------------------------------------------------------------------------- */
 
 struct put {
 	struct sessions *ss;
@@ -140,7 +144,8 @@ static bool differs(const struct session *s, json_t *patch)
 	const char *name;
 	json_t *v;
 
-	json_object_foreach(patch, name, v) {
+	json_object_foreach(patch, name, v)
+	{
 		json_t *now = json_object_get(s->known, name);
 
 		if (now ? !json_equal(now, v) : !json_is_null(v))
@@ -149,7 +154,8 @@ static bool differs(const struct session *s, json_t *patch)
 	return false;
 }
 
-int op_put_state(struct sessions *ss, struct session *s, json_t *patch, struct slice body, bool *ret_put, op_fn *cb, void *arg)
+int op_put_state(struct sessions *ss, struct session *s, json_t *patch, struct slice body, bool *ret_put, op_fn *cb,
+		 void *arg)
 {
 	struct put *p;
 
@@ -169,8 +175,9 @@ int op_put_event(struct sessions *ss, struct session *s, const char *name, const
 
 	buf_add_char(&body, '{');
 	op_add_now(&body);
-	buf_addf(&body, ",\"name\":\"%s\",\"category\":\"%s\",\"group\":\"datacat.daemon\",\"labels\":%s,\"data\":", name, category,
-		 labels);
+	buf_addf(&body,
+		 ",\"name\":\"%s\",\"category\":\"%s\",\"group\":\"datacat.daemon\",\"labels\":%s,\"data\":", name,
+		 category, labels);
 	if (data_take)
 		json_write(data_take, &body);
 	else
@@ -182,7 +189,7 @@ int op_put_event(struct sessions *ss, struct session *s, const char *name, const
 	return r;
 }
 
-/* --- a full queue ----------------------------------------------------------------------------------------------------- */
+/* --- a full queue ----------------------------------------------------------------------------------------------- */
 
 struct oldest {
 	uint64_t seqs[DROP_AT_ONCE];
@@ -223,9 +230,11 @@ bool op_make_room(struct sessions *ss)
 	    clock_mono_ms() < atomic_load(&ss->nothing_to_drop_until_mono_ms))
 		return false;
 	o = xcalloc(1, sizeof(*o));
-	(void)outbox_list(ss->outbox, outbox_queue_name(ss->queue), OUTBOX_QUEUED, 0, SIZE_MAX, note_metric, o); /* less, then */
+	(void)outbox_list(ss->outbox, outbox_queue_name(ss->queue), OUTBOX_QUEUED, 0, SIZE_MAX, note_metric,
+			  o); /* less, then */
 	for (size_t i = 0; i < o->count; i++) {
-		if (outbox_drop(ss->outbox, o->seqs[i]) == 0) { /* others are being sent, or were dropped by somebody else */
+		if (outbox_drop(ss->outbox, o->seqs[i]) ==
+		    0) { /* others are being sent, or were dropped by somebody else */
 			dropped++;
 			note_dropped(ss, buf_slice(&o->ids[i]));
 		}

@@ -1,7 +1,8 @@
 /* read.c -- looking at sessions: what is here, with what the server knows when it is quick to say so.
  *
  * RULES    1. A failing or slow server never fails a read: the local record answers then.
- *          2. What is in the queue is shown as if it had arrived; an operation that the server has already, and whose end is not recorded here
+ *          2. What is in the queue is shown as if it had arrived; an operation that the server has already, and whose
+ *             end is not recorded here
  *             yet, is recognised by its time, which is as exact as a microsecond.
  *          3. `id` is the server's once it is known; `local_id` stands beside it. */
 #include <unistd.h>
@@ -14,8 +15,8 @@
 #include "proto/url.h"
 #include "sessions/sessions_priv.h"
 
-#define MOST_SHOWN 10000          /* operations of the queue in one answer */
-#define MOST_ANSWER (16 << 20)    /* of the server */
+#define MOST_SHOWN  10000 /* operations of the queue in one answer */
+#define MOST_ANSWER (16 << 20) /* of the server */
 
 static json_t *time_json(int64_t wall_ms)
 {
@@ -73,7 +74,7 @@ json_t *session_json(struct sessions *ss, const struct session *s)
 	return o;
 }
 
-/* --- what waits in the queue ------------------------------------------------------------------------------------------ */
+/* --- what waits in the queue ------------------------------------------------------------------------------------ */
 
 struct adding {
 	struct sessions *ss;
@@ -102,7 +103,8 @@ static bool is_there(const json_t *list, size_t n, const json_t *item)
 	for (size_t i = n; i > 0; i--) {
 		const json_t *one = json_array_get(list, i - 1);
 
-		if (json_equal(json_object_get(one, "timestamp"), time) && (!name || json_equal(json_object_get(one, "name"), name)))
+		if (json_equal(json_object_get(one, "timestamp"), time) &&
+		    (!name || json_equal(json_object_get(one, "name"), name)))
 			return true;
 	}
 	return false;
@@ -125,7 +127,8 @@ static int read_item(struct sessions *ss, const struct outbox_entry *e, json_t *
 	struct buf text = BUF_EMPTY;
 	int r = outbox_body(ss->outbox, e, &body);
 
-	if (r == 0 && pread(spool_fd(body), buf_reserve(&text, e->body_bytes), e->body_bytes, 0) != (ssize_t)e->body_bytes)
+	if (r == 0 &&
+	    pread(spool_fd(body), buf_reserve(&text, e->body_bytes), e->body_bytes, 0) != (ssize_t)e->body_bytes)
 		r = -EIO;
 	if (r == 0) {
 		text.len = e->body_bytes;
@@ -162,11 +165,12 @@ static void add_queue(struct sessions *ss, const struct session *s, json_t *o, b
 	a.events = json_array_size(list_in(o, "events"));
 	a.metrics = json_array_size(list_in(o, "metrics"));
 	a.history = json_array_size(json_object_get(o, "state_history"));
-	(void)outbox_key_each(ss->queue, buf_slice(&key), (struct slice){ NULL, 0 }, 0, add_operation, &a); /* what can be read */
+	(void)outbox_key_each(ss->queue, buf_slice(&key), (struct slice){ NULL, 0 }, 0, add_operation,
+			      &a); /* what can be read */
 	buf_fini(&key);
 }
 
-/* --- /session --------------------------------------------------------------------------------------------------------- */
+/* --- /session --------------------------------------------------------------------------------------------------- */
 
 /* What the server says, when it does so in time; NULL otherwise. */
 static json_t *ask(struct sessions *ss, const char *target, struct cancel *cancel)
@@ -176,7 +180,8 @@ static json_t *ask(struct sessions *ss, const char *target, struct cancel *cance
 	json_t *v = NULL;
 
 	if (!link_state_is_open(link_state(ss->link)) &&
-	    hub_call(ss, "GET", target, (struct slice){ NULL, 0 }, patience > 0 ? patience : 1, MOST_ANSWER, cancel, &a) == 0 &&
+	    hub_call(ss, "GET", target, (struct slice){ NULL, 0 }, patience > 0 ? patience : 1, MOST_ANSWER, cancel,
+		     &a) == 0 &&
 	    a.status == 200)
 		(void)json_read(buf_slice(&a.body), 0, &v, NULL); /* NULL, then */
 	buf_fini(&a.body);
@@ -242,7 +247,7 @@ void read_session(struct exchange *ex)
 	buf_fini(&id);
 }
 
-/* --- /sessions -------------------------------------------------------------------------------------------------------- */
+/* --- /sessions -------------------------------------------------------------------------------------------------- */
 
 /* The server's list, with the local ones that it does not have, and what is known here of those that it has. */
 void read_sessions(struct exchange *ex)
@@ -256,14 +261,15 @@ void read_sessions(struct exchange *ex)
 		json_decref(list);
 		list = json_array();
 	}
-	json_array_foreach(list, i, one) {
+	json_array_foreach(list, i, one)
+	{
 		const char *id = json_string_value(json_object_get(one, "id"));
 
 		if (id)
 			(void)map_put(by_id, slice_str(id), one);
 	}
 	pthread_mutex_lock(&ss->lock);
-	LIST_FOREACH(it, &ss->all) {
+	LIST_FOREACH (it, &ss->all) {
 		struct session *s = LIST_ENTRY(it, struct session, node);
 		json_t *known = s->hub_id ? map_get(by_id, slice_str(s->hub_id)) : NULL;
 
@@ -277,7 +283,7 @@ void read_sessions(struct exchange *ex)
 	sessions_reply_json(ex, 200, list);
 }
 
-/* --- /queue ----------------------------------------------------------------------------------------------------------- */
+/* --- /queue ----------------------------------------------------------------------------------------------------- */
 
 json_t *read_queue_json(struct sessions *ss)
 {
@@ -293,7 +299,8 @@ json_t *read_queue_json(struct sessions *ss)
 	age = f.oldest_wall_ms ? clock_wall_ms() - f.oldest_wall_ms : 0;
 	set(o, "entries", json_integer((json_int_t)(f.entries[OUTBOX_QUEUED] + f.entries[OUTBOX_SENDING])));
 	set(o, "held", json_integer((json_int_t)f.entries[OUTBOX_HELD]));
-	set(o, "bytes", json_integer((json_int_t)(f.bytes[OUTBOX_QUEUED] + f.bytes[OUTBOX_SENDING] + f.bytes[OUTBOX_HELD])));
+	set(o, "bytes",
+	    json_integer((json_int_t)(f.bytes[OUTBOX_QUEUED] + f.bytes[OUTBOX_SENDING] + f.bytes[OUTBOX_HELD])));
 	set(o, "oldest_age_seconds", json_real(age > 0 ? (double)age / 1000 : 0));
 	set(o, "retries", json_integer((json_int_t)atomic_load(&ss->retries)));
 	set(o, "server", json_string(link_state_text(info.state)));

@@ -3,9 +3,11 @@
  *      row durable -> creation in the outbox -> server away? -> its local id
  *                                            -> else parked until the server's id comes, or register_patience is over
  *
- * RULES    1. The program gets its answer when both are durable, never sooner; and whichever id it gets, both stay valid for ever.
+ * RULES    1. The program gets its answer when both are durable, never sooner; and whichever id it gets, both stay
+ *          valid for ever.
  *          2. Creation has a key of its own: however often it is sent, one session comes of it.
- * THREADS  Front, then the two writer threads, then whoever ends the wait: the carrier with the id, or the watcher's clock. */
+ * THREADS  Front, then the two writer threads, then whoever ends the wait: the carrier with the id, or the watcher's
+ *          clock. */
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -29,7 +31,7 @@ static void answer(struct exchange *ex, const char *id)
 	sessions_reply_json(ex, 200, json_pack("{s:s}", "session_id", id));
 }
 
-/* --- what goes to the server ------------------------------------------------------------------------------------------ */
+/* --- what goes to the server ------------------------------------------------------------------------------------ */
 
 static void add_member(struct buf *out, const char *name, const char *value)
 {
@@ -55,7 +57,7 @@ static void write_creation(const struct sessions *ss, const struct session *s, s
 	buf_add_str(out, "\"}");
 }
 
-/* --- the steps -------------------------------------------------------------------------------------------------------- */
+/* --- the steps -------------------------------------------------------------------------------------------------- */
 
 static void give_up(struct waiter *w, int code)
 {
@@ -63,13 +65,15 @@ static void give_up(struct waiter *w, int code)
 
 	sessions_count(ss, OP_CREATE, OUTCOME_REFUSED, 1);
 	pthread_mutex_lock(&ss->lock);
-	w->s->flags |= SESSION_ENDED | SESSION_DONE; /* forgotten when nothing uses it any more; its row is at the next start */
+	w->s->flags |= SESSION_ENDED |
+		       SESSION_DONE; /* forgotten when nothing uses it any more; its row is at the next start */
 	ss->count--;
 	watch_end(ss, w->s);
 	pthread_mutex_unlock(&ss->lock);
-	exchange_reply_text(w->ex, 503, code == -EDQUOT ? "The queue is full (sessions.queue in weir.yaml); nothing was kept" :
-				   code == -ENOSPC ? "The disk is full; nothing was kept" :
-						     "The session could not be made durable");
+	exchange_reply_text(w->ex, 503,
+			    code == -EDQUOT   ? "The queue is full (sessions.queue in weir.yaml); nothing was kept"
+			    : code == -ENOSPC ? "The disk is full; nothing was kept"
+					      : "The session could not be made durable");
 }
 
 /* The creation is durable. */
@@ -168,8 +172,9 @@ void register_begin(struct exchange *ex, json_t *body)
 	s->version = xstrdup(json_string_value(json_object_get(body, "version")));
 	s->known = json_pack("{s:s, s:s}", "product", s->product, "version", s->version);
 	s->pid = pid > 0 ? pid : 0;
-	*w = (struct waiter){ .ss = ss, .s = s, .ex = ex,
-			      .until_mono_ms = clock_mono_ms() + sessions_config(ss)->register_patience };
+	*w = (struct waiter){
+		.ss = ss, .s = s, .ex = ex, .until_mono_ms = clock_mono_ms() + sessions_config(ss)->register_patience
+	};
 	list_init(&w->node);
 	watch_begin(ss, s, true);
 	r = ledger_save_start(ss, s, on_row, w);
@@ -178,7 +183,7 @@ void register_begin(struct exchange *ex, json_t *body)
 		give_up(w, r);
 }
 
-/* --- the end of the wait ---------------------------------------------------------------------------------------------- */
+/* --- the end of the wait ---------------------------------------------------------------------------------------- */
 
 /* With the lock held. It is the caller's to answer then. */
 static void stop_waiting(struct waiter *w, const char *id, struct list *ready)
@@ -191,7 +196,7 @@ static void stop_waiting(struct waiter *w, const char *id, struct list *ready)
 
 static void answer_all(struct list *ready)
 {
-	LIST_FOREACH_SAFE(it, next, ready) {
+	LIST_FOREACH_SAFE (it, next, ready) {
 		struct waiter *w = LIST_ENTRY(it, struct waiter, node);
 
 		list_remove(&w->node);
@@ -219,7 +224,7 @@ int64_t register_expire(struct sessions *ss, int64_t now_mono_ms)
 
 	list_init(&ready);
 	pthread_mutex_lock(&ss->lock);
-	LIST_FOREACH_SAFE(it, after, &ss->waiting) {
+	LIST_FOREACH_SAFE (it, after, &ss->waiting) {
 		struct waiter *w = LIST_ENTRY(it, struct waiter, node);
 
 		if (w->until_mono_ms <= now_mono_ms || is_away) {

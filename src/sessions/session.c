@@ -1,6 +1,7 @@
 /* session.c -- the sessions of this daemon: by which ids they are known, and how long they stay in memory.
  *
- * WHAT     A map from local ids and the server's to sessions. What has ended, is delivered and was not asked for in a while is in the database
+ * WHAT     A map from local ids and the server's to sessions. What has ended, is delivered and was not asked for in a
+ *          while is in the database
  *          alone, where its ids stay for ever, and comes back when somebody names it.
  * RULES    Whoever keeps a pointer over a release of the lock has used it (session_use), and says when not any more. */
 #include <stdlib.h>

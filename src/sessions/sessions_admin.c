@@ -1,6 +1,7 @@
 /* sessions_admin.c -- /api/v1/sessions: what the daemon holds, and a flush of it.
  *
- *	GET  sessions         {"items": [...], "next": null, "queue": {...}}: sessions that live or are not delivered yet, or were asked for lately
+ *	GET  sessions         {"items": [...], "next": null, "queue": {...}}: sessions that live, are not delivered yet, or
+ *	                      were asked for lately
  *	GET  sessions/{id}    one, by either id, as /session shows it
  *	POST sessions/flush   all that waits for its time goes now
  *
@@ -33,14 +34,15 @@ static void list(struct exchange *ex)
 
 	OBJ_CHECK(ss, SESSIONS_MAGIC);
 	pthread_mutex_lock(&ss->lock);
-	LIST_FOREACH(it, &ss->all) {
+	LIST_FOREACH (it, &ss->all) {
 		const struct session *s = LIST_ENTRY(it, struct session, node);
 
 		if (s->is_created)
 			(void)json_array_append_new(items, item(ss, s));
 	}
 	pthread_mutex_unlock(&ss->lock);
-	sessions_reply_json(ex, 200, json_pack("{s:o, s:n, s:o}", "items", items, "next", "queue", read_queue_json(ss)));
+	sessions_reply_json(ex, 200,
+			    json_pack("{s:o, s:n, s:o}", "items", items, "next", "queue", read_queue_json(ss)));
 }
 
 static void show_one(struct exchange *ex)
@@ -52,7 +54,8 @@ static void show_one(struct exchange *ex)
 	json_t *o;
 
 	(void)slice_cut(&path, '?', &rest);
-	rest = slice_from(rest, (size_t)((const char *)memrchr(rest.p, '/', rest.n) - rest.p) + 1); /* the route has one */
+	rest = slice_from(rest,
+			  (size_t)((const char *)memrchr(rest.p, '/', rest.n) - rest.p) + 1); /* the route has one */
 	if (url_decode(rest, &id) == 0)
 		s = session_get(ss, buf_slice(&id));
 	buf_fini(&id);

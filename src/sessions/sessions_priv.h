@@ -1,6 +1,7 @@
 /* sessions_priv.h -- what the files of this folder share: the service, a session, a request.
  *
- * sessions.lock guards all of a session and the maps. It is held while operations are handed to the outbox and rows to the
+ * sessions.lock guards all of a session and the maps. It is held while operations are handed to the outbox and rows
+ * to the
  * database (which never block), so that the order in memory is the order on disk; never across I/O or a reply. See
  * docs/locks.md. */
 #ifndef WEIR_SESSIONS_SESSIONS_PRIV_H
@@ -18,10 +19,10 @@
 #include "store/db.h"
 #include "store/outbox.h"
 
-#define SESSIONS_MAGIC 0x53455353u
-#define SESSION_ID_ROOM 64                      /* of a local one */
-#define SESSIONS_MOST_ID 128                    /* bytes of the server's ids; longer ones are not believed */
-#define SESSIONS_MOST_BODY (2 * 1024 * 1024)    /* of a request of a program: 413 beyond */
+#define SESSIONS_MAGIC     0x53455353u
+#define SESSION_ID_ROOM    64 /* of a local one */
+#define SESSIONS_MOST_ID   128 /* bytes of the server's ids; longer ones are not believed */
+#define SESSIONS_MOST_BODY (2 * 1024 * 1024) /* of a request of a program: 413 beyond */
 
 /* Operations, as the outbox knows them by their uri: /api/sessions/LOCAL-ID/PATH. */
 enum op { OP_CREATE, OP_STATE, OP_EVENT, OP_METRIC, OP_HEARTBEAT, OP_END, OP_CRASH, OP_COUNT };
@@ -31,9 +32,9 @@ enum op_outcome { OUTCOME_ACCEPTED, OUTCOME_REFUSED, OUTCOME_DELIVERED, OUTCOME_
 enum session_flag {
 	SESSION_ENDED = 1 << 0,
 	SESSION_CRASHED = 1 << 1,
-	SESSION_HUNG = 1 << 2,   /* reported as hung, and not as recovered */
+	SESSION_HUNG = 1 << 2, /* reported as hung, and not as recovered */
 	SESSION_PAUSED = 1 << 3,
-	SESSION_DONE = 1 << 4,   /* ended, and all of it delivered */
+	SESSION_DONE = 1 << 4, /* ended, and all of it delivered */
 	SESSION_TOLD_LOCAL = 1 << 5, /* its program was given the local id */
 };
 
@@ -47,28 +48,28 @@ struct session {
 	unsigned flags;
 	bool is_of_this_start;
 
-	json_t *known;        /* its state, as all operations that are durable make it */
-	uint64_t known_seq;   /* of the last of them */
-	uint64_t saved_seq;   /* the same of the row in the database */
+	json_t *known; /* its state, as all operations that are durable make it */
+	uint64_t known_seq; /* of the last of them */
+	uint64_t saved_seq; /* the same of the row in the database */
 	unsigned states_under_way;
-	bool wants_save;      /* the row lags behind */
-	bool is_created;      /* its creation is in the outbox, or at the server */
+	bool wants_save; /* the row lags behind */
+	bool is_created; /* its creation is in the outbox, or at the server */
 
 	int64_t beat_mono_ms, beat_wall_ms; /* last heard of */
-	int64_t forwarded_mono_ms;          /* a heartbeat to the server */
+	int64_t forwarded_mono_ms; /* a heartbeat to the server */
 	bool wants_beat, is_beating;
 
-	int64_t pid;          /* 0: not watched */
-	uint64_t pid_start;   /* what /proc/PID/stat says of its start; 0: not known */
+	int64_t pid; /* 0: not watched */
+	uint64_t pid_start; /* what /proc/PID/stat says of its start; 0: not known */
 	struct watched *watched; /* see watch.c; NULL: not (yet) */
-	const char *watch;    /* how: "pidfd", "poll", "no" */
+	const char *watch; /* how: "pidfd", "poll", "no" */
 
-	struct map *totals;   /* struct total by its key; NULL: none yet */
+	struct map *totals; /* struct total by its key; NULL: none yet */
 	int64_t flush_mono_ms; /* when changed totals go; 0: none did */
-	uint64_t dropped;     /* metrics that a full queue lost, and nobody was told of yet */
+	uint64_t dropped; /* metrics that a full queue lost, and nobody was told of yet */
 
 	struct waiter *waiter; /* its registration, which waits for hub_id; NULL: answered */
-	unsigned uses;        /* callbacks under way, carriers: it stays */
+	unsigned uses; /* callbacks under way, carriers: it stays */
 	int64_t used_mono_ms; /* last asked for */
 };
 
@@ -93,24 +94,24 @@ struct sessions {
 	struct db *db;
 	struct ledger_statements *statements; /* the writer thread's: ledger.c */
 
-	atomic_int batches;           /* whether the server takes batches: 0 not known, 1, -1 */
+	atomic_int batches; /* whether the server takes batches: 0 not known, 1, -1 */
 	atomic_int_fast64_t paused_mono_ms; /* since when a refused key pauses it */
-	pthread_mutex_t drop_lock;    /* one makes room at a time; held across that */
+	pthread_mutex_t drop_lock; /* one makes room at a time; held across that */
 	atomic_int_fast64_t nothing_to_drop_until_mono_ms;
 	atomic_uint_fast64_t retries; /* attempts that did not end it, since start */
 
 	pthread_mutex_t key_lock;
-	char *key;                    /* as last read */
+	char *key; /* as last read */
 	struct buf key_seen;
 	int64_t key_looked_mono_ms;
 
-	pthread_mutex_t lock;         /* all below, and all of each session */
-	pthread_cond_t idle;          /* `busy` became 0 */
-	unsigned busy;                /* callbacks and jobs that know the service */
-	struct map *by_id;            /* local ids and the server's */
+	pthread_mutex_t lock; /* all below, and all of each session */
+	pthread_cond_t idle; /* `busy` became 0 */
+	unsigned busy; /* callbacks and jobs that know the service */
+	struct map *by_id; /* local ids and the server's */
 	struct list all, waiting; /* sessions; registrations, the oldest first */
-	size_t count;                 /* not SESSION_DONE */
-	uint64_t began, ended;        /* registered since the start; of them, those that have ended */
+	size_t count; /* not SESSION_DONE */
+	uint64_t began, ended; /* registered since the start; of them, those that have ended */
 	int64_t last_number;
 	bool stopping;
 
@@ -130,7 +131,8 @@ void sessions_count(struct sessions *ss, enum op op, enum op_outcome o, uint64_t
 struct session *session_find(struct sessions *ss, struct slice id); /* NULL: not in memory */
 /* A new one with the next number and a local id. Its watch is not on. */
 struct session *session_new(struct sessions *ss);
-/* Takes one that ledger.c has read: into the maps, unless another was quicker: then s is freed. The one that is there. */
+/* Takes one that ledger.c has read: into the maps, unless another was quicker: then s is freed. The one that is
+ * there. */
 struct session *session_add_take(struct sessions *ss, struct session *s);
 void session_set_hub_id(struct sessions *ss, struct session *s, const char *hub_id);
 void session_forget(struct sessions *ss, struct session *s); /* out of the maps, freed; uses is 0 */
@@ -143,7 +145,7 @@ void session_unuse(struct sessions *ss, struct session *s);
 /* Takes the lock: finds it in memory, or in the database, where ids stay for ever. Used once when found. NULL: there is
  * none. Blocks. */
 struct session *session_get(struct sessions *ss, struct slice id);
-void session_key(const struct session *s, struct buf *out);      /* of the outbox */
+void session_key(const struct session *s, struct buf *out); /* of the outbox */
 /* Busy: something that a stop waits for, as it comes back to the service. Takes no lock / the lock. */
 void sessions_enter(struct sessions *ss);
 void sessions_leave(struct sessions *ss);
@@ -151,31 +153,32 @@ void sessions_leave(struct sessions *ss);
 /* --- ledger.c: sessions.db --- */
 int ledger_open(struct sessions *ss, struct buf *err);
 void ledger_close(struct sessions *ss);
-/* Copies what is to be kept and hands it to the writer: cb(arg, code) on its thread when it is durable. 0 or -ESHUTDOWN.
- * With the lock held. cb may be NULL. */
+/* Copies what is to be kept and hands it to the writer: cb(arg, code) on its thread when it is durable. 0 or
+ * -ESHUTDOWN. With the lock held. cb may be NULL. */
 typedef void ledger_fn(void *arg, int code);
 int ledger_save_start(struct sessions *ss, struct session *s, ledger_fn *cb, void *arg);
-int ledger_save(struct sessions *ss, struct session *s);           /* takes the lock; blocks until it is durable */
-int ledger_remove(struct sessions *ss, int64_t number);            /* blocks */
+int ledger_save(struct sessions *ss, struct session *s); /* takes the lock; blocks until it is durable */
+int ledger_remove(struct sessions *ss, int64_t number); /* blocks */
 /* All that are not done: fn gets a session to keep. 0 or a code. *ret_last_number: of all that there ever were. */
 int ledger_load(struct sessions *ss, void (*fn)(struct sessions *ss, struct session *take), int64_t *ret_last_number);
 /* By either id. 0, -ENOENT, or a code. Blocks. */
 int ledger_find(struct sessions *ss, struct slice id, struct session **ret);
 /* A total as it is now: its record, and whether it waits to be sent. */
-int ledger_total_start(struct sessions *ss, const struct session *s, struct slice key, struct slice record, bool is_dirty,
-		     ledger_fn *cb, void *arg);
-int ledger_load_totals(struct sessions *ss, struct session *s);    /* blocks */
+int ledger_total_start(struct sessions *ss, const struct session *s, struct slice key, struct slice record,
+		       bool is_dirty, ledger_fn *cb, void *arg);
+int ledger_load_totals(struct sessions *ss, struct session *s); /* blocks */
 
 /* --- op.c: operations into the queue; with the lock held --- */
 typedef void op_fn(void *arg, int code, uint64_t seq);
-/* cb(arg, code, seq) on the outbox's writer thread when it is durable; may be NULL. urgent: it does not wait for others, nor
- * do those before it. 0, or a code of outbox_put(): then cb will not run. */
+/* cb(arg, code, seq) on the outbox's writer thread when it is durable; may be NULL. urgent: it does not wait for
+ * others, nor do those before it. 0, or a code of outbox_put(): then cb will not run. */
 int op_put(struct sessions *ss, struct session *s, enum op op, struct slice body, bool urgent, op_fn *cb, void *arg);
 /* An event of the daemon's own (group datacat.daemon). data may be NULL; taken. */
 int op_put_event(struct sessions *ss, struct session *s, const char *name, const char *category, const char *labels,
 		 json_t *data_take, bool urgent);
 /* State: nothing is put when it changes nothing (*ret_put says). patch is referenced. */
-int op_put_state(struct sessions *ss, struct session *s, json_t *patch, struct slice body, bool *ret_put, op_fn *cb, void *arg);
+int op_put_state(struct sessions *ss, struct session *s, json_t *patch, struct slice body, bool *ret_put, op_fn *cb,
+		 void *arg);
 void op_add_now(struct buf *out); /* "timestamp" of the moment, as a member: "timestamp":"..." */
 /* Makes room by the policy of the configuration. True: something was dropped. Without the lock; blocks. */
 bool op_make_room(struct sessions *ss);
@@ -183,9 +186,10 @@ bool op_make_room(struct sessions *ss);
 /* --- totals.c: counters and histograms; with the lock held --- */
 /* Adds a sample; key and record of what changed are told for ledger_total_start(). */
 struct total;
-int totals_add(struct session *s, const json_t *metric, struct total **ret, struct buf *why); /* 0; WEIR_E_PARSE with why */
+int totals_add(struct session *s, const json_t *metric, struct total **ret,
+	       struct buf *why); /* 0; WEIR_E_PARSE with why */
 struct slice total_key(const struct total *t);
-void total_write(const struct total *t, struct buf *out);           /* its record */
+void total_write(const struct total *t, struct buf *out); /* its record */
 int totals_load(struct session *s, struct slice key, struct slice record, bool is_dirty);
 bool totals_is_dirty(const struct session *s);
 void totals_flush(struct sessions *ss, struct session *s, bool urgent); /* puts what changed into the queue */
@@ -198,24 +202,25 @@ void sessions_reply_json(struct exchange *ex, int status, json_t *take);
 void sessions_flush(struct sessions *ss); /* all that waits for its time goes now */
 
 /* --- register.c --- */
-void register_begin(struct exchange *ex, json_t *body);          /* front or worker; borrows body */
+void register_begin(struct exchange *ex, json_t *body); /* front or worker; borrows body */
 void register_hub_id_known(struct sessions *ss, struct session *s); /* under no lock */
 int64_t register_expire(struct sessions *ss, int64_t now_mono_ms); /* under no lock; when to look again */
 
 /* --- end.c --- */
 struct ending {
-	enum op op;          /* OP_END or OP_CRASH */
-	const char *reason;  /* of a crash */
+	enum op op; /* OP_END or OP_CRASH */
+	const char *reason; /* of a crash */
 };
-/* Marks it, puts what it has gathered and its end into the queue. With the lock held. cb as op_put; it runs when row and
- * operation are both durable. 0 or a code: then nothing has changed. */
+/* Marks it, puts what it has gathered and its end into the queue. With the lock held. cb as op_put: the row follows. 0 or
+ * a code: then nothing has changed. */
 int session_end(struct sessions *ss, struct session *s, const struct ending *e, op_fn *cb, void *arg);
 
 /* --- read.c: /session, /sessions, /queue; workers --- */
 void read_session(struct exchange *ex);
 void read_sessions(struct exchange *ex);
 json_t *read_queue_json(struct sessions *ss);
-json_t *read_view(struct sessions *ss, struct session *s, struct cancel *cancel); /* with what the server knows. Blocks */
+json_t *read_view(struct sessions *ss, struct session *s,
+		  struct cancel *cancel); /* with what the server knows. Blocks */
 json_t *session_json(struct sessions *ss, const struct session *s); /* with the lock held: the local record */
 
 /* --- hub_call.c: requests to the server; workers --- */
@@ -224,10 +229,13 @@ struct hub_answer {
 	struct buf body;
 	int64_t retry_after_ms;
 };
-#define HUB_ANSWER_EMPTY { .body = BUF_EMPTY }
+#define HUB_ANSWER_EMPTY          \
+	{                         \
+		.body = BUF_EMPTY \
+	}
 /* 0 with an answer of any status, or a code of link_call(). body.p NULL: none. total_ms 0: 30 s. */
-int hub_call(struct sessions *ss, const char *method, const char *target, struct slice body, int64_t total_ms, size_t most,
-	     struct cancel *cancel, struct hub_answer *ret);
+int hub_call(struct sessions *ss, const char *method, const char *target, struct slice body, int64_t total_ms,
+	     size_t most, struct cancel *cancel, struct hub_answer *ret);
 void hub_target(struct buf *out, const char *hub_id, const char *path); /* /api/sessions/ID/path */
 bool hub_key_changed(struct sessions *ss);
 /* 1: the server takes batches; 0: it does not; or a code. */
@@ -243,7 +251,7 @@ enum op op_of_uri(struct slice uri); /* OP_COUNT: none */
 void beat_wanted(struct sessions *ss, struct session *s); /* with the lock held */
 
 /* --- watch.c: programs that end or fall silent --- */
-int watcher_new(struct sessions *ss);   /* 0 or -errno; watch_begin() may be called then */
+int watcher_new(struct sessions *ss); /* 0 or -errno; watch_begin() may be called then */
 int watcher_start(struct sessions *ss);
 void watcher_stop(struct sessions *ss);
 void watcher_free(struct sessions *ss);
@@ -253,8 +261,8 @@ void watch_begin(struct sessions *ss, struct session *s, bool is_new);
 void watch_end(struct sessions *ss, struct session *s);
 struct watched *watch_polled(void); /* one for which there is no pidfd */
 /* With the lock held: an event of that name, what was gathered, the crash. 0 or a code: then it goes on. */
-int watch_report_crash(struct sessions *ss, struct session *s, const char *event, const char *labels, const char *pid_name,
-		       int64_t pid, const char *reason);
+int watch_report_crash(struct sessions *ss, struct session *s, const char *event, const char *labels,
+		       const char *pid_name, int64_t pid, const char *reason);
 /* What is due of heartbeats, hangs, flushes: tests call it with a clock of their own. Milliseconds until the next. */
 int64_t watch_tick(struct sessions *ss);
 

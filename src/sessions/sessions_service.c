@@ -1,9 +1,11 @@
 /* sessions_service.c -- the session daemon from start to stop.
  *
- * WHAT     Start: database, outbox, link, the sessions that live with what the outbox still has of them, listener, delivery, watcher. Stop: nobody
+ * WHAT     Start: database, outbox, link, the sessions that live with what the outbox still has of them, listener,
+ *          delivery, watcher. Stop: nobody
  *          watches any more, delivery ends, callbacks come home, all is freed.
  * RULES    1. <data_dir>/sessions is its own; the outbox is everybody's (service_outbox()).
- *          2. At start a session is what its row says and what the outbox has above it: ledger.c tells why that is right after any crash.
+ *          2. At start a session is what its row says and what the outbox has above it: ledger.c tells why that is
+ *             right after any crash.
  * THREADS  start, reload, stop: the main thread. */
 #include "sessions/sessions_service.h"
 
@@ -19,11 +21,11 @@
 #include "sessions/sessions_priv.h"
 
 #define MOST_PARALLEL_DELIVERIES 16
-#define MOST_BEATS 4
-#define MIN_FREE_BYTES (1u << 20) /* of the disk: less, and an operation is refused rather than half kept */
-#define KEEP_SETTLED_MS 10000     /* what is delivered need not be listed for long: there is much of it */
+#define MOST_BEATS               4
+#define MIN_FREE_BYTES           (1u << 20) /* of the disk: less, and an operation is refused rather than half kept */
+#define KEEP_SETTLED_MS          10000 /* what is delivered need not be listed for long: there is much of it */
 
-/* --- start ------------------------------------------------------------------------------------------------------------ */
+/* --- start ------------------------------------------------------------------------------------------------------ */
 
 static struct outbox_limits limits_of(const struct sessions_config *c)
 {
@@ -114,7 +116,8 @@ static void catch_up(struct sessions *ss, struct session *s)
 	char *uri = xstrf("/api/sessions/%s/state", s->local_id);
 
 	session_key(s, &key);
-	(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), s->known_seq, merge_state, both); /* as far as it can be read */
+	(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), s->known_seq, merge_state,
+			      both); /* as far as it can be read */
 	free(uri);
 	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
 		uri = xstrf("/api/sessions/%s%s", s->local_id, ends[i]);
@@ -221,8 +224,12 @@ static struct sessions *sessions_new(const struct core *core, const struct sessi
 
 static int open_all(struct sessions *ss, const struct sessions_config *c, struct buf *err)
 {
-	struct listener_options o = { .name = "sessions", .where = &c->listen, .handle = sessions_handle, .arg = ss,
-				      .check_host = true, .check_origin = true };
+	struct listener_options o = { .name = "sessions",
+				      .where = &c->listen,
+				      .handle = sessions_handle,
+				      .arg = ss,
+				      .check_host = true,
+				      .check_origin = true };
 	struct outbox_limits limits = limits_of(c);
 	int r = dir_make_all(ss->dir, 0700);
 
@@ -252,13 +259,13 @@ static int open_all(struct sessions *ss, const struct sessions_config *c, struct
 	return r;
 }
 
-/* --- stop ------------------------------------------------------------------------------------------------------------- */
+/* --- stop ------------------------------------------------------------------------------------------------------- */
 
 static void come_home(struct sessions *ss)
 {
 	pthread_mutex_lock(&ss->lock);
 	ss->stopping = true;
-	LIST_FOREACH(it, &ss->all) {
+	LIST_FOREACH (it, &ss->all) {
 		struct session *s = LIST_ENTRY(it, struct session, node);
 
 		if (s->wants_save && ss->db)
@@ -282,7 +289,7 @@ static void stop(void *state)
 	link_free(ss->link); /* its hook knows the delivery and the watcher */
 	delivery_free(ss->delivery);
 	ledger_close(ss);
-	LIST_FOREACH_SAFE(it, next, &ss->all) {
+	LIST_FOREACH_SAFE (it, next, &ss->all) {
 		struct session *s = LIST_ENTRY(it, struct session, node);
 
 		s->uses = 0; /* exchanges that were cut */
@@ -331,12 +338,12 @@ static void reload(void *state, const void *section)
 		link_enable(ss->link, c->enabled);
 }
 
-/* --- for others ------------------------------------------------------------------------------------------------------- */
+/* --- for others ------------------------------------------------------------------------------------------------- */
 
 void sessions_flush(struct sessions *ss)
 {
 	pthread_mutex_lock(&ss->lock);
-	LIST_FOREACH(it, &ss->all) {
+	LIST_FOREACH (it, &ss->all) {
 		struct session *s = LIST_ENTRY(it, struct session, node);
 
 		if (s->flush_mono_ms)
@@ -356,8 +363,9 @@ static void status(void *state, json_t *into)
 	live = (json_int_t)(ss->began - ss->ended);
 	ended = (json_int_t)ss->ended;
 	pthread_mutex_unlock(&ss->lock);
-	(void)json_object_set_new(into, "sessions", json_pack("{s:I, s:I, s:I, s:o}", "count", count, "live", live, "ended",
-							       ended, "queue", read_queue_json(ss)));
+	(void)json_object_set_new(into, "sessions",
+				  json_pack("{s:I, s:I, s:I, s:o}", "count", count, "live", live, "ended", ended,
+					    "queue", read_queue_json(ss)));
 }
 
 /* The program that started this daemon for itself has gone: its sessions with it. */
@@ -366,12 +374,13 @@ static void owner_gone(void *state, int64_t pid)
 	struct sessions *ss = state;
 
 	pthread_mutex_lock(&ss->lock);
-	LIST_FOREACH(it, &ss->all) {
+	LIST_FOREACH (it, &ss->all) {
 		struct session *s = LIST_ENTRY(it, struct session, node);
 
 		if (s->is_created && !(s->flags & SESSION_ENDED))
-			(void)watch_report_crash(ss, s, "daemon_parent_exited", "[\"crash\",\"daemon\"]", "daemon_parent_pid", pid,
-						 "daemon_parent_process_exited"); /* else it is left for the next start */
+			(void)watch_report_crash(
+				ss, s, "daemon_parent_exited", "[\"crash\",\"daemon\"]", "daemon_parent_pid", pid,
+				"daemon_parent_process_exited"); /* else it is left for the next start */
 	}
 	pthread_mutex_unlock(&ss->lock);
 }

@@ -43,9 +43,13 @@ KIT void pass(int64_t mono_ms, int64_t wall_ms)
 
 KIT void kit_begin(void)
 {
-	static const struct server_limits limits = { .connections = 16, .header_bytes = 8192, .request_body = 1 << 20,
-						     .header_timeout_ms = 1000, .idle_timeout_ms = 1000,
-						     .body_timeout_ms = 1000, .send_timeout_ms = 1000 };
+	static const struct server_limits limits = { .connections = 16,
+						     .header_bytes = 8192,
+						     .request_body = 1 << 20,
+						     .header_timeout_ms = 1000,
+						     .idle_timeout_ms = 1000,
+						     .body_timeout_ms = 1000,
+						     .send_timeout_ms = 1000 };
 	void *state = NULL;
 	struct buf err = BUF_EMPTY;
 
@@ -72,8 +76,8 @@ KIT void kit_end(void)
 
 KIT int kit_set_up(void **state)
 {
-	static const char *const sets[] = { "sessions.listen=127.0.0.1:0", "sessions.server=http://127.0.0.1:9", "sessions.enabled=false",
-					    "sessions.heartbeat_timeout=60s", NULL };
+	static const char *const sets[] = { "sessions.listen=127.0.0.1:0", "sessions.server=http://127.0.0.1:9",
+					    "sessions.enabled=false", "sessions.heartbeat_timeout=60s", NULL };
 	static const struct config_section *const sections[] = { &sessions_section, NULL };
 	const struct config_source src = { .file = "/dev/null", .sets = sets, .sections = sections };
 	struct buf problems = BUF_EMPTY, warnings = BUF_EMPTY;
@@ -150,18 +154,21 @@ KIT bool add_name(void *arg, const struct outbox_entry *e)
 	const char *name;
 
 	assert_int_equal(outbox_body(kit.outbox, e, &body), 0);
-	assert_true(pread(spool_fd(body), buf_reserve(&text, e->body_bytes), e->body_bytes, 0) == (ssize_t)e->body_bytes);
+	assert_true(pread(spool_fd(body), buf_reserve(&text, e->body_bytes), e->body_bytes, 0) ==
+		    (ssize_t)e->body_bytes);
 	text.len = e->body_bytes;
 	assert_int_equal(json_read(buf_slice(&text), 0, &v, NULL), 0);
 	name = json_string_value(json_object_get(v, "name"));
-	buf_addf(arg, "%s%s", ((struct buf *)arg)->len ? " " : "", name ? name : op_names[op_of_uri(buf_slice(&e->uri))]);
+	buf_addf(arg, "%s%s", ((struct buf *)arg)->len ? " " : "",
+		 name ? name : op_names[op_of_uri(buf_slice(&e->uri))]);
 	json_decref(v);
 	spool_unref(&body);
 	buf_fini(&text);
 	return true;
 }
 
-/* What waits for the server of a session: the names of events and metrics, what it is of all else. Everything that was put is in. */
+/* What waits for the server of a session: the names of events and metrics, what it is of all else. Everything that
+ * was put is in. */
 KIT void expect_queue(struct session *s, const char *names)
 {
 	struct buf key = BUF_EMPTY, got = BUF_EMPTY;
@@ -171,7 +178,8 @@ KIT void expect_queue(struct session *s, const char *names)
 		pthread_cond_wait(&kit.ss->idle, &kit.ss->lock);
 	session_key(s, &key);
 	pthread_mutex_unlock(&kit.ss->lock);
-	assert_int_equal(outbox_key_each(kit.ss->queue, buf_slice(&key), (struct slice){ NULL, 0 }, 0, add_name, &got), 0);
+	assert_int_equal(outbox_key_each(kit.ss->queue, buf_slice(&key), (struct slice){ NULL, 0 }, 0, add_name, &got),
+			 0);
 	assert_string_equal(got.data, names);
 	buf_fini(&key);
 	buf_fini(&got);

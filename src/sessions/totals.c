@@ -1,12 +1,15 @@
 /* totals.c -- counters and histograms: samples come in, totals go out, only when they changed, and never go back.
  *
- * WHAT     A total is known by its kind, its name, its tags in order, and (a histogram) its buckets as they were given. It is one JSON record, which is
+ * WHAT     A total is known by its kind, its name, its tags in order, and (a histogram) its buckets as they were
+ *          given. It is one JSON record, which is
  *          what sessions.db keeps; a sample changes the record, and is acknowledged when that is durable.
  *            counter    {"name", "tags", "value"}
  *            histogram  {"name", "unit", "tags", "metadata", "bounds", "counts", "sum", "count"}
- * RULES    1. A sample counts in the first bucket whose bound is not below it, one above all in the last; counts are not cumulative.
+ * RULES    1. A sample counts in the first bucket whose bound is not below it, one above all in the last; counts are
+ *          not cumulative.
  *          2. Unit, tags and further metadata of a histogram are those of its first sample.
- *          3. What goes to the server is an ordinary metric with the time of the flush; then it is clean until the next sample.
+ *          3. What goes to the server is an ordinary metric with the time of the flush; then it is clean until the
+ *             next sample.
  * SEE      DATACAT_API.md, "Aggregation" */
 #include <math.h>
 #include <stdlib.h>
@@ -26,9 +29,11 @@ struct total {
 	bool is_histogram, is_dirty;
 };
 
-static const double default_bounds[] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60 };
+static const double default_bounds[] = {
+	0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
+};
 
-/* --- which total ------------------------------------------------------------------------------------------------------ */
+/* --- which total ------------------------------------------------------------------------------------------------ */
 
 static int by_text(const void *a, const void *b)
 {
@@ -65,7 +70,7 @@ static void write_key(const json_t *metric, bool is_histogram, json_t *tags, str
 		json_write(buckets_of(metric), out);
 }
 
-/* --- histograms ------------------------------------------------------------------------------------------------------- */
+/* --- histograms ------------------------------------------------------------------------------------------------- */
 
 static bool is_infinity(const json_t *v)
 {
@@ -104,8 +109,9 @@ static int make_bounds(const json_t *metric, json_t **ret, struct buf *why)
 	items = xcalloc(n, sizeof(*items));
 	out = json_array();
 	for (size_t i = 0; i < n; i++)
-		items[i] = !given ? json_real(default_bounds[i]) :
-			   is_infinity(json_array_get(given, i)) ? json_string("Infinity") : json_incref(json_array_get(given, i));
+		items[i] = !given                                  ? json_real(default_bounds[i])
+			   : is_infinity(json_array_get(given, i)) ? json_string("Infinity")
+								   : json_incref(json_array_get(given, i));
 	qsort(items, n, sizeof(json_t *), by_bound);
 	for (size_t i = 0; i < n; i++)
 		(void)json_array_append_new(out, items[i]); /* is a value */
@@ -141,8 +147,8 @@ static int new_histogram(const json_t *metric, json_t **ret, struct buf *why)
 	}
 	for (size_t i = 0; i < json_array_size(bounds); i++)
 		(void)json_array_append_new(counts, json_integer(0));
-	o = json_pack("{s:o, s:o, s:f, s:i, s:o}", "bounds", bounds, "counts", counts, "sum", 0.0, "count", 0, "metadata",
-		      metadata_without_buckets(metric));
+	o = json_pack("{s:o, s:o, s:f, s:i, s:o}", "bounds", bounds, "counts", counts, "sum", 0.0, "count", 0,
+		      "metadata", metadata_without_buckets(metric));
 	copy_member(o, metric, "name");
 	copy_member(o, metric, "unit");
 	copy_member(o, metric, "tags");
@@ -167,7 +173,7 @@ static void add_sample(json_t *record, double value)
 	(void)json_real_set(json_object_get(record, "sum"), json_number_value(json_object_get(record, "sum")) + value);
 }
 
-/* --- counters --------------------------------------------------------------------------------------------------------- */
+/* --- counters --------------------------------------------------------------------------------------------------- */
 
 static void add_delta(json_t *record, const json_t *delta)
 {
@@ -178,10 +184,11 @@ static void add_delta(json_t *record, const json_t *delta)
 	    !__builtin_add_overflow(json_integer_value(now), json_integer_value(delta), &sum))
 		(void)json_object_set_new(record, "value", json_integer(sum));
 	else
-		(void)json_object_set_new(record, "value", json_real(json_number_value(now) + json_number_value(delta)));
+		(void)json_object_set_new(record, "value",
+					  json_real(json_number_value(now) + json_number_value(delta)));
 }
 
-/* --- samples ---------------------------------------------------------------------------------------------------------- */
+/* --- samples ---------------------------------------------------------------------------------------------------- */
 
 static void total_free(struct total *t)
 {
@@ -217,7 +224,8 @@ static int find_or_make(struct session *s, const json_t *metric, bool is_histogr
 	} else if (!*ret && is_histogram) {
 		r = new_histogram(metric, &record, why);
 	} else if (!*ret) {
-		record = json_pack("{s:O, s:i, s:O}", "name", json_object_get(metric, "name"), "value", 0, "tags", tags);
+		record =
+			json_pack("{s:O, s:i, s:O}", "name", json_object_get(metric, "name"), "value", 0, "tags", tags);
 	}
 	if (record)
 		*ret = keep(s, buf_slice(&key), record);
@@ -262,11 +270,12 @@ int totals_load(struct session *s, struct slice key, struct slice record, bool i
 	return r;
 }
 
-/* --- what goes out ---------------------------------------------------------------------------------------------------- */
+/* --- what goes out ---------------------------------------------------------------------------------------------- */
 
 static json_t *shown_buckets(const json_t *record)
 {
-	json_t *bounds = json_object_get(record, "bounds"), *counts = json_object_get(record, "counts"), *out = json_array();
+	json_t *bounds = json_object_get(record, "bounds"), *counts = json_object_get(record, "counts"),
+	       *out = json_array();
 
 	for (size_t i = 0; i < json_array_size(bounds); i++)
 		(void)json_array_append_new(out, json_pack("{s:O, s:O}", "le", json_array_get(bounds, i), "count",

@@ -63,16 +63,20 @@ static void counters_are_told_apart_by_name_and_tags_in_any_order(void **state)
 	       "{\"name\":\"a\",\"value\":2,\"tags\":[\"x\",\"y\"]}");
 	expect("{\"type\":\"counter\",\"name\":\"a\",\"value\":1,\"delta\":3,\"tags\":[\"x\",\"y\"]}",
 	       "{\"name\":\"a\",\"value\":5,\"tags\":[\"x\",\"y\"]}");
-	expect("{\"type\":\"counter\",\"name\":\"a\",\"value\":1,\"delta\":1}", "{\"name\":\"a\",\"value\":1,\"tags\":[]}");
-	expect("{\"type\":\"counter\",\"name\":\"b\",\"value\":1,\"delta\":0.5}", "{\"name\":\"b\",\"value\":0.5,\"tags\":[]}");
-	expect("{\"type\":\"counter\",\"name\":\"b\",\"value\":1,\"delta\":1}", "{\"name\":\"b\",\"value\":1.5,\"tags\":[]}");
+	expect("{\"type\":\"counter\",\"name\":\"a\",\"value\":1,\"delta\":1}",
+	       "{\"name\":\"a\",\"value\":1,\"tags\":[]}");
+	expect("{\"type\":\"counter\",\"name\":\"b\",\"value\":1,\"delta\":0.5}",
+	       "{\"name\":\"b\",\"value\":0.5,\"tags\":[]}");
+	expect("{\"type\":\"counter\",\"name\":\"b\",\"value\":1,\"delta\":1}",
+	       "{\"name\":\"b\",\"value\":1.5,\"tags\":[]}");
 }
 
 static void a_counter_beyond_64_bits_goes_on_as_a_double(void **state)
 {
 	expect("{\"type\":\"counter\",\"name\":\"a\",\"value\":1,\"delta\":9223372036854775807}",
 	       "{\"name\":\"a\",\"value\":9223372036854775807,\"tags\":[]}");
-	expect("{\"type\":\"counter\",\"name\":\"a\",\"value\":1,\"delta\":1}", "{\"name\":\"a\",\"value\":9.223372036854776e+18,\"tags\":[]}");
+	expect("{\"type\":\"counter\",\"name\":\"a\",\"value\":1,\"delta\":1}",
+	       "{\"name\":\"a\",\"value\":9.223372036854776e+18,\"tags\":[]}");
 }
 
 static void a_sample_counts_in_the_first_bucket_that_has_room_and_above_all_in_the_last(void **state)
@@ -81,11 +85,14 @@ static void a_sample_counts_in_the_first_bucket_that_has_room_and_above_all_in_t
 		const char *value;
 		const char *counts;
 	} rows[] = {
-		{ "1", "[1,0,0]" }, { "1.5", "[1,1,0]" }, { "-7", "[2,1,0]" }, { "100", "[2,1,1]" }, { "10", "[2,1,2]" },
+		{ "1", "[1,0,0]" },   { "1.5", "[1,1,0]" }, { "-7", "[2,1,0]" },
+		{ "100", "[2,1,1]" }, { "10", "[2,1,2]" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		char *metric = xstrf("{\"type\":\"histogram\",\"name\":\"h\",\"value\":%s,\"metadata\":{\"buckets\":[2,1,10]}}", rows[i].value);
+		char *metric = xstrf(
+			"{\"type\":\"histogram\",\"name\":\"h\",\"value\":%s,\"metadata\":{\"buckets\":[2,1,10]}}",
+			rows[i].value);
 		char *got = add(metric);
 		json_t *record = parse(got);
 		char *counts = json_dumps(json_object_get(record, "counts"), JSON_COMPACT);
@@ -104,11 +111,14 @@ static void an_infinite_bound_may_be_written_in_any_way_and_makes_another_histog
 	static const char *const ways[] = { "Infinity", "\"inf\"", "\"Infinity\"" };
 
 	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
-		char *metric = xstrf("{\"type\":\"histogram\",\"name\":\"h\",\"value\":7,\"metadata\":{\"buckets\":[1,%s]}}", ways[i]);
+		char *metric =
+			xstrf("{\"type\":\"histogram\",\"name\":\"h\",\"value\":7,\"metadata\":{\"buckets\":[1,%s]}}",
+			      ways[i]);
 		char *got = add(metric);
 
 		assert_non_null(strstr(got, "\"bounds\":[1,\"Infinity\"]"));
-		assert_non_null(strstr(got, i == 2 ? "\"counts\":[0,2]" : "\"counts\":[0,1]")); /* Infinity is read as the string */
+		assert_non_null(strstr(got, i == 2 ? "\"counts\":[0,2]"
+						   : "\"counts\":[0,1]")); /* Infinity is read as the string */
 		free(got);
 		free(metric);
 	}
@@ -116,7 +126,8 @@ static void an_infinite_bound_may_be_written_in_any_way_and_makes_another_histog
 
 static void buckets_that_are_no_numbers_are_refused_and_leave_nothing(void **state)
 {
-	json_t *v = parse("{\"type\":\"histogram\",\"name\":\"h\",\"value\":7,\"metadata\":{\"buckets\":[1,\"many\"]}}");
+	json_t *v =
+		parse("{\"type\":\"histogram\",\"name\":\"h\",\"value\":7,\"metadata\":{\"buckets\":[1,\"many\"]}}");
 	struct buf why = BUF_EMPTY;
 	struct total *t = NULL;
 
@@ -129,21 +140,27 @@ static void buckets_that_are_no_numbers_are_refused_and_leave_nothing(void **sta
 
 static void unit_tags_and_metadata_are_those_of_the_first_sample(void **state)
 {
-	static const char first[] = "{\"type\":\"histogram\",\"name\":\"h\",\"value\":1,\"unit\":\"s\",\"tags\":[\"b\",\"a\"],"
-				    "\"metadata\":{\"buckets\":[2],\"page\":7}}";
-	static const char second[] = "{\"type\":\"histogram\",\"name\":\"h\",\"value\":2,\"unit\":\"ms\",\"tags\":[\"a\",\"b\"],"
-				     "\"metadata\":{\"buckets\":[2],\"page\":8}}";
+	static const char first[] =
+		"{\"type\":\"histogram\",\"name\":\"h\",\"value\":1,\"unit\":\"s\",\"tags\":[\"b\",\"a\"],"
+		"\"metadata\":{\"buckets\":[2],\"page\":7}}";
+	static const char second[] =
+		"{\"type\":\"histogram\",\"name\":\"h\",\"value\":2,\"unit\":\"ms\",\"tags\":[\"a\",\"b\"],"
+		"\"metadata\":{\"buckets\":[2],\"page\":8}}";
 
 	free(add(first));
-	expect(second, "{\"bounds\":[2],\"counts\":[2],\"sum\":3.0,\"count\":2,\"metadata\":{\"page\":7},\"name\":\"h\",\"unit\":\"s\","
-		       "\"tags\":[\"b\",\"a\"]}");
+	expect(second,
+	       "{\"bounds\":[2],\"counts\":[2],\"sum\":3.0,\"count\":2,\"metadata\":{\"page\":7},\"name\":\"h\",\"unit\":\"s\","
+	       "\"tags\":[\"b\",\"a\"]}");
 }
 
 static void a_total_goes_on_from_its_record(void **state)
 {
-	assert_int_equal(totals_load(s, SLICE_LIT("c\"a\"[]"), SLICE_LIT("{\"name\":\"a\",\"value\":40,\"tags\":[]}"), false), 0);
+	assert_int_equal(
+		totals_load(s, SLICE_LIT("c\"a\"[]"), SLICE_LIT("{\"name\":\"a\",\"value\":40,\"tags\":[]}"), false),
+		0);
 	assert_false(totals_is_dirty(s));
-	expect("{\"type\":\"counter\",\"name\":\"a\",\"value\":1,\"delta\":2}", "{\"name\":\"a\",\"value\":42,\"tags\":[]}");
+	expect("{\"type\":\"counter\",\"name\":\"a\",\"value\":1,\"delta\":2}",
+	       "{\"name\":\"a\",\"value\":42,\"tags\":[]}");
 	assert_true(totals_is_dirty(s));
 	assert_true(totals_load(s, SLICE_LIT("x"), SLICE_LIT("{}"), false) < 0);
 	assert_true(totals_load(s, SLICE_LIT("cx"), SLICE_LIT("{"), false) < 0);
@@ -152,14 +169,18 @@ static void a_total_goes_on_from_its_record(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(counters_are_told_apart_by_name_and_tags_in_any_order, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_counter_beyond_64_bits_goes_on_as_a_double, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_sample_counts_in_the_first_bucket_that_has_room_and_above_all_in_the_last, set_up,
+		cmocka_unit_test_setup_teardown(counters_are_told_apart_by_name_and_tags_in_any_order, set_up,
 						tear_down),
-		cmocka_unit_test_setup_teardown(an_infinite_bound_may_be_written_in_any_way_and_makes_another_histogram_in_each,
-						set_up, tear_down),
-		cmocka_unit_test_setup_teardown(buckets_that_are_no_numbers_are_refused_and_leave_nothing, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(unit_tags_and_metadata_are_those_of_the_first_sample, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_counter_beyond_64_bits_goes_on_as_a_double, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_sample_counts_in_the_first_bucket_that_has_room_and_above_all_in_the_last, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			an_infinite_bound_may_be_written_in_any_way_and_makes_another_histogram_in_each, set_up,
+			tear_down),
+		cmocka_unit_test_setup_teardown(buckets_that_are_no_numbers_are_refused_and_leave_nothing, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(unit_tags_and_metadata_are_those_of_the_first_sample, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(a_total_goes_on_from_its_record, set_up, tear_down),
 	};
 

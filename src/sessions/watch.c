@@ -1,16 +1,24 @@
 /* watch.c -- programs that end without saying so, or fall silent; and everything else that happens by the clock.
  *
- * WHAT     One thread. It waits for pidfds, which tell the end of a process at once, and looks at the sessions once a second: silence, heartbeats to
+ * WHAT     One thread. It waits for pidfds, which tell the end of a process at once, and looks at the sessions once a
+ *          second: silence, heartbeats to
  *          the server, totals that are due, rows that lag behind, registrations that waited long enough.
- * RULES    1. A process is its pid and its start. The pidfd is opened first and the start read after it: if the process is alive
- *             then, the start is its own. After a restart of the daemon a pid with another start is somebody else: the program has ended.
- *          2. Where there is no pidfd (none left, an old kernel, a sandbox) the start is read once a second. That a process
- *             may not be signalled (EPERM) is nothing; it is never signalled. Where neither works nothing is reported, and
+ * RULES    1. A process is its pid and its start. The pidfd is opened first and the start read after it: if the
+ *          process is alive
+ *             then, the start is its own. After a restart of the daemon a pid with another start is somebody else:
+ *             the program has ended.
+ *          2. Where there is no pidfd (none left, an old kernel, a sandbox) the start is read once a second. That a
+ *             process
+ *             may not be signalled (EPERM) is nothing; it is never signalled. Where neither works nothing is
+ *             reported, and
  *             session_unwatched says so.
- *          3. Silence counts on CLOCK_MONOTONIC, which stands still while the machine sleeps. When this thread was not run
- *             either (a stopped virtual machine, SIGSTOP), the pause is nobody's fault: it is added to every program's time.
+ *          3. Silence counts on CLOCK_MONOTONIC, which stands still while the machine sleeps. When this thread was
+ *             not run
+ *             either (a stopped virtual machine, SIGSTOP), the pause is nobody's fault: it is added to every
+ *             program's time.
  *          4. A session that has ended is watched by nobody.
- * THREADS  Its own; watch_begin and watch_end with sessions.lock. epoll is the kernel's: registering needs no lock of ours.
+ * THREADS  Its own; watch_begin and watch_end with sessions.lock. epoll is the kernel's: registering needs no lock of
+ *          ours.
  * SEE      pidfd_open(2), proc(5) */
 #include <errno.h>
 #include <signal.h>
@@ -27,10 +35,10 @@
 #include "io/file.h"
 #include "sessions/sessions_priv.h"
 
-#define LOOK_EVERY_MS 1000
-#define STOPPED_MS 5000           /* a gap between two looks that only a stopped process has */
+#define LOOK_EVERY_MS    1000
+#define STOPPED_MS       5000 /* a gap between two looks that only a stopped process has */
 #define FORWARD_EVERY_MS 15000
-#define KEEP_UNUSED_MS (10 * 60 * 1000) /* in memory, after the end */
+#define KEEP_UNUSED_MS   (10 * 60 * 1000) /* in memory, after the end */
 
 struct watched { /* a session's process */
 	int fd; /* -1: it is looked at in /proc */
@@ -44,7 +52,7 @@ struct watcher {
 	bool is_running;
 };
 
-/* --- a process -------------------------------------------------------------------------------------------------------- */
+/* --- a process -------------------------------------------------------------------------------------------------- */
 
 static int pidfd_of(int64_t pid)
 {
@@ -53,7 +61,8 @@ static int pidfd_of(int64_t pid)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Opens, and finds out whether it is the one that is meant. 0: it is watched; 1: it has ended; or a code: it cannot be watched so. */
+/* Opens, and finds out whether it is the one that is meant. 0: it is watched; 1: it has ended; or a code: it
+ * cannot be watched so. */
 static int open_process(struct sessions *ss, struct session *s, bool is_new)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = (uint64_t)s->number };
@@ -93,14 +102,14 @@ static bool has_ended(const struct session *s)
 	return s->pid_start && start != s->pid_start;
 }
 
-int watch_report_crash(struct sessions *ss, struct session *s, const char *event, const char *labels, const char *pid_name,
-		       int64_t pid, const char *reason)
+int watch_report_crash(struct sessions *ss, struct session *s, const char *event, const char *labels,
+		       const char *pid_name, int64_t pid, const char *reason)
 {
 	const struct ending how = { OP_CRASH, reason };
 	int r;
 
-	log_event(LOG_WARN, "session_crashed", LOG_STR("session", s->local_id), LOG_STR("product", s->product), LOG_STR("reason", reason),
-		  LOG_INT("pid", pid), LOG_END);
+	log_event(LOG_WARN, "session_crashed", LOG_STR("session", s->local_id), LOG_STR("product", s->product),
+		  LOG_STR("reason", reason), LOG_INT("pid", pid), LOG_END);
 	outbox_gather(ss->outbox, true); /* else a stop in between would have it told twice */
 	r = op_put_event(ss, s, event, "critical", labels, json_pack("{s:I}", pid_name, (json_int_t)pid), true);
 	if (r == 0)
@@ -111,7 +120,6 @@ int watch_report_crash(struct sessions *ss, struct session *s, const char *event
 
 static void crashed(struct sessions *ss, struct session *s)
 {
-
 	if (!s->is_created) /* the next look will find both */
 		return;
 	watch_end(ss, s);
@@ -139,7 +147,9 @@ void watch_begin(struct sessions *ss, struct session *s, bool is_new)
 		s->watch = "poll";
 	} else if (r < 0 && r != -EAGAIN) {
 		log_event(LOG_WARN, "session_unwatched", LOG_STR("session", s->local_id), LOG_INT("pid", s->pid),
-			  LOG_STR("reason", "neither a pidfd nor /proc tells of this process: its end will not be noticed"), LOG_END);
+			  LOG_STR("reason",
+				  "neither a pidfd nor /proc tells of this process: its end will not be noticed"),
+			  LOG_END);
 		watch_end(ss, s);
 		s->watch = "no";
 	}
@@ -156,7 +166,7 @@ void watch_end(struct sessions *ss, struct session *s)
 	s->watched = NULL;
 }
 
-/* --- by the clock: with the lock held --------------------------------------------------------------------------------- */
+/* --- by the clock: with the lock held --------------------------------------------------------------------------- */
 
 static void look_for_silence(struct sessions *ss, struct session *s, int64_t now)
 {
@@ -164,7 +174,8 @@ static void look_for_silence(struct sessions *ss, struct session *s, int64_t now
 	struct buf last = BUF_EMPTY;
 	json_t *data;
 
-	if ((s->flags & (SESSION_PAUSED | SESSION_HUNG | SESSION_ENDED)) || silent <= sessions_config(ss)->heartbeat_timeout)
+	if ((s->flags & (SESSION_PAUSED | SESSION_HUNG | SESSION_ENDED)) ||
+	    silent <= sessions_config(ss)->heartbeat_timeout)
 		return;
 	clock_format_rfc3339(s->beat_wall_ms, &last);
 	data = json_pack("{s:s, s:f}", "last_heartbeat", last.data, "seconds_since_heartbeat", (double)silent / 1000);
@@ -231,7 +242,7 @@ static void look_at(struct sessions *ss, struct session *s, int64_t now, bool is
 
 static void forgive_pause(struct sessions *ss, int64_t gap)
 {
-	LIST_FOREACH(it, &ss->all)
+	LIST_FOREACH (it, &ss->all)
 		LIST_ENTRY(it, struct session, node)->beat_mono_ms += gap;
 }
 
@@ -249,7 +260,7 @@ int64_t watch_tick(struct sessions *ss)
 	if (is_look)
 		w->looked_mono_ms = now;
 	next = w->looked_mono_ms + LOOK_EVERY_MS;
-	LIST_FOREACH_SAFE(it, after, &ss->all) {
+	LIST_FOREACH_SAFE (it, after, &ss->all) {
 		struct session *s = LIST_ENTRY(it, struct session, node);
 		int64_t flush;
 
@@ -266,12 +277,12 @@ int64_t watch_tick(struct sessions *ss)
 	return next > now ? next - now : 1;
 }
 
-/* --- the thread ------------------------------------------------------------------------------------------------------- */
+/* --- the thread ------------------------------------------------------------------------------------------------- */
 
 static void process_ended(struct sessions *ss, int64_t number)
 {
 	pthread_mutex_lock(&ss->lock);
-	LIST_FOREACH_SAFE(it, after, &ss->all) {
+	LIST_FOREACH_SAFE (it, after, &ss->all) {
 		struct session *s = LIST_ENTRY(it, struct session, node);
 
 		if (s->number == number && s->watched)

@@ -125,7 +125,7 @@ static struct session *again(int64_t number)
 {
 	kit_end();
 	kit_begin();
-	LIST_FOREACH(it, &kit.ss->all) {
+	LIST_FOREACH (it, &kit.ss->all) {
 		struct session *s = LIST_ENTRY(it, struct session, node);
 
 		if (s->number == number)
@@ -262,18 +262,25 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(silence_is_told_once_and_so_is_its_end, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(a_session_that_is_paused_or_has_ended_may_be_silent, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(the_sleep_of_the_machine_is_no_silence, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(a_daemon_that_was_not_run_itself_blames_nobody, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(the_wall_clock_may_go_where_it_likes, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(the_end_of_a_process_is_told_without_any_clock, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(a_restarted_daemon_watches_on, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(a_process_that_ended_while_the_daemon_was_away_is_told, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(a_pid_that_belongs_to_another_process_by_now_is_not_the_program, kit_set_up,
+		cmocka_unit_test_setup_teardown(a_session_that_is_paused_or_has_ended_may_be_silent, kit_set_up,
 						kit_tear_down),
-		cmocka_unit_test_setup_teardown(without_a_pidfd_the_start_of_the_process_tells, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(state_totals_and_flags_are_there_after_a_restart, kit_set_up, kit_tear_down),
-		cmocka_unit_test_setup_teardown(a_registration_that_nobody_was_told_of_is_forgotten, kit_set_up, kit_tear_down),
+		cmocka_unit_test_setup_teardown(the_sleep_of_the_machine_is_no_silence, kit_set_up, kit_tear_down),
+		cmocka_unit_test_setup_teardown(a_daemon_that_was_not_run_itself_blames_nobody, kit_set_up,
+						kit_tear_down),
+		cmocka_unit_test_setup_teardown(the_wall_clock_may_go_where_it_likes, kit_set_up, kit_tear_down),
+		cmocka_unit_test_setup_teardown(the_end_of_a_process_is_told_without_any_clock, kit_set_up,
+						kit_tear_down),
+		cmocka_unit_test_setup_teardown(a_restarted_daemon_watches_on, kit_set_up, kit_tear_down),
+		cmocka_unit_test_setup_teardown(a_process_that_ended_while_the_daemon_was_away_is_told, kit_set_up,
+						kit_tear_down),
+		cmocka_unit_test_setup_teardown(a_pid_that_belongs_to_another_process_by_now_is_not_the_program,
+						kit_set_up, kit_tear_down),
+		cmocka_unit_test_setup_teardown(without_a_pidfd_the_start_of_the_process_tells, kit_set_up,
+						kit_tear_down),
+		cmocka_unit_test_setup_teardown(state_totals_and_flags_are_there_after_a_restart, kit_set_up,
+						kit_tear_down),
+		cmocka_unit_test_setup_teardown(a_registration_that_nobody_was_told_of_is_forgotten, kit_set_up,
+						kit_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,7 +168,7 @@ void outbox_wake_key(struct outbox_queue *q, struct slice key)
 	pthread_mutex_lock(&q->lock);
 	k = outbox_keys_find(&q->index.keys, key);
 	if (k && !list_is_empty(&k->pending)) {
-		LIST_FOREACH(it, &k->pending) {
+		LIST_FOREACH (it, &k->pending) {
 			struct outbox_item *i = LIST_ENTRY(it, struct outbox_item, in_key);
 			if (i->state == OUTBOX_QUEUED && !i->is_unanswered)
 				i->due_ms = 0;
@@ -186,7 +186,7 @@ static size_t add_seqs(const struct list *among, struct slice uri, uint64_t afte
 {
 	uint32_t hash = (uint32_t)hash_bytes(uri.p, uri.n);
 
-	LIST_FOREACH(it, among) {
+	LIST_FOREACH (it, among) {
 		const struct outbox_item *i = LIST_ENTRY(it, const struct outbox_item, in_key);
 		if (n == LOOK_AT_ONCE)
 			break;
