@@ -46,7 +46,7 @@ int session_end(struct sessions *ss, struct session *s, const struct ending *how
 	int r;
 
 	*e = (struct end){ ss, s, cb, arg };
-	totals_flush(ss, s, true);
+	totals_flush(ss, s);
 	s->flags |= SESSION_ENDED | (how->op == OP_CRASH ? SESSION_CRASHED : 0);
 	s->ended_ms = s->updated_ms = clock_wall_ms();
 	s->wants_save = true;

@@ -408,16 +408,27 @@ int ledger_load(struct sessions *ss, void (*fn)(struct sessions *ss, struct sess
 			     one_loaded, &l);
 }
 
+/* Sessions and totals both come by number. */
 static void one_total(struct sessions *ss, sqlite3_stmt *st, void *arg)
 {
+	struct list **at = arg;
+	int64_t number = sqlite3_column_int64(st, 0);
+
+	while (*at != &ss->all && LIST_ENTRY(*at, struct session, node)->number < number)
+		*at = (*at)->next;
+	if (*at == &ss->all || LIST_ENTRY(*at, struct session, node)->number != number)
+		return;
 	/* One that cannot be read begins anew: its parts have been sent as totals before. */
-	(void)totals_load(arg, slice_str(text_at(st, 0)), slice_str(text_at(st, 1)), sqlite3_column_int(st, 2) != 0);
+	(void)totals_load(LIST_ENTRY(*at, struct session, node), slice_str(text_at(st, 1)), slice_str(text_at(st, 2)),
+			  sqlite3_column_int(st, 3) != 0);
 }
 
-int ledger_load_totals(struct sessions *ss, struct session *s)
+int ledger_load_totals(struct sessions *ss)
 {
-	return query(ss, "SELECT key, record, dirty FROM totals WHERE session=?1", (struct slice){ NULL, 0 }, s->number,
-		     one_total, s);
+	struct list *at = ss->all.next;
+
+	return query(ss, "SELECT session, key, record, dirty FROM totals ORDER BY session", (struct slice){ NULL, 0 }, 0,
+		     one_total, &at);
 }
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */

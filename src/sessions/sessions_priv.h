@@ -166,7 +166,7 @@ int ledger_find(struct sessions *ss, struct slice id, struct session **ret);
 /* A total as it is now: its record, and whether it waits to be sent. */
 int ledger_total_start(struct sessions *ss, const struct session *s, struct slice key, struct slice record,
 		       bool is_dirty, ledger_fn *cb, void *arg);
-int ledger_load_totals(struct sessions *ss, struct session *s); /* blocks */
+int ledger_load_totals(struct sessions *ss); /* at start, of all that were loaded. Blocks */
 
 /* --- op.c: operations into the queue; with the lock held --- */
 typedef void op_fn(void *arg, int code, uint64_t seq);
@@ -192,7 +192,7 @@ struct slice total_key(const struct total *t);
 void total_write(const struct total *t, struct buf *out); /* its record */
 int totals_load(struct session *s, struct slice key, struct slice record, bool is_dirty);
 bool totals_is_dirty(const struct session *s);
-void totals_flush(struct sessions *ss, struct session *s, bool urgent); /* puts what changed into the queue */
+void totals_flush(struct sessions *ss, struct session *s); /* puts what changed into the queue, to go at once */
 void totals_free(struct session *s);
 
 /* --- api.c --- */

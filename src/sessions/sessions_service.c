@@ -151,13 +151,6 @@ static void load_one(struct sessions *ss, struct session *take)
 	}
 	if (!s->hub_id)
 		s->flags |= SESSION_TOLD_LOCAL; /* whoever was told anything was told this */
-	if (!(s->flags & SESSION_ENDED))
-		(void)ledger_load_totals(ss, s); /* what cannot be read begins anew */
-	pthread_mutex_lock(&ss->lock);
-	if (totals_is_dirty(s))
-		s->flush_mono_ms = clock_mono_ms() + 1;
-	watch_begin(ss, s, false);
-	pthread_mutex_unlock(&ss->lock);
 }
 
 static int load(struct sessions *ss, struct buf *err)
@@ -169,6 +162,17 @@ static int load(struct sessions *ss, struct buf *err)
 		buf_addf(err, "cannot read %s/sessions.db: %s", ss->dir, err_text(r));
 	if (ss->last_number < last)
 		ss->last_number = last;
+	if (r == 0)
+		(void)ledger_load_totals(ss); /* what cannot be read begins anew */
+	pthread_mutex_lock(&ss->lock);
+	LIST_FOREACH(it, &ss->all) {
+		struct session *s = LIST_ENTRY(it, struct session, node);
+
+		if (totals_is_dirty(s))
+			s->flush_mono_ms = clock_mono_ms() + 1;
+		watch_begin(ss, s, false);
+	}
+	pthread_mutex_unlock(&ss->lock);
 	return r;
 }
 
@@ -347,7 +351,7 @@ void sessions_flush(struct sessions *ss)
 		struct session *s = LIST_ENTRY(it, struct session, node);
 
 		if (s->flush_mono_ms)
-			totals_flush(ss, s, true);
+			totals_flush(ss, s);
 	}
 	pthread_mutex_unlock(&ss->lock);
 	delivery_flush(ss->delivery);

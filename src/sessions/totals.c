@@ -1,15 +1,15 @@
 /* totals.c -- counters and histograms: samples come in, totals go out, only when they changed, and never go back.
  *
  * WHAT     A total is known by its kind, its name, its tags in order, and (a histogram) its buckets as they were
- *          given. It is one JSON record, which is
- *          what sessions.db keeps; a sample changes the record, and is acknowledged when that is durable.
+ *          given. It is one JSON record, which is what sessions.db keeps; a sample changes the record, and is acknowledged
+ *          when that is durable.
  *            counter    {"name", "tags", "value"}
  *            histogram  {"name", "unit", "tags", "metadata", "bounds", "counts", "sum", "count"}
  * RULES    1. A sample counts in the first bucket whose bound is not below it, one above all in the last; counts are
- *          not cumulative.
+ *             not cumulative.
  *          2. Unit, tags and further metadata of a histogram are those of its first sample.
- *          3. What goes to the server is an ordinary metric with the time of the flush; then it is clean until the
- *             next sample.
+ *          3. What goes to the server is an ordinary metric with the time of the flush, which is batch_interval after
+ *             the first change: so it goes at once, and what was gathered with it. Then it is clean until the next sample.
  * SEE      DATACAT_API.md, "Aggregation" */
 #include <math.h>
 #include <stdlib.h>
@@ -348,7 +348,7 @@ static void on_queued(void *arg, int code, uint64_t seq)
 	free(f);
 }
 
-static void flush_one(struct sessions *ss, struct session *s, struct total *t, bool urgent)
+static void flush_one(struct sessions *ss, struct session *s, struct total *t)
 {
 	struct flushed *f = xcalloc(1, sizeof(*f));
 	struct buf body = BUF_EMPTY;
@@ -357,7 +357,7 @@ static void flush_one(struct sessions *ss, struct session *s, struct total *t, b
 	buf_add_slice(&f->key, total_key(t));
 	total_write(t, &f->record);
 	add_body(t, &body);
-	if (op_put(ss, s, OP_METRIC, buf_slice(&body), urgent, on_queued, f) == 0) {
+	if (op_put(ss, s, OP_METRIC, buf_slice(&body), true, on_queued, f) == 0) {
 		t->is_dirty = false;
 	} else {
 		buf_fini(&f->key);
@@ -379,7 +379,7 @@ bool totals_is_dirty(const struct session *s)
 	return false;
 }
 
-void totals_flush(struct sessions *ss, struct session *s, bool urgent)
+void totals_flush(struct sessions *ss, struct session *s)
 {
 	struct slice key;
 	size_t pos = 0;
@@ -388,7 +388,7 @@ void totals_flush(struct sessions *ss, struct session *s, bool urgent)
 	s->flush_mono_ms = 0;
 	while (s->totals && map_next(s->totals, &pos, &key, &t))
 		if (((struct total *)t)->is_dirty)
-			flush_one(ss, s, t, urgent);
+			flush_one(ss, s, t);
 	if (totals_is_dirty(s)) /* the queue is full */
 		s->flush_mono_ms = clock_mono_ms() + sessions_config(ss)->batch_interval + 1;
 }

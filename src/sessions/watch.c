@@ -226,7 +226,7 @@ static bool look_at_end(struct sessions *ss, struct session *s, int64_t now)
 static void look_at(struct sessions *ss, struct session *s, int64_t now, bool is_look)
 {
 	if (s->flush_mono_ms && s->flush_mono_ms <= now)
-		totals_flush(ss, s, false);
+		totals_flush(ss, s);
 	if (!is_look || look_at_end(ss, s, now))
 		return;
 	if (s->watched && s->watched->fd < 0 && has_ended(s))
