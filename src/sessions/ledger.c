@@ -38,8 +38,8 @@ static const char schema[] =
 	" PRIMARY KEY(session, key)) WITHOUT ROWID;";
 _Static_assert(SESSION_DONE == 16, "the index above says so");
 
-#define COLUMNS                                                                                                        \
-	"number, local_id, hub_id, product, version, created_ms, updated_ms, ended_ms, flags, beat_ms, pid, pid_start,"  \
+#define COLUMNS                                                                                                         \
+	"number, local_id, hub_id, product, version, created_ms, updated_ms, ended_ms, flags, beat_ms, pid, pid_start," \
 	" boot_id, state, state_seq"
 
 struct ledger_statements {
@@ -323,7 +323,8 @@ static struct session *take_row(struct sessions *ss, sqlite3_stmt *st)
 	s->beat_wall_ms = sqlite3_column_int64(st, 9);
 	s->pid = sqlite3_column_int64(st, 10);
 	/* Starts are counted from the boot: after another one no process is the same. */
-	s->pid_start = strcmp(text_at(st, 12), ss->boot_id) == 0 ? (uint64_t)sqlite3_column_int64(st, 11) : UINT64_MAX;
+	s->pid_start =
+		strcmp(text_at(st, 12), ss->boot_id) == 0 ? (uint64_t)sqlite3_column_int64(st, 11) : WATCH_ANOTHER_BOOT;
 	s->known = state_at(st, 13);
 	s->known_seq = s->saved_seq = (uint64_t)sqlite3_column_int64(st, 14);
 	s->watch = "no";
@@ -427,8 +428,8 @@ int ledger_load_totals(struct sessions *ss)
 {
 	struct list *at = ss->all.next;
 
-	return query(ss, "SELECT session, key, record, dirty FROM totals ORDER BY session", (struct slice){ NULL, 0 }, 0,
-		     one_total, &at);
+	return query(ss, "SELECT session, key, record, dirty FROM totals ORDER BY session", (struct slice){ NULL, 0 },
+		     0, one_total, &at);
 }
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */

@@ -90,9 +90,12 @@ uint64_t machine_process_start(int64_t pid)
 		/* proc(5): the name may have blanks and brackets; field 3 is behind it, the start is field 22 */
 		struct slice rest = slice_trim(slice_str(p + 1)), field = rest;
 
+		bool is_dead = rest.n && strchr("ZXx", rest.p[0]); /* a zombie, which nobody has waited for */
+
 		for (int i = 3; i <= 22; i++)
 			(void)slice_cut(&rest, ' ', &field);
-		(void)str_parse_u64(field, &start); /* 0: not known */
+		if (!is_dead)
+			(void)str_parse_u64(field, &start); /* 0: not known */
 	}
 	buf_fini(&text);
 	free(path);

@@ -251,6 +251,7 @@ enum op op_of_uri(struct slice uri); /* OP_COUNT: none */
 void beat_wanted(struct sessions *ss, struct session *s); /* with the lock held */
 
 /* --- watch.c: programs that end or fall silent --- */
+#define WATCH_ANOTHER_BOOT UINT64_MAX /* a start that no process of this boot has */
 int watcher_new(struct sessions *ss); /* 0 or -errno; watch_begin() may be called then */
 int watcher_start(struct sessions *ss);
 void watcher_stop(struct sessions *ss);
@@ -269,7 +270,7 @@ int64_t watch_tick(struct sessions *ss);
 /* --- machine.c --- */
 void machine_id(char ret[40]);
 void machine_boot_id(char ret[64]);
-uint64_t machine_process_start(int64_t pid); /* 0: not known */
+uint64_t machine_process_start(int64_t pid); /* 0: it has ended, or it is not known */
 
 /* --- sessions_admin.c --- */
 extern const struct admin_route sessions_admin_routes[];

@@ -165,7 +165,7 @@ static int load(struct sessions *ss, struct buf *err)
 	if (r == 0)
 		(void)ledger_load_totals(ss); /* what cannot be read begins anew */
 	pthread_mutex_lock(&ss->lock);
-	LIST_FOREACH(it, &ss->all) {
+	LIST_FOREACH (it, &ss->all) {
 		struct session *s = LIST_ENTRY(it, struct session, node);
 
 		if (totals_is_dirty(s))

@@ -74,7 +74,7 @@ static int open_process(struct sessions *ss, struct session *s, bool is_new)
 	start = machine_process_start(s->pid);
 	if (is_new)
 		s->pid_start = start;
-	else if (s->pid_start && start && start != s->pid_start) {
+	else if (s->pid_start == WATCH_ANOTHER_BOOT || (s->pid_start && start && start != s->pid_start)) {
 		fd_close(&fd);
 		return 1;
 	}
@@ -129,7 +129,7 @@ static void crashed(struct sessions *ss, struct session *s)
 			       "parent_process_terminated") < 0) { /* a full queue: the next look tries again */
 		s->watched = watch_polled();
 		s->watch = "poll";
-		s->pid_start = s->pid_start ? s->pid_start : UINT64_MAX;
+		s->pid_start = s->pid_start ? s->pid_start : WATCH_ANOTHER_BOOT;
 	}
 }
 
@@ -143,7 +143,7 @@ void watch_begin(struct sessions *ss, struct session *s, bool is_new)
 	s->watch = r == 0 ? "pidfd" : r == -EAGAIN ? "poll" : "no";
 	if (r == 1) { /* it has ended: told by the next look, when the session is in the queue */
 		s->watched = watch_polled();
-		s->pid_start = UINT64_MAX;
+		s->pid_start = WATCH_ANOTHER_BOOT;
 		s->watch = "poll";
 	} else if (r < 0 && r != -EAGAIN) {
 		log_event(LOG_WARN, "session_unwatched", LOG_STR("session", s->local_id), LOG_INT("pid", s->pid),

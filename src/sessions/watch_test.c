@@ -98,6 +98,13 @@ static void bury(pid_t pid)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
+static bool has_ended_here(pid_t pid)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
 static void wait_ended(struct session *s)
 {
 	bool ended = false;
@@ -191,10 +198,13 @@ static void without_a_pidfd_the_start_of_the_process_tells(void **state)
 	pthread_mutex_unlock(&kit.ss->lock);
 	live(3);
 	expect_queue(s, "create");
-	bury(pid);
+	kill(pid, SIGKILL); /* a zombie: nobody has waited for it */
+	while (!has_ended_here(pid))
+		usleep(500);
 	live(2);
 	wait_ended(s);
 	expect_queue(s, "create parent_process_crashed crash");
+	bury(pid);
 }
 
 static void state_totals_and_flags_are_there_after_a_restart(void **state)
