@@ -155,6 +155,56 @@ static void a_conflict_keeps_their_version_and_ours_can_be_put_over_it(void **st
 	buf_fini(&err);
 }
 
+static size_t lent_more;
+
+/* All that is there goes together: the second is refused, the last one was not reached. */
+static void take_more(const struct outbox_entry *e, struct cancel *cancel, struct carried *ret)
+{
+	size_t n = delivery_lend_more(d, e, 10, 1 << 20, ret);
+
+	applied(e, cancel, ret);
+	if (!n)
+		return; /* the last one again, alone */
+	lent_more = n;
+	for (size_t i = 0; i + 1 < n; i++)
+		applied(&ret->more[i].entry, cancel, &ret->more[i].came);
+	ret->more[0].came.to = CARRIED_HELD;
+	ret->more[0].came.status = 400;
+	buf_add_str(&ret->more[0].came.error, "it is wrong");
+}
+
+static void several_of_a_key_go_together_and_each_ends_as_it_should(void **state)
+{
+	struct outbox_write w = { .key = SLICE_LIT("/b"),
+				  .method = SLICE_LIT("POST"),
+				  .uri = SLICE_LIT("/b"),
+				  .body = SLICE_LIT("x"),
+				  .alone = true,
+				  .not_before_wall_ms = clock_wall_ms() + HOUR_MS,
+				  .expect_tail = OUTBOX_ANY };
+	struct outbox_receipt got[4];
+	struct outbox_entry e;
+
+	behave = take_more;
+	lent_more = 0;
+	for (size_t i = 0; i < ARRAY_LEN(got); i++)
+		assert_int_equal(outbox_put(q, &w, &got[i]), 0);
+	outbox_wake_key(q, w.key);
+	for (size_t i = 0; i < ARRAY_LEN(got); i++)
+		wait_state(got[i].seq, i == 1 ? OUTBOX_HELD : OUTBOX_APPLIED);
+	assert_int_equal(lent_more, 3);
+	assert_int_equal(seen.begun, 2);
+	e = get(got[1].seq);
+	assert_string_equal(e.last_error.data, "it is wrong");
+	assert_int_equal(e.attempts, 1);
+	outbox_entry_fini(&e);
+	e = get(got[3].seq);
+	assert_int_equal(e.attempts, 1); /* what was not reached was no attempt */
+	outbox_entry_fini(&e);
+	assert_metric("weir_outbox_deliveries_total{service=\"files\",outcome=\"applied\"} 3");
+	assert_metric("weir_outbox_deliveries_total{service=\"files\",outcome=\"held\"} 1");
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -165,6 +215,7 @@ int main(void)
 		T(when_the_upstream_is_back_nobody_waits_for_the_end_of_a_back_off),
 		T(a_refusal_is_held_with_upstreams_words),
 		T(a_conflict_keeps_their_version_and_ours_can_be_put_over_it),
+		T(several_of_a_key_go_together_and_each_ends_as_it_should),
 	};
 
 	return cmocka_run_group_tests_name("delivery_settle", tests, NULL, NULL);
