@@ -9,7 +9,8 @@
  *
  * KEYS     Entries of one key are lent in the order taken, one at a time (but see outbox_lend_more()); an entry that is
  *          queued, sending or held keeps later ones of its key waiting, one in conflict, or held alone, does not. A key
- *          that ends in '/' is ordered with every key that begins with it, too. Different keys never wait for each other.
+ *          that ends in '/' is ordered with every key that begins with it, too. Different keys never wait for each
+ *          other.
  * PARENTS  An entry may be based on an earlier pending one of its key. When that is applied, its children's base
  *          becomes what settle() was told; when it gets into conflict, they do as well, and theirs; when it is dropped
  *          or resolved, or its body is damaged, they inherit its base and its parent. retry and rebase of an entry
