@@ -1,6 +1,5 @@
 /* no_sync.c -- LD_PRELOAD: files are never synced. What is measured with it shows what durability costs; nothing that is kept so
  * survives a power cut. */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <unistd.h>
 
