@@ -1,12 +1,12 @@
 /* daemon_life.c -- when a daemon that belongs to one program ends.
+ *               the last session ended, 3 s ago                 nothing waits, or nothing was
+ *      serves --------- its owner is gone ---------------> leaving ---- delivered for 5 s, or 30 s are over --> ends
+ *         ^              SIGTERM (then 3 s at most)            |
+ *         `------------ a new session was registered ----------'  (not after the owner's end or SIGTERM)
  *
- *                      the last session ended, 3 s ago                  nothing waits, or nothing was
- *      serves ───────── its owner is gone ───────────────> leaving ──── delivered for 5 s, or 30 s are over ──> ends
- *         ^              SIGTERM (then 3 s at most)            │
- *         └──────────── a new session was registered ──────────┘  (not after the owner's end or SIGTERM)
- *
- * WHY      Programs start and stop it without a thought, and it is theirs: it must not stay for ever, nor go while a new session
- *          begins, nor while a server is just taking what it has. What it leaves is on disk, and the next start delivers it.
+ * WHY      Programs start and stop it without a thought, and it is theirs: it must not stay for ever, nor go while a
+ *          new session begins, nor while a server is just taking what it has. What it leaves is on disk, and the next
+ *          start delivers it.
  * THREADS  Pure. */
 #include "cli/daemon_life.h"
 
@@ -26,7 +26,8 @@ static bool is_over(struct life *l, const struct life_facts *f)
 		l->least_waiting = f->waiting;
 		l->progress_ms = f->now_ms;
 	}
-	return f->waiting == 0 || f->now_ms - l->leaving_ms >= most || f->now_ms - l->progress_ms >= LIFE_NO_PROGRESS_MS;
+	return f->waiting == 0 || f->now_ms - l->leaving_ms >= most ||
+	       f->now_ms - l->progress_ms >= LIFE_NO_PROGRESS_MS;
 }
 
 /* All sessions of this start have ended, and for a while now. */

@@ -1,4 +1,5 @@
-/* daemon_life.h -- how long a daemon lives that belongs to one program: the rules of datacat-daemon, and nothing that acts. */
+/* daemon_life.h -- how long a daemon lives that belongs to one program: the rules of datacat-daemon, and nothing that
+ * acts. */
 #ifndef WEIR_CLI_DAEMON_LIFE_H
 #define WEIR_CLI_DAEMON_LIFE_H
 

@@ -1,12 +1,14 @@
-/* datacat_daemon.c -- `datacat-daemon`: the sessions service under the original's name, for the one program that starts it.
+/* datacat_daemon.c -- `datacat-daemon`: the sessions service under the original's name, for the one program that
+ * starts it.
  *
- * WHAT     The original's JSON configuration becomes --set values; a folder of this user is taken (datacat_folder.h); the service
- *          runs as ever, and ends by the original's rules (daemon_life.h). For each further folder that a daemon left with
- *          something undelivered, another process is started that delivers it and ends.
- * WHY      Clients start the original's binary by its name. They give it a port and a server, expect it to accept connections within
- *          a second, never read its output, and stop it with SIGTERM; or they just end.
- * RULES    1. Nothing in the configuration ends the start, but an address that cannot be meant: what is missing or strange has the
- *             original's default. A file that is not there is written; one that is no JSON is left alone.
+ * WHAT     The original's JSON configuration becomes --set values; a folder of this user is taken (datacat_folder.h);
+ *          the service runs as ever, and ends by the original's rules (daemon_life.h). For each further folder that a
+ *          daemon left with something undelivered, another process is started that delivers it and ends.
+ * WHY      Clients start the original's binary by its name. They give it a port and a server, expect it to accept
+ *          connections within a second, never read its output, and stop it with SIGTERM; or they just end.
+ * RULES    1. Nothing in the configuration ends the start, but an address that cannot be meant: what is missing or
+ *             strange has the original's default. A file that is not there is written; one that is no JSON is left
+ *             alone.
  *          2. No write to standard output or error blocks, though nobody reads them.
  *          3. The key reaches the settings through a memfd, never a command line or a file.
  *          4. It listens on the loopback address only, unlike the original.
@@ -65,7 +67,7 @@ struct datacat {
 	struct life life;
 };
 
-/* --- the file ------------------------------------------------------------------------------------------------------- */
+/* --- the file --------------------------------------------------------------------------------------------------- */
 
 static void write_defaults(const char *path)
 {
@@ -100,7 +102,7 @@ static json_t *read_config(void)
 	return json_object();
 }
 
-/* --- its values ----------------------------------------------------------------------------------------------------- */
+/* --- its values ------------------------------------------------------------------------------------------------- */
 
 static const char *text_of(const struct datacat *d, const char *name, const char *fallback)
 {
@@ -170,16 +172,17 @@ static void set_all(struct datacat *d)
 	set(d, "sessions.batch_interval=%.0fms", number_of(d, "batch_interval_seconds", 5, 0, 3600) * 1000);
 	set(d, "sessions.max_batch=%.0f", number_of(d, "max_batch_size", 100, 1, 1000));
 	set(d, "sessions.heartbeat_timeout=%.0fms", number_of(d, "heartbeat_timeout_seconds", 60, 0.1, 86400) * 1000);
-	set(d, "sessions.compression=%s", json_is_false(json_object_get(d->json, "enable_compression")) ? "false" : "true");
+	set(d, "sessions.compression=%s",
+	    json_is_false(json_object_get(d->json, "enable_compression")) ? "false" : "true");
 	set_key(d);
 	if (*text_of(d, "ca_file", ""))
 		set(d, "sessions.ca_file=%s", text_of(d, "ca_file", ""));
 	if (json_is_true(json_object_get(d->json, "tls_insecure_skip_verify")))
-		cli_complain("\"tls_insecure_skip_verify\" is not obeyed: certificates are always verified; \"ca_file\" may name "
-			     "the server's authority");
+		cli_complain("\"tls_insecure_skip_verify\" is not obeyed: certificates are always verified; \"ca_file\" "
+			     "may name the server's authority");
 }
 
-/* --- output that nobody reads ---------------------------------------------------------------------------------------- */
+/* --- output that nobody reads ----------------------------------------------------------------------------------- */
 
 /* A new description of the same pipe: the flag must not become that of whoever gave it to us. */
 static void never_block(int fd)
@@ -199,7 +202,7 @@ static void never_block(int fd)
 	fd_close(&mine);
 }
 
-/* --- folders that others left ---------------------------------------------------------------------------------------- */
+/* --- folders that others left ----------------------------------------------------------------------------------- */
 
 static void start_one(unsigned number)
 {
@@ -231,7 +234,7 @@ static void ready(void *arg)
 		start_one(numbers[i]);
 }
 
-/* --- its life -------------------------------------------------------------------------------------------------------- */
+/* --- its life --------------------------------------------------------------------------------------------------- */
 
 static const struct service_instance *sessions_of(const struct core *core)
 {
@@ -321,7 +324,9 @@ static int take_folder(struct datacat *d, const struct cli *cli)
 int cmd_datacat_daemon(const struct cli *cli)
 {
 	struct datacat d = { .owner = getppid(), .takes_over = cli->arg_count > 0, .folder = DATACAT_FOLDER_NONE };
-	struct serve_extra extra = { .ready = ready, .tick = tick, .asked_to_end = asked_to_end, .closed = closed, .arg = &d };
+	struct serve_extra extra = {
+		.ready = ready, .tick = tick, .asked_to_end = asked_to_end, .closed = closed, .arg = &d
+	};
 	struct cli sessions = *cli;
 	int status = EXIT_FAILED;
 

@@ -5,8 +5,8 @@
  *                                    /outbox/ /sessions/
  *                                  1/ ...
  *
- * WHY      Each program starts a daemon of its own, and gives it no place to keep anything. A daemon that was killed leaves
- *          its folder to the next one that is for the same server. */
+ * WHY      Each program starts a daemon of its own, and gives it no place to keep anything. A daemon that was killed
+ *          leaves its folder to the next one that is for the same server. */
 #include "cli/datacat_folder.h"
 
 #include <errno.h>
@@ -70,7 +70,8 @@ static int note_server(const struct datacat_folder *f, const char *server, struc
 }
 
 /* 0; -EBUSY; -ENOENT: it is for another server, or (wanted) holds nothing; or a code. */
-static int take_one(const char *dir, unsigned number, const char *server, bool wanted, struct datacat_folder *ret, struct buf *err)
+static int take_one(const char *dir, unsigned number, const char *server, bool wanted, struct datacat_folder *ret,
+		    struct buf *err)
 {
 	struct datacat_folder f = { .path = xstrf("%s/%u", dir, number), .number = number, .lock_fd = -1 };
 	bool waits = false;

@@ -1,5 +1,5 @@
-/* datacat_folder.h -- where datacat-daemon keeps what it has not delivered: folders 0, 1, 2, ... of one user, each locked by the
- * daemon that uses it, so that several can run at once. */
+/* datacat_folder.h -- where datacat-daemon keeps what it has not delivered: folders 0, 1, 2, ... of one user, each
+ * locked by the daemon that uses it, so that several can run at once. */
 #ifndef WEIR_CLI_DATACAT_FOLDER_H
 #define WEIR_CLI_DATACAT_FOLDER_H
 
@@ -13,8 +13,8 @@ struct datacat_folder {
 
 #define DATACAT_FOLDER_NONE { .path = NULL, .lock_fd = -1 }
 
-/* Takes the first that nobody holds, and which holds nothing for another server: what was meant for one goes to no other.
- * 0; or a code with a sentence in err. */
+/* Takes the first that nobody holds, and which holds nothing for another server: what was meant for one goes to no
+ * other. 0; or a code with a sentence in err. */
 int datacat_folder_take(const char *server, struct datacat_folder *ret, struct buf *err);
 /* Takes this one, if nobody holds it and it holds something for this server: -EBUSY, -ENOENT. */
 int datacat_folder_take_over(unsigned number, const char *server, struct datacat_folder *ret, struct buf *err);

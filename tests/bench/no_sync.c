@@ -1,5 +1,5 @@
-/* no_sync.c -- LD_PRELOAD: files are never synced. What is measured with it shows what durability costs; nothing that is kept so
- * survives a power cut. */
+/* no_sync.c -- LD_PRELOAD: files are never synced. What is measured with it shows what durability costs; nothing that
+ * is kept so survives a power cut. */
 #include <fcntl.h>
 #include <unistd.h>
 

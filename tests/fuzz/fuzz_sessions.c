@@ -1,11 +1,13 @@
 /* fuzz_sessions.c -- every JSON entry point of the session daemon, with a real hub behind it.
  *
- * WHAT     Both services run in this process and speak HTTP over loopback. The first byte chooses the endpoint and whether the rest is
- *          the body as it is, or gets the id of a session in front, so that it reaches what lies behind that check.
- * WHY      Beside memory errors, the thing to find is what the daemon takes and the hub does not: an operation that was
- *          acknowledged, and can never be delivered.
+ * WHAT     Both services run in this process and speak HTTP over loopback. The first byte chooses the endpoint and
+ *          whether the rest is the body as it is, or gets the id of a session in front, so that it reaches what lies
+ *          behind that check.
+ * WHY      Beside memory errors, the thing to find is what the daemon takes and the hub does not: an operation that
+ *          was acknowledged, and can never be delivered.
  * RULES    1. The daemon answers 200, 400, 404 or 413; what it answers with 200 is JSON.
  *          2. All that it took, the hub takes: nothing is held when the queue is empty. */
+#include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdint.h>
@@ -45,7 +47,7 @@ static int port, fd = -1;
 static char session_id[200];
 static unsigned in_round;
 
-/* --- the two services ------------------------------------------------------------------------------------------------- */
+/* --- the two services ------------------------------------------------------------------------------------------- */
 
 static struct config *load(const char *server_url)
 {
@@ -92,7 +94,7 @@ static void address_of(size_t i, char *ret, size_t room)
 	server_listener_at(server, i, &name, ret, room);
 }
 
-/* --- a client --------------------------------------------------------------------------------------------------------- */
+/* --- a client --------------------------------------------------------------------------------------------------- */
 
 static void dial(void)
 {
@@ -106,8 +108,11 @@ static void dial(void)
 static bool read_more(struct buf *in)
 {
 	char some[16384];
-	ssize_t n = read(fd, some, sizeof(some));
+	ssize_t n;
 
+	do {
+		n = read(fd, some, sizeof(some));
+	} while (n < 0 && errno == EINTR); /* libFuzzer's alarm */
 	if (n > 0)
 		buf_add(in, some, (size_t)n);
 	return n > 0;
@@ -196,7 +201,7 @@ static void end_session(void)
 	buf_fini(&answer);
 }
 
-/* --- start and stop --------------------------------------------------------------------------------------------------- */
+/* --- start and stop --------------------------------------------------------------------------------------------- */
 
 static void stop(void)
 {
@@ -225,7 +230,8 @@ static void start(void)
 
 	log_configure(LOG_ERROR, LOG_TEXT);
 	ENSURE(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
-	(void)snprintf(dir, sizeof(dir), "%s/weir-fuzz-sessions-%d", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (int)getpid());
+	(void)snprintf(dir, sizeof(dir), "%s/weir-fuzz-sessions-%d",
+		       access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (int)getpid());
 	ENSURE(tree_remove(dir) == 0 && pool_new(16, &pool) == 0);
 	metrics = metrics_new();
 	ENSURE(server_new(1, &limits, metrics, &server) == 0);
@@ -242,7 +248,7 @@ static void start(void)
 	ENSURE(atexit(stop) == 0);
 }
 
-/* --- an input --------------------------------------------------------------------------------------------------------- */
+/* --- an input --------------------------------------------------------------------------------------------------- */
 
 static void make_body(const uint8_t *data, size_t size, struct buf *out)
 {
