@@ -22,8 +22,9 @@ static const struct service *const hub_services[] = {
 	NULL,
 };
 
-/* libcurl brings librtmp, and that GnuTLS, whose constructor costs every start a megabyte for a TLS that is not used here: OpenSSL's is. GnuTLS
- * asks this function before (gnutls.h, GNUTLS_SKIP_GLOBAL_INIT). Where it is not linked nobody asks. */
+/* libcurl brings librtmp, and that GnuTLS, whose constructor costs every start a megabyte for a TLS that is not used
+ * here: OpenSSL's is. GnuTLS asks this function before (gnutls.h, GNUTLS_SKIP_GLOBAL_INIT). Where it is not linked
+ * nobody asks. */
 int _gnutls_global_init_skip(void);
 int _gnutls_global_init_skip(void)
 {

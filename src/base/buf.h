@@ -36,10 +36,12 @@ extern char buf_empty_data[1];
 void buf_init(struct buf *b, size_t limit);
 void buf_fini(struct buf *b);                 /* frees; b is empty and usable afterwards */
 void buf_reset(struct buf *b);                /* length 0, error cleared, memory kept */
-char *buf_detach(struct buf *b, size_t *ret_len); /* malloc'ed, NUL-terminated, the caller frees; b is empty afterwards */
+/* malloc'ed, NUL-terminated, the caller frees; b is empty afterwards */
+char *buf_detach(struct buf *b, size_t *ret_len);
 int buf_error(const struct buf *b);           /* 0 or the first failure of any call below */
 
-/* Makes room for `more` bytes after len; the caller may write there and then add to len. NULL (error kept) on refusal. */
+/* Makes room for `more` bytes after len; the caller may write there and then add to len. NULL (error kept) on
+ * refusal. */
 char *buf_reserve(struct buf *b, size_t more);
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_add_slice(struct buf *b, struct slice s);

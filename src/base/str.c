@@ -257,7 +257,8 @@ void str_base64_encode(struct slice s, struct buf *out)
 
 	for (size_t i = 0; i < s.n; i += 3) {
 		size_t left = s.n - i;
-		uint32_t v = (uint32_t)p[i] << 16 | (left > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (left > 2 ? p[i + 2] : 0);
+		uint32_t v =
+			(uint32_t)p[i] << 16 | (left > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (left > 2 ? p[i + 2] : 0);
 
 		buf_add_char(out, digits[v >> 18]);
 		buf_add_char(out, digits[v >> 12 & 63]);

@@ -164,7 +164,8 @@ static const struct cli_command dropins[] = {
 	{ .name = "datacat-daemon",
 	  .arguments = "",
 	  .summary = "run the session daemon of one program as the original was run",
-	  .about = "Reads the file that DATACAT_CONFIG names, else ./daemon_config.json, and writes one when there is none.\n",
+	  .about =
+		  "Reads the file that DATACAT_CONFIG names, else ./daemon_config.json, and writes one when there is none.\n",
 	  .most = 1, /* hidden: a folder to be taken over */
 	  .run = cmd_datacat_daemon },
 	{ .name = NULL },

@@ -26,8 +26,8 @@ struct cli_command {
 	unsigned options;      /* bits */
 	size_t least, most;    /* arguments */
 	bool hidden;           /* not in the list: for the build */
-	/* A daemon for this one section: it runs whether named or not, from the second table of services, with its own folder
-	 * below data_dir, so that it may run beside `weir serve`. NULL: everybody else. */
+	/* A daemon for this one section: it runs whether named or not, from the second table of services, with its own
+	 * folder below data_dir, so that it may run beside `weir serve`. NULL: everybody else. */
 	const char *section;
 	int (*run)(const struct cli *cli);
 };

@@ -4,7 +4,8 @@
  *          their listeners), then opens all listeners at once. Takes down in the opposite order.
  * WHY      The order is the safety: no listener accepts before everything behind it stands, and nothing is freed
  *          while a request could still reach it.
- * RULES    1. One daemon owns data_dir, or its part of it (invariant 12): the lock is taken before anything in it is touched.
+ * RULES    1. One daemon owns data_dir, or its part of it (invariant 12): the lock is taken before anything in it is
+ *             touched.
  *          2. All signals are blocked before the first thread starts; the main thread alone waits for them.
  *          3. SIGHUP: a configuration with a problem changes nothing; what cannot change live is named.
  *          4. Configurations are kept until the end, as services may read the section they were last given without a

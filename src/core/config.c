@@ -186,7 +186,8 @@ static void read_section(struct loading *l, struct section *s)
 	struct node *n = slot ? *slot : NULL;
 	size_t wrong = 0;
 
-	s->present = n || (l->src->always ? !strcmp(s->what->name, l->src->always) : s->what->by_default && !l->config->file);
+	s->present = n || (l->src->always ? !strcmp(s->what->name, l->src->always)
+					  : s->what->by_default && !l->config->file);
 	if (!s->present)
 		return;
 	if (n && n->kind != NODE_NULL && n->kind != wanted) {

@@ -55,8 +55,9 @@ struct carried_more {
 /* On a worker; may block on the upstream, and should mind `cancel`, which fires at a stop. The entry is borrowed. A
  * carrier that says nothing has said CARRIED_NOT. */
 typedef void delivery_carry_fn(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct carried *ret);
-/* From within a carrier, once: for an upstream that takes several entries in one request. Lends what stands directly behind
- * `e` (outbox_lend_more()); ret->more has them, and what came of each is told there. All are settled together. How many. */
+/* From within a carrier, once: for an upstream that takes several entries in one request. Lends what stands directly
+ * behind `e` (outbox_lend_more()); ret->more has them, and what came of each is told there. All are settled together.
+ * How many. */
 size_t delivery_lend_more(struct delivery *d, const struct outbox_entry *e, size_t most, uint64_t most_bytes,
 			  struct carried *ret);
 /* While paused, about once a second on the delivery's thread: whether what it waits for has come (a token file

@@ -107,10 +107,10 @@ static void tell(struct delivery *d, const struct outbox_entry *e, const struct 
 	if (!rows[c->to].event)
 		return;
 	metric_add(d->outcomes[rows[c->to].outcome], 1);
-	log_event(c->to == CARRIED_APPLIED && d->o.is_quiet ? LOG_DEBUG : rows[c->to].level, rows[c->to].event, LOG_STR("service", d->service), LOG_STR("id", e->id),
-		  LOG_SLICE("method", buf_slice(&e->method)), LOG_SLICE("key", buf_slice(&e->key)),
-		  LOG_INT("status", c->status), LOG_INT("attempts", attempts_before(e) + 1),
-		  LOG_INT("age_s", (now - e->queued_wall_ms) / 1000),
+	log_event(c->to == CARRIED_APPLIED && d->o.is_quiet ? LOG_DEBUG : rows[c->to].level, rows[c->to].event,
+		  LOG_STR("service", d->service), LOG_STR("id", e->id), LOG_SLICE("method", buf_slice(&e->method)),
+		  LOG_SLICE("key", buf_slice(&e->key)), LOG_INT("status", c->status),
+		  LOG_INT("attempts", attempts_before(e) + 1), LOG_INT("age_s", (now - e->queued_wall_ms) / 1000),
 		  c->error.len ? LOG_SLICE("reason", buf_slice(&c->error)) : LOG_END,
 		  s->to == OUTBOX_QUEUED ? LOG_INT("again_in_ms", s->next_attempt_wall_ms - now) : LOG_END, LOG_END);
 }

@@ -124,8 +124,8 @@ void exchange_reply_dropped(struct exchange *ex);             /* the client has 
 typedef void exchange_done_fn(void *arg, int status, uint64_t bytes_sent, bool whole);
 void exchange_set_done_hook(struct exchange *ex, exchange_done_fn *hook, void *arg);
 
-/* An interim answer (102 to 199) before the reply, RFC 9110 15.2: passed on as it is; dropped for a client of HTTP/1.0, and when the socket has no
- * room. Any thread that owns ex, but not within handle(). */
+/* An interim answer (102 to 199) before the reply, RFC 9110 15.2: passed on as it is; dropped for a client of HTTP/1.0,
+ * and when the socket has no room. Any thread that owns ex, but not within handle(). */
 void exchange_send_interim(struct exchange *ex, int status, const struct header_line *headers, size_t header_count);
 
 const char *http_status_text(int status);

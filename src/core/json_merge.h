@@ -4,8 +4,8 @@
 
 #include <jansson.h>
 
-/* Objects merge, null takes a member away (which may be absent), all else replaces; an object that is new is kept as sent,
- * with its nulls. base comes to share no value with patch. */
+/* Objects merge, null takes a member away (which may be absent), all else replaces; an object that is new is kept as
+ * sent, with its nulls. base comes to share no value with patch. */
 void json_merge(json_t *base, const json_t *patch);
 
 #endif

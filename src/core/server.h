@@ -59,8 +59,8 @@ void server_set_limits(struct server *s, const struct server_limits *limits); /*
  * front thread. */
 bool server_stop(struct server *s);
 /* fn(arg) runs in server_stop() when it has cut the clients that were left, on its thread: whoever goes on for a client
- * that is not there any more (a write whose outcome somebody wants to know) is to give up now, as the stop waits for its
- * reply. Before server_open(). arg outlives the stop. */
+ * that is not there any more (a write whose outcome somebody wants to know) is to give up now, as the stop waits for
+ * its reply. Before server_open(). arg outlives the stop. */
 typedef void server_cut_fn(void *arg);
 void server_on_cut(struct server *s, server_cut_fn *fn, void *arg);
 void server_free(struct server *s);      /* after server_stop */

@@ -9,7 +9,11 @@
 #define BY_SERVICE { { "service", NULL } }
 
 static const struct metric_family fallbacks_family = {
-	"weir_offline_fallbacks_total", "Answers from the cache because upstream was away.", METRIC_COUNTER, BY_SERVICE, NULL,
+	"weir_offline_fallbacks_total",
+	"Answers from the cache because upstream was away.",
+	METRIC_COUNTER,
+	BY_SERVICE,
+	NULL,
 };
 static const struct metric_family stale_family = {
 	"weir_stale_serves_total", "Offline answers that were no longer fresh.", METRIC_COUNTER, BY_SERVICE, NULL,
@@ -22,7 +26,11 @@ static const struct metric_family evictions_family = {
 	"weir_cache_evictions_total", "Items dropped to keep the disk budget.", METRIC_COUNTER, BY_SERVICE, NULL,
 };
 static const struct metric_family last_update_family = {
-	"weir_cache_last_update_timestamp_seconds", "Newest successful refresh from upstream.", METRIC_GAUGE, BY_SERVICE, NULL,
+	"weir_cache_last_update_timestamp_seconds",
+	"Newest successful refresh from upstream.",
+	METRIC_GAUGE,
+	BY_SERVICE,
+	NULL,
 };
 static const struct metric_family cache_bytes_family = {
 	"weir_cache_bytes", "Disk space that cached data takes.", METRIC_GAUGE, BY_SERVICE, NULL,
@@ -40,7 +48,8 @@ void service_metrics_init(struct service_metrics *s, struct metrics *m, const ch
 	s->last_update = METRIC(m, &last_update_family, service);
 }
 
-void service_metrics_set_cache(struct metrics *m, const char *service, metric_fn *bytes, metric_fn *max_bytes, void *arg)
+void service_metrics_set_cache(struct metrics *m, const char *service, metric_fn *bytes, metric_fn *max_bytes,
+			       void *arg)
 {
 	const char *const labels[] = { service, NULL };
 

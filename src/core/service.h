@@ -29,8 +29,8 @@ struct core {
 	const struct services *services; /* all that run; filled in before the listeners open */
 };
 
-/* The one outbox of this data directory, opened when the first service asks and closed after the last has stopped. 0; or a
- * code with a sentence in err. From start() only; blocks. */
+/* The one outbox of this data directory, opened when the first service asks and closed after the last has stopped. 0;
+ * or a code with a sentence in err. From start() only; blocks. */
 int service_outbox(const struct core *core, struct outbox **ret, struct buf *err);
 
 struct service_health;
@@ -47,23 +47,25 @@ struct admin_route {
 struct service {
 	const char *name;
 	const struct config_section *section;
-	/* Opens data, registers metrics, binds listeners (server_listen). 0; or a negative code with a sentence for the operator in err.
-	 * Not on a front thread; may block. */
+	/* Opens data, registers metrics, binds listeners (server_listen). 0; or a negative code with a sentence for the
+	 * operator in err. Not on a front thread; may block. */
 	int (*start)(const struct core *core, const void *section, void **ret_state, struct buf *err);
-	/* SIGHUP: takes over what can change live; may be NULL. Every section given, at start or later, stays good until
-	 * after stop(), so that it may be read without a lock. On the main thread. */
+	/* SIGHUP: takes over what can change live; may be NULL. Every section given, at start or later, stays good
+	 * until after stop(), so that it may be read without a lock. On the main thread. */
 	void (*reload)(void *state, const void *section);
 	/* No exchange is left; stops background work, flushes, frees. */
 	void (*stop)(void *state);
-	/* For /api/v1/status and /healthz?detailed: fills members of `into` (an object). May be NULL. Never blocks for long. */
+	/* For /api/v1/status and /healthz?detailed: fills members of `into` (an object). May be NULL. Never blocks for
+	 * long. */
 	void (*status)(void *state, json_t *into);
 	/* Adds to the numbers of health: see struct service_health. Front threads; never blocks. May be NULL. */
 	void (*health)(void *state, struct service_health *ret);
 	/* Its upstream links, for status and the enable switch: fn(arg, link) for each. May be NULL. */
 	void (*each_link)(void *state, void (*fn)(void *arg, struct link *l), void *arg);
 	const struct admin_route *admin_routes; /* may be NULL */
-	/* The process `pid`, which started this daemon for itself, has ended: whatever was held for it is given up in good order.
-	 * For daemons that belong to a program (datacat-daemon). The main thread; may block. May be NULL. */
+	/* The process `pid`, which started this daemon for itself, has ended: whatever was held for it is given up in
+	 * good order. For daemons that belong to a program (datacat-daemon). The main thread; may block. May be
+	 * NULL. */
 	void (*owner_gone)(void *state, int64_t pid);
 };
 
@@ -80,7 +82,8 @@ struct service_metrics {
 };
 void service_metrics_init(struct service_metrics *s, struct metrics *m, const char *service);
 /* weir_cache_bytes and weir_cache_max_bytes; removed with metrics_remove_fn(m, arg). */
-void service_metrics_set_cache(struct metrics *m, const char *service, metric_fn *bytes, metric_fn *max_bytes, void *arg);
+void service_metrics_set_cache(struct metrics *m, const char *service, metric_fn *bytes, metric_fn *max_bytes,
+			       void *arg);
 
 /* The running services, for admin. Set once by `weir serve` before the listeners open. */
 struct service_instance {

@@ -84,7 +84,8 @@ static void warn_when_open(const struct hub *h)
 	const char *name;
 	char address[128];
 
-	server_listener_at(h->core->server, server_listener_count(h->core->server) - 1, &name, address, sizeof(address));
+	server_listener_at(h->core->server, server_listener_count(h->core->server) - 1, &name, address,
+			   sizeof(address));
 	if (!h->key && !slice_starts(slice_str(address), "127.") && !slice_starts(slice_str(address), "[::1]"))
 		log_event(LOG_WARN, "hub_open_to_everybody", LOG_STR("address", address),
 			  LOG_STR("next", "set hub.api_key_file, or listen on a loopback address"), LOG_END);

@@ -43,15 +43,16 @@ struct client_request {
 	int64_t body_bytes;
 	/* Interim answers (RFC 9110 15.2), but 100: with the sink's arg, as its on_head. NULL: they are skipped. */
 	int (*on_interim)(void *arg, int status, const struct slice *headers, size_t header_count);
-	bool fresh_connection; /* not on a kept-alive one: to find out whether connecting works; or it must not be repeated */
+	/* not on a kept-alive one: to find out whether connecting works; or it must not be repeated */
+	bool fresh_connection;
 	int64_t stall_ms;         /* instead of the client's stall_timeout_ms; 0: that */
 	int64_t first_byte_ms; /* patience: no head so long after the request went out: WEIR_E_SILENT; 0: none */
 	int64_t total_ms;      /* for the whole exchange: WEIR_E_SILENT or WEIR_E_STALLED after it; 0: none */
 };
 
-/* What comes back, told on the calling thread. on_head runs once, with the final response head (for 1xx see on_interim):
- * `headers` are whole lines without line ends, borrowed until it returns. on_data gets the body as it came (still
- * chunk-decoded). A negative return ends the call with that code. Both may be NULL (data dropped). */
+/* What comes back, told on the calling thread. on_head runs once, with the final response head (for 1xx see
+ * on_interim): `headers` are whole lines without line ends, borrowed until it returns. on_data gets the body as it came
+ * (still chunk-decoded). A negative return ends the call with that code. Both may be NULL (data dropped). */
 struct client_sink {
 	int (*on_head)(void *arg, int status, const struct slice *headers, size_t header_count);
 	int (*on_data)(void *arg, const char *p, size_t n);

@@ -21,10 +21,10 @@ struct client_head {
 
 void client_head_init(struct client_head *h);
 void client_head_fini(struct client_head *h);
-/* One line with its line end, as it came. 1 when it ended the final head; 2 when it ended an interim one (102 to 199: `interim` is its
- * status, and its lines are there until the next call); 0; WEIR_E_TOO_LARGE; WEIR_E_PROTOCOL when no
- * status line begins it or two readers could understand its framing differently (RFC 9112 section 6.3). Lines after
- * the end (trailers) are ignored. */
+/* One line with its line end, as it came. 1 when it ended the final head; 2 when it ended an interim one (102 to 199:
+ * `interim` is its status, and its lines are there until the next call); 0; WEIR_E_TOO_LARGE; WEIR_E_PROTOCOL when no
+ * status line begins it or two readers could understand its framing differently (RFC 9112 section 6.3). Lines after the
+ * end (trailers) are ignored. */
 int client_head_add(struct client_head *h, struct slice line);
 /* The lines; `ret` has room for h->count. Borrowed from h. */
 void client_head_lines(const struct client_head *h, struct slice *ret);

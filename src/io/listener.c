@@ -61,7 +61,8 @@ static int bind_one(const struct sockaddr *sa, socklen_t n, bool both, int share
 		return -errno;
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)); /* a convenience at restart */
 	if (sa->sa_family == AF_INET6)
-		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &six_only, sizeof(six_only)); /* 0.0.0.0 is another address */
+		/* 0.0.0.0 is another address */
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &six_only, sizeof(six_only));
 	if (share)
 		set_inherited(fd);
 	if ((share && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0) || bind(fd, sa, n) < 0) {

@@ -1,12 +1,14 @@
 /* applied.c -- see applied.h.
  *
- * WHAT     After a PUT: a strong ETag in the answer is the validator of what was sent (RFC 9110 9.3.4), and what is stored is fetched anew in
- *          the background. Without one (nginx, Apache) it has to be looked for: a small content is read back and compared, of a large one
- *          the length is compared, and our own bytes are stored under the head that upstream gives them, as a poor line should carry them
- *          once, not twice.
- * WHY      A site wants to read in the next outage what it wrote, and a write queued on top must not conflict with our own.
- * RULES    If somebody else wrote in between, small contents show it: the next write is then based on something that upstream no longer has, and
- *          becomes a conflict, as it should. For large ones with equal length there is a window of one round trip. */
+ * WHAT     After a PUT: a strong ETag in the answer is the validator of what was sent (RFC 9110 9.3.4), and what is
+ *          stored is fetched anew in the background. Without one (nginx, Apache) it has to be looked for: a small
+ *          content is read back and compared, of a large one the length is compared, and our own bytes are stored under
+ *          the head that upstream gives them, as a poor line should carry them once, not twice.
+ * WHY      A site wants to read in the next outage what it wrote, and a write queued on top must not conflict with our
+ *          own.
+ * RULES    If somebody else wrote in between, small contents show it: the next write is then based on something that
+ *          upstream no longer has, and becomes a conflict, as it should. For large ones with equal length there is a
+ *          window of one round trip. */
 #include "mirror/applied.h"
 
 #include <string.h>
@@ -28,8 +30,8 @@ struct dropping {
 	bool any, with_members;
 };
 
-/* A collection is mostly named without a '/' as well, and then looks like a file without a suffix; to look through the whole cache for
- * members of every file that is deleted would cost too much. */
+/* A collection is mostly named without a '/' as well, and then looks like a file without a suffix; to look through the
+ * whole cache for members of every file that is deleted would cost too much. */
 static bool may_have_members(struct slice target)
 {
 	size_t n = target.n;
@@ -74,8 +76,8 @@ static size_t cut_head(struct slice head, struct slice cut[MOST_LINES])
 	return n < MOST_LINES ? n : MOST_LINES;
 }
 
-/* Beyond RFC 9111 4.4: what is refused as it is not there, or not what it was, is not what is stored; who reads it again before the next try
- * would else get the same as before, and be refused again. */
+/* Beyond RFC 9111 4.4: what is refused as it is not there, or not what it was, is not what is stored; who reads it
+ * again before the next try would else get the same as before, and be refused again. */
 static int meaning_of(const struct applied *a)
 {
 	bool is_gone = slice_eq_str(a->method, "DELETE") && (a->status == 404 || a->status == 410);
@@ -97,8 +99,8 @@ void applied_invalidate(struct mirror *m, const struct applied *a)
 		(void)cache_sync(m->cache); /* else a power cut might bring it back, for as long as it seems fresh */
 }
 
-/* What upstream says of it now, with our bytes or those read back (one of body and file), goes into the cache if a GET without any header
- * field of the client's would have. epoch: from before upstream was asked. */
+/* What upstream says of it now, with our bytes or those read back (one of body and file), goes into the cache if a GET
+ * without any header field of the client's would have. epoch: from before upstream was asked. */
 static void store(struct mirror *m, const struct applied *a, const struct look *k, struct spool *file, uint64_t epoch)
 {
 	struct slice cut[MOST_LINES];

@@ -70,8 +70,9 @@ uint64_t cache_drop_prefix(struct cache *c, struct slice prefix);
  * a power cut might. */
 int cache_sync(struct cache *c);
 
-/* The disk is full, and somebody's write matters more than what can be fetched again (invariant 7): the least recently used of those
- * that are files go, until `bytes` fewer are in use or none is left. How many went: on return their space is free. */
+/* The disk is full, and somebody's write matters more than what can be fetched again (invariant 7): the least recently
+ * used of those that are files go, until `bytes` fewer are in use or none is left. How many went: on return their space
+ * is free. */
 unsigned cache_give_way(struct cache *c, uint64_t bytes);
 
 const char *cache_spool_dir(const struct cache *c);

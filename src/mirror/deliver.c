@@ -1,7 +1,7 @@
 /* deliver.c -- one queued write, taken to upstream: what core/delivery.h calls for each entry that is due.
  *
- * WHAT     Looks first where upstream cannot be trusted to check, sends with the precondition of the view the write was based on, and says what
- *          came of it:
+ * WHAT     Looks first where upstream cannot be trusted to check, sends with the precondition of the view the write was
+ *          based on, and says what came of it:
  *
  *          2xx, 303; 404 or 410 to a DELETE     applied; what is there now goes into the cache, and is what the next write is based on
  *          301, 302, 307, 308                   followed within the origin, REDIRECTS_MOST times, with method and body
@@ -12,8 +12,8 @@
  *          no answer to a POST or PATCH         held, outcome unknown, once the request had gone out (unless repeat_unsafe)
  *
  * RULES    1. A body is checked against its checksum before a byte of it leaves (invariant 7).
- *          2. Delivery is at least once: a repeated PUT or DELETE meets its own effect, which the look after a 412 knows; POST and PATCH carry an
- *             Idempotency-Key and are repeated only when nothing was sent.
+ *          2. Delivery is at least once: a repeated PUT or DELETE meets its own effect, which the look after a 412
+ *             knows; POST and PATCH carry an Idempotency-Key and are repeated only when nothing was sent.
  * THREADS  Workers of the link's lane, one for each entry.
  * SEE      DESIGN.md "Outbox delivery, by answer"; preconditions.h */
 #include <poll.h>
@@ -110,7 +110,8 @@ static void learn(struct carry *c, const struct precondition_seen *seen)
 
 static void later(struct carry *c, int err)
 {
-	c->ret->to = err == WEIR_E_CANCELLED || err == WEIR_E_OPEN || err == WEIR_E_DISABLED ? CARRIED_NOT : CARRIED_LATER;
+	c->ret->to =
+		err == WEIR_E_CANCELLED || err == WEIR_E_OPEN || err == WEIR_E_DISABLED ? CARRIED_NOT : CARRIED_LATER;
 	buf_addf(&c->ret->error, "upstream gave no answer: %s", err_text(err));
 }
 
@@ -206,7 +207,8 @@ static bool look(struct carry *c)
 		return false;
 	}
 	{
-		struct httplines h = { c->look_lines, httplines_cut(buf_slice(&c->look.head), c->look_lines, MOST_LINES) };
+		struct httplines h = { c->look_lines,
+				       httplines_cut(buf_slice(&c->look.head), c->look_lines, MOST_LINES) };
 
 		h.count = h.count < MOST_LINES ? h.count : MOST_LINES;
 		preconditions_read(c->look.status, &h, clock_wall_ms() / 1000, &c->seen);
@@ -314,7 +316,8 @@ static int make_lines(struct carry *c, struct lines *out)
 	struct slice name, value;
 
 	for (size_t i = 0; i < c->h.count; i++)
-		if (c->plan.keeps_own || !httplines_split(c->h.lines[i], &name, &value) || !preconditions_is_condition(name))
+		if (c->plan.keeps_own || !httplines_split(c->h.lines[i], &name, &value) ||
+		    !preconditions_is_condition(name))
 			lines_add(out, c->h.lines[i]);
 	if (preconditions_line(&c->plan, &own))
 		lines_add(out, buf_slice(&own));
@@ -374,8 +377,10 @@ static bool follow(struct carry *c)
 {
 	struct slice cut[MOST_LINES], location = answer_field(c, "location", cut);
 	struct buf target = BUF_EMPTY;
-	bool leaves = *c->m->base_path && !slice_starts(location, "/") && slice_find(location, ':') >= 0; /* mirror_own_location() */
-	bool ok = location.p && !leaves && uriref_resolve(slice_str(c->m->origin), buf_slice(&c->target), location, &target) == 0;
+	/* mirror_own_location() */
+	bool leaves = *c->m->base_path && !slice_starts(location, "/") && slice_find(location, ':') >= 0;
+	bool ok = location.p && !leaves &&
+		  uriref_resolve(slice_str(c->m->origin), buf_slice(&c->target), location, &target) == 0;
 
 	if (ok) {
 		buf_reset(&c->target);
@@ -419,7 +424,8 @@ static int64_t retry_after_ms(const struct carry *c)
 	uint64_t seconds;
 
 	if (value.p && str_parse_u64(value, &seconds) == 0)
-		return seconds > DELIVERY_RETRY_AFTER_MOST_MS / 1000 ? DELIVERY_RETRY_AFTER_MOST_MS : (int64_t)seconds * 1000;
+		return seconds > DELIVERY_RETRY_AFTER_MOST_MS / 1000 ? DELIVERY_RETRY_AFTER_MOST_MS
+								     : (int64_t)seconds * 1000;
 	if (value.p && httpdate_parse(value, now / 1000, &at) == 0 && at * 1000 > now)
 		return at * 1000 - now;
 	return 0;
@@ -441,7 +447,8 @@ static void wants_credential(struct carry *c)
 						   "it wants a credential, and no token_file is set");
 }
 
-/* A 412 to a condition of the client's own, where there was no view to judge it by, is no surprise but an answer; yet nobody waits for it. */
+/* A 412 to a condition of the client's own, where there was no view to judge it by, is no surprise but an answer; yet
+ * nobody waits for it. */
 static void failed_precondition(struct carry *c)
 {
 	enum precondition_verdict v;
@@ -457,7 +464,8 @@ static void failed_precondition(struct carry *c)
 	else if (ours)
 		applied_before(c);
 	else if (v == PRECONDITION_SAME)
-		not_now(c); /* a tag that is weak for a moment, or a condition that is useless here: the next plan knows */
+		/* a tag that is weak for a moment, or a condition that is useless here: the next plan knows */
+		not_now(c);
 	else
 		conflict(c);
 }
@@ -491,7 +499,8 @@ static void by_answer(struct carry *c, int err)
 	} else if (err == WEIR_E_DAMAGED) {
 		hold(c, "its body is damaged: drop it, or send the write anew");
 	} else if (c->result.request_sent && c->e->once) {
-		hold(c, OUTBOX_OUTCOME_UNKNOWN ": the connection was lost after the request went out; it may have been applied");
+		hold(c, OUTBOX_OUTCOME_UNKNOWN
+		     ": the connection was lost after the request went out; it may have been applied");
 	} else if (err_is_unavailable(err) || err == WEIR_E_CANCELLED || err < 0) {
 		later(c, err);
 	}
@@ -560,7 +569,8 @@ bool mirror_may_resume(void *arg)
 	return mirror_token_is_another(arg);
 }
 
-int mirror_rebase(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct outbox_base *ret, struct buf *err)
+int mirror_rebase(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct outbox_base *ret,
+		  struct buf *err)
 {
 	struct mirror *m = arg;
 	struct look k;
@@ -570,9 +580,11 @@ int mirror_rebase(void *arg, const struct outbox_entry *e, struct cancel *cancel
 	look_init(&k, 0);
 	r = look_at(m, "HEAD", buf_slice(&e->uri), cancel, &k);
 	if (r < 0) {
-		buf_addf(err, "upstream of mirror %s gave no answer: %s; try again when it is back", m->name, err_text(r));
+		buf_addf(err, "upstream of mirror %s gave no answer: %s; try again when it is back", m->name,
+			 err_text(r));
 	} else if (!k.now.known) {
-		buf_addf(err, "upstream of mirror %s answered %d, so that it is not known what is there", m->name, k.status);
+		buf_addf(err, "upstream of mirror %s answered %d, so that it is not known what is there", m->name,
+			 k.status);
 		r = WEIR_E_STATUS;
 	} else {
 		outbox_base_copy(ret, &k.now);

@@ -1,13 +1,17 @@
 /* fetch.c -- one GET of upstream, for all who wait for it.
  *
- * WHAT     Questions with the same target and credential that arrive together are one flight; its answer is told to all as soon as its head
- *          is there (large bodies: they follow the spool while it grows) or when it is whole (small ones). What may be stored goes into the
- *          cache when it is whole.
- * WHY      Request collapsing keeps a herd from upstream, but only an answer that this cache may share can be given to another's
- *          request: the others then ask for themselves, and the URI is remembered as one that is not worth waiting for.
- * RULES    1. Half an answer is never stored, and never ends as if whole (the spool fails, and the clients' connections with it).
- *          2. Invariant 4: what upstream says is passed on; only its silence, or a 5xx, may be covered by a stale answer.
- *          3. Invariant 6: fetches are shared within one credential; upstream's yes to it is noted, its no ends the grant.
+ * WHAT     Questions with the same target and credential that arrive together are one flight; its answer is told to all
+ *          as soon as its head is there (large bodies: they follow the spool while it grows) or when it is whole (small
+ *          ones). What may be stored goes into the cache when it is whole.
+ * WHY      Request collapsing keeps a herd from upstream, but only an answer that this cache may share can be given to
+ *          another's request: the others then ask for themselves, and the URI is remembered as one that is not worth
+ *          waiting for.
+ * RULES    1. Half an answer is never stored, and never ends as if whole (the spool fails, and the clients' connections
+ *             with it).
+ *          2. Invariant 4: what upstream says is passed on; only its silence, or a 5xx, may be covered by a stale
+ *             answer.
+ *          3. Invariant 6: fetches are shared within one credential; upstream's yes to it is noted, its no ends the
+ *             grant.
  *          4. An answer asked for before a write was applied is not stored after it (cache_epoch).
  *          5. The fetch owns copies of all it needs: the client whose request started it may leave.
  * THREADS  A worker for each fetch while it lasts, in fetch_lane. Waiting costs none.
@@ -61,8 +65,10 @@ struct landing {
 
 /* --- who waits for what --- */
 
-/* Within one credential; nothing of it stands in the key. Another epoch: who asks after a write shares nothing older. */
-static void flight_key(struct mirror *m, const struct fetch *f, struct slice credential, uint64_t alone, struct buf *out)
+/* Within one credential; nothing of it stands in the key. Another epoch: who asks after a write shares nothing
+ * older. */
+static void flight_key(struct mirror *m, const struct fetch *f, struct slice credential, uint64_t alone,
+		       struct buf *out)
 {
 	struct grant_key k;
 
@@ -192,8 +198,8 @@ static int land_growing(struct fetch *f)
 	int r = spool_new(cache_spool_dir(f->m->cache), 0, &f->spool);
 
 	if (r == 0)
-		r = make_stored(f, NULL, spool_ref(f->spool), f->announced < 0 ? STORED_GROWING : (uint64_t)f->announced, 0,
-				&f->growing);
+		r = make_stored(f, NULL, spool_ref(f->spool),
+				f->announced < 0 ? STORED_GROWING : (uint64_t)f->announced, 0, &f->growing);
 	if (r < 0)
 		return r;
 	if (f->keep != POLICY_KEEP_NOT)
@@ -222,7 +228,8 @@ static int judge(struct fetch *f)
 		return WEIR_E_TOO_LARGE;
 	policy_response_read(f->status, &h, f->response_ms / 1000, &rs);
 	f->keep = policy_may_store(&f->policy, &rs, NULL);
-	if (f->keep != POLICY_KEEP_NOT && vary_key(&h, &(struct httplines){ f->client.items, f->client.count }, &f->vary) < 0)
+	if (f->keep != POLICY_KEEP_NOT &&
+	    vary_key(&h, &(struct httplines){ f->client.items, f->client.count }, &f->vary) < 0)
 		f->keep = POLICY_KEEP_NOT;
 	return 0;
 }
@@ -232,7 +239,8 @@ static int judge(struct fetch *f)
 static bool is_of_old(const struct fetch *f, const struct httplines *answer)
 {
 	struct etag tag = etag_of(answer), asked = f->old->policy.etag;
-	struct slice since = httplines_get(answer, "last-modified"), had = httplines_get(&f->old->lines, "last-modified");
+	struct slice since = httplines_get(answer, "last-modified"),
+		     had = httplines_get(&f->old->lines, "last-modified");
 
 	if (tag.opaque.p && asked.opaque.p)
 		return etag_eq_weak(tag, asked);
@@ -309,8 +317,8 @@ static int on_data(void *arg, const char *p, size_t n)
 
 /* --- the end --- */
 
-/* What upstream says now stands in place of what it said before. A no to a credential is of the asker, not of the thing;
- * to nobody in particular it says that what was for all is not so any more. */
+/* What upstream says now stands in place of what it said before. A no to a credential is of the asker, not of the
+ * thing; to nobody in particular it says that what was for all is not so any more. */
 static bool ends_old(const struct fetch *f)
 {
 	bool is_no = f->status == 401 || f->status == 403;
@@ -441,13 +449,16 @@ static void fetch_free(struct fetch *f)
 		work_job(m, -1); /* the last thing: a stop waits for it */
 }
 
-/* A fetch of the same may have landed between this request's look into the cache and its own flight: then it is there now, whole or coming. */
+/* A fetch of the same may have landed between this request's look into the cache and its own flight: then it is there
+ * now, whole or coming. */
 static bool land_what_is_there(struct fetch *f)
 {
 	struct mirror *m = f->m;
 	const struct httplines client = lines_view(&f->client);
 	const struct policy_operator op = { 0, 0 };
-	struct landing l = { .s = underway(m, f->target, &f->policy, &client), .keep = POLICY_KEEP_SHARED, .is_stored = true };
+	struct landing l = { .s = underway(m, f->target, &f->policy, &client),
+			     .keep = POLICY_KEEP_SHARED,
+			     .is_stored = true };
 	struct policy_verdict v = { .reuse = POLICY_FRESH };
 
 	if (!l.s && cache_load(m->cache, f->target, &client, &l.s) == 0) {

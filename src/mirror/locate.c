@@ -1,4 +1,5 @@
-/* locate.c -- upstream's own name in what passes: answers say paths instead of it, a Destination says it instead of ours. */
+/* locate.c -- upstream's own name in what passes: answers say paths instead of it, a Destination says it instead of
+ * ours. */
 #include <stdlib.h>
 #include <string.h>
 

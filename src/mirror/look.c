@@ -118,7 +118,8 @@ static int ask(struct mirror *m, const char *method, struct slice target, struct
 
 	arena_init(&arena, LOOK_ARENA_BYTES);
 	lines_init(&lines, &arena);
-	lines_addf(&lines, "Cache-Control: no-cache"); /* what upstream itself has, not what another cache on the way has */
+	/* what upstream itself has, not what another cache on the way has */
+	lines_addf(&lines, "Cache-Control: no-cache");
 	lines_addf(&lines, "Accept-Encoding: identity");
 	heads_add_own(NULL, NULL, &lines);
 	r = mirror_authorize(m, &lines);
@@ -138,7 +139,8 @@ int look_at(struct mirror *m, const char *method, struct slice target, struct ca
 	return ask(m, method, target, cancel, &l);
 }
 
-int look_same(struct mirror *m, struct slice target, struct spool *body, uint64_t bytes, struct cancel *cancel, struct look *k)
+int look_same(struct mirror *m, struct slice target, struct spool *body, uint64_t bytes, struct cancel *cancel,
+	      struct look *k)
 {
 	struct looking l = { .k = k, .m = m, .spool = body, .bytes = bytes };
 	int r = ask(m, "GET", target, cancel, &l);

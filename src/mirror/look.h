@@ -16,10 +16,13 @@ struct look {
 void look_init(struct look *k, size_t most_body); /* all zeros is not enough */
 void look_fini(struct look *k);
 
-/* HEAD, or GET (its body into k->body: WEIR_E_TOO_LARGE above its limit). 0: an answer came, see status; or link_call()'s code. */
+/* HEAD, or GET (its body into k->body: WEIR_E_TOO_LARGE above its limit). 0: an answer came, see status; or
+ * link_call()'s code. */
 int look_at(struct mirror *m, const char *method, struct slice target, struct cancel *cancel, struct look *k);
-/* Whether upstream has exactly these bytes there: 1, 0, or a code when it could not be found out. k has what it said besides. */
-int look_same(struct mirror *m, struct slice target, struct spool *body, uint64_t bytes, struct cancel *cancel, struct look *k);
+/* Whether upstream has exactly these bytes there: 1, 0, or a code when it could not be found out. k has what it said
+ * besides. */
+int look_same(struct mirror *m, struct slice target, struct spool *body, uint64_t bytes, struct cancel *cancel,
+	      struct look *k);
 /* The validators in a block of header lines. */
 void look_validators(struct slice head, struct outbox_base *ret);
 

@@ -1,4 +1,5 @@
-/* mirror_config.h -- the `mirror` section as C sees it: a list, one item for each mirror. See weir.yaml(5). Immutable. */
+/* mirror_config.h -- the `mirror` section as C sees it: a list, one item for each mirror. See weir.yaml(5).
+ * Immutable. */
 #ifndef WEIR_MIRROR_MIRROR_CONFIG_H
 #define WEIR_MIRROR_MIRROR_CONFIG_H
 

@@ -1,7 +1,8 @@
 /* mirror_metrics.c -- the families of mirrors, each series made at start so that counting is an array access. */
 #include "mirror/mirror_priv.h"
 
-static const char *const caches[] = { "hit", "refreshed", "miss", "offline", "overlay", "queued", "passthrough", "refused", NULL };
+static const char *const caches[] = { "hit",    "refreshed",   "miss",    "offline", "overlay",
+				      "queued", "passthrough", "refused", NULL };
 static const char *const statuses[] = { "ok", "error", NULL };
 
 static const struct metric_family requests_family = {
@@ -9,8 +10,11 @@ static const struct metric_family requests_family = {
 	{ { "service", NULL }, { "cache", caches }, { "status", statuses } }, NULL,
 };
 static const struct metric_family duration_family = {
-	"weir_mirror_request_duration_seconds", "Time from the head of a request to a mirror to the last byte of its answer.",
-	METRIC_HISTOGRAM, { { "service", NULL }, { "cache", caches } }, metric_latency_buckets,
+	"weir_mirror_request_duration_seconds",
+	"Time from the head of a request to a mirror to the last byte of its answer.",
+	METRIC_HISTOGRAM,
+	{ { "service", NULL }, { "cache", caches } },
+	metric_latency_buckets,
 };
 
 void mirror_metrics_init(struct mirror_metrics *mm, struct metrics *m, const char *name)

@@ -1,6 +1,7 @@
 /* mirror_priv.h -- what the files of this folder share: a mirror, a request to it, the pieces between them.
  *
- * Locks of this folder, none held together or across I/O: mirror.token_lock, mirror.underway_lock; and those inside cache.c. See docs/locks.md. */
+ * Locks of this folder, none held together or across I/O: mirror.token_lock, mirror.underway_lock; and those inside
+ * cache.c. See docs/locks.md. */
 #ifndef WEIR_MIRROR_MIRROR_PRIV_H
 #define WEIR_MIRROR_MIRROR_PRIV_H
 
@@ -50,7 +51,8 @@ struct mirror {
 	struct link *link;
 	struct lane *fetch_lane, *write_lane; /* from upstream; towards it */
 	struct lane *disk_lane, *queue_lane;  /* what needs only this disk: reads; and writes */
-	struct lane *stream_lane, *upload_lane; /* below write_lane and queue_lane: for bodies that clients may send slowly */
+	/* below write_lane and queue_lane: for bodies that clients may send slowly */
+	struct lane *stream_lane, *upload_lane;
 	struct cache *cache;
 	struct grants *grants;
 	struct outbox *outbox;
@@ -79,7 +81,8 @@ struct mirror {
 	unsigned token_refused; /* the reading that upstream refused at delivery */
 
 	pthread_mutex_t lore_lock;
-	struct precondition_lore lore; /* what this upstream honours, as far as it was seen; kept in <dir>/preconditions */
+	/* what this upstream honours, as far as it was seen; kept in <dir>/preconditions */
+	struct precondition_lore lore;
 };
 void lore_load(struct mirror *m);
 
@@ -119,7 +122,8 @@ void request_unknown(struct request *q, int code);
 void request_serve(struct request *q, struct stored *s, enum mirror_cache how, const char *cache_status);
 /* Sends it to a worker of lane. */
 void request_to_worker(struct request *q, struct lane *lane, exchange_fn *fn);
-/* The same for what reads the body: to `slow` when that is not here whole, so that its worker may have to wait for the client. Front. */
+/* The same for what reads the body: to `slow` when that is not here whole, so that its worker may have to wait for the
+ * client. Front. */
 void request_with_body_to_worker(struct request *q, struct lane *whole, struct lane *slow, exchange_fn *fn);
 bool request_is_offline(struct request *q); /* the breaker is open, or an operator switched upstream off */
 
@@ -129,10 +133,11 @@ void read_begin(struct request *q); /* front */
 void read_fallback(struct request *q, int code);
 
 /* --- fetch.c --- */
-/* Parks q at a fetch of its target, a new one or one that is under way; it is answered from there. Any thread that owns it. */
+/* Parks q at a fetch of its target, a new one or one that is under way; it is answered from there. Any thread that owns
+ * it. */
 void fetch_join(struct request *q);
-/* Fetches target in the background, to have it: after a write, or when a stale one was served meanwhile. client: whose header fields to ask with; NULL: none.
- * old: may be NULL. Any thread. */
+/* Fetches target in the background, to have it: after a write, or when a stale one was served meanwhile. client: whose
+ * header fields to ask with; NULL: none. old: may be NULL. Any thread. */
 void fetch_background(struct mirror *m, struct slice target, struct request *client, struct stored *old);
 /* An answer to the same question that is coming in and may be shared: a reference; or NULL. Any thread. */
 struct stored *fetch_underway(struct request *q);
@@ -143,10 +148,11 @@ void pass_begin(struct request *q);  /* front */
 bool propfind_begin(struct request *q); /* false: not for it. Front */
 
 /* --- locate.c: upstream's own name in what passes --- */
-/* A Location or Content-Location of upstream's origin in a block becomes a path here when it is below the base path, so that who follows it
- * stays here; a path beside that gets the origin, as here it would mean something else. */
+/* A Location or Content-Location of upstream's origin in a block becomes a path here when it is below the base path, so
+ * that who follows it stays here; a path beside that gets the origin, as here it would mean something else. */
 void mirror_own_location(struct mirror *m, struct buf *block);
-/* The same path here of a URI of upstream's, or a path there; false: it is another's, or beside the base path. Borrowed from `uri`. */
+/* The same path here of a URI of upstream's, or a path there; false: it is another's, or beside the base path. Borrowed
+ * from `uri`. */
 bool mirror_own_path(struct mirror *m, struct slice uri, struct slice *ret);
 /* A WebDAV Destination (RFC 4918 10.3) that names this listener comes to name upstream. */
 void mirror_upstream_destination(struct mirror *m, struct slice authority, struct lines *l);
@@ -159,7 +165,8 @@ struct work { /* in the caller's frame while a call of upstream lasts */
 };
 void work_begin(struct mirror *m, struct work *w, struct cancel *c); /* fired at once when a stop has begun */
 void work_end(struct mirror *m, struct work *w);
-void work_job(struct mirror *m, int more); /* +1: what needs no exchange to live on is submitted or begins; -1: it has ended */
+/* +1: what needs no exchange to live on is submitted or begins; -1: it has ended */
+void work_job(struct mirror *m, int more);
 void work_cancel_all(struct mirror *m);
 void work_wait_none(struct mirror *m); /* until all have ended. Blocks */
 
@@ -189,7 +196,8 @@ bool mirror_admits(struct mirror *m, struct slice authorization);
 /* --- deliver.c --- */
 bool mirror_may_resume(void *arg);
 void mirror_carry(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct carried *ret);
-int mirror_rebase(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct outbox_base *ret, struct buf *err);
+int mirror_rebase(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct outbox_base *ret,
+		  struct buf *err);
 
 /* --- mirror_metrics.c --- */
 void mirror_metrics_init(struct mirror_metrics *mm, struct metrics *m, const char *name);

@@ -1,7 +1,7 @@
 /* mirror_service.c -- the mirrors from start to stop.
  *
- * WHAT     For each item of the section: folder, grants, cache, link, queue of the outbox, delivery, listener. Stop: what is under way is
- *          cancelled, then all is freed in the opposite order.
+ * WHAT     For each item of the section: folder, grants, cache, link, queue of the outbox, delivery, listener. Stop:
+ *          what is under way is cancelled, then all is freed in the opposite order.
  * RULES    1. A mirror owns <data_dir>/mirror/<name>; the outbox is shared by all services (service_outbox()).
  *          2. A delivery ends before its link, a link before its lanes.
  * THREADS  start, reload, stop: the main thread. The rest as in service.h. */
@@ -372,11 +372,11 @@ static json_t *status_of(struct mirror *m)
 	cache_figures(m->cache, &f);
 	o = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", m->name, "upstream",
 		      mirror_config(m)->upstream, "hits", (json_int_t)requests(m, MIRROR_HIT), "refreshed",
-		      (json_int_t)requests(m, MIRROR_REFRESHED), "misses", (json_int_t)requests(m, MIRROR_MISS), "offline",
-		      (json_int_t)requests(m, MIRROR_OFFLINE), "queued_writes", (json_int_t)requests(m, MIRROR_QUEUED),
-		      "responses", (json_int_t)f.responses, "bytes", (json_int_t)f.bytes, "max_bytes",
-		      (json_int_t)mirror_config(m)->disk.max, "evictions", (json_int_t)f.evictions, "damaged",
-		      (json_int_t)f.damaged);
+		      (json_int_t)requests(m, MIRROR_REFRESHED), "misses", (json_int_t)requests(m, MIRROR_MISS),
+		      "offline", (json_int_t)requests(m, MIRROR_OFFLINE), "queued_writes",
+		      (json_int_t)requests(m, MIRROR_QUEUED), "responses", (json_int_t)f.responses, "bytes",
+		      (json_int_t)f.bytes, "max_bytes", (json_int_t)mirror_config(m)->disk.max, "evictions",
+		      (json_int_t)f.evictions, "damaged", (json_int_t)f.damaged);
 	return o;
 }
 

@@ -1,4 +1,5 @@
-/* overlay.c -- see overlay.h. The outbox knows what waits; nothing of it is kept here, so that there is no second truth. */
+/* overlay.c -- see overlay.h. The outbox knows what waits; nothing of it is kept here, so that there is no second
+ * truth. */
 #include "mirror/overlay.h"
 
 #include "base/err.h"
@@ -106,7 +107,8 @@ enum overlay overlay_view(struct mirror *m, struct slice target, struct stored *
 	if (is_deleted_above(m, target, 0))
 		view = OVERLAY_ABSENT;
 	if (pathkey_add(target, &key) == 0 && outbox_overlay(m->queue, buf_slice(&key), target, &e) == 0) {
-		if (slice_eq_str(buf_slice(&e.method), "DELETE") || (view == OVERLAY_ABSENT && is_deleted_above(m, target, e.seq)))
+		if (slice_eq_str(buf_slice(&e.method), "DELETE") ||
+		    (view == OVERLAY_ABSENT && is_deleted_above(m, target, e.seq)))
 			view = OVERLAY_ABSENT;
 		else if (make(m, &e, target, ret) == 0)
 			view = OVERLAY_CONTENT;

@@ -1,7 +1,7 @@
 /* pass.c -- what goes straight through: other methods than a cache knows, ranges and HEADs of what is not stored.
  *
- * Offline they are refused with a sentence: what a MOVE or a LOCK does cannot be promised for later. PROPFIND is answered from what was read
- * before when `offline_propfind` says so: see propfind.c. */
+ * Offline they are refused with a sentence: what a MOVE or a LOCK does cannot be promised for later. PROPFIND is
+ * answered from what was read before when `offline_propfind` says so: see propfind.c. */
 #include "base/err.h"
 #include "mirror/relay.h"
 

@@ -1,7 +1,8 @@
-/* pass_marks.c -- URIs whose answers cannot be shared, so that nobody waits for another's: each asks for himself at once.
+/* pass_marks.c -- URIs whose answers cannot be shared, so that nobody waits for another's: each asks for himself at
+ * once.
  *
- * A table of hashes without locks or keys: two URIs that meet in a slot cost a collapse or a wait, never a wrong answer. It is forgotten
- * when an answer can be shared again, or another URI takes the slot. */
+ * A table of hashes without locks or keys: two URIs that meet in a slot cost a collapse or a wait, never a wrong
+ * answer. It is forgotten when an answer can be shared again, or another URI takes the slot. */
 #include "base/map.h"
 #include "mirror/mirror_priv.h"
 

@@ -26,8 +26,8 @@
  *          the look is what there is. That a server honours is learned from a 412 which a look proves right, mostly
  *          when two really met in the window. That it refuses without reason is learned from 412s which a look proves
  *          wrong: one for If-Unmodified-Since (Apache), three in a row without a success for the others, as a cache
- *          within the server may show an old state for a second or two. What was learned is kept in a line of text in the mirror's
- *          folder; whoever changes the server removes the file, or names the setting.
+ *          within the server may show an old state for a second or two. What was learned is kept in a line of text in
+ *          the mirror's folder; whoever changes the server removes the file, or names the setting.
  *
  * RULES    1. Never two preconditions in one request: lighttpd and Apache judge both, against RFC 9110 13.2.2.
  *          2. What cannot be compared (no validator in common, HEAD refused) is written only with the precondition that

@@ -1,9 +1,12 @@
 /* propfind.c -- WebDAV's PROPFIND (RFC 4918 9.1), kept to be answered while upstream is away.
  *
- * WHAT     With offline_propfind: each answer 207 to a PROPFIND is stored under its method, Depth, body and target, never used
- *          while upstream answers, and served while it does not. A file manager thereby shows the folders that were looked at before.
- * WHY      RFC 9111 2 lets no cache reuse an answer to a method that does not define it; offline there is no better one, and the operator asked.
- * RULES    An answer to a request with a credential is given to those that hold upstream's grant alone (invariant 6). */
+ * WHAT     With offline_propfind: each answer 207 to a PROPFIND is stored under its method, Depth, body and target,
+ *          never used while upstream answers, and served while it does not. A file manager thereby shows the folders
+ *          that were looked at before.
+ * WHY      RFC 9111 2 lets no cache reuse an answer to a method that does not define it; offline there is no better
+ *          one, and the operator asked.
+ * RULES    An answer to a request with a credential is given to those that hold upstream's grant alone (invariant
+ *          6). */
 #include "base/clock.h"
 #include "base/err.h"
 #include "mirror/relay.h"
@@ -64,7 +67,8 @@ static void keep(struct relay *r, struct slice key, bool guarded)
 		parts.body_bytes = r->text.len;
 	}
 	if (stored_new(&parts, &s) == 0)
-		(void)cache_put(r->m->cache, s, cache_epoch(r->m->cache, key)); /* else it is not there when it is missed */
+		/* else it is not there when it is missed */
+		(void)cache_put(r->m->cache, s, cache_epoch(r->m->cache, key));
 	stored_unref(&s);
 }
 
@@ -103,9 +107,11 @@ static void propfind(struct exchange *ex)
 	int r = read_question(q, &body, &key);
 
 	if (r < 0 && buf_error(&body))
-		request_problem(q, 413, MIRROR_REFUSED, "weir; fwd=bypass", "Too large",
-				"a PROPFIND with a body above %d bytes is not kept for offline reading, as offline_propfind asks; ask for "
-				"fewer properties", PROPFIND_MOST_BODY);
+		request_problem(
+			q, 413, MIRROR_REFUSED, "weir; fwd=bypass", "Too large",
+			"a PROPFIND with a body above %d bytes is not kept for offline reading, as offline_propfind asks; ask for "
+			"fewer properties",
+			PROPFIND_MOST_BODY);
 	else if (r < 0)
 		exchange_reply_body_error(ex, r);
 	else if (request_is_offline(q))

@@ -1,9 +1,10 @@
 /* read.c -- GET and HEAD: from a queued write, from the cache, or from upstream.
  *
- * WHAT     The view of a URI is, in this order: the content of a queued PUT or the absence after a queued DELETE (the overlay); a stored
- *          response that is fresh; what upstream says (fetch.c); a stored response that is stale, when upstream is away and nothing forbids it.
- * RULES    1. Invariant 4: only unavailability leads to a stale answer. Invariant 6: a guarded response is served after upstream said yes to this
- *             very credential, or offline under its grant.
+ * WHAT     The view of a URI is, in this order: the content of a queued PUT or the absence after a queued DELETE (the
+ *          overlay); a stored response that is fresh; what upstream says (fetch.c); a stored response that is stale,
+ *          when upstream is away and nothing forbids it.
+ * RULES    1. Invariant 4: only unavailability leads to a stale answer. Invariant 6: a guarded response is served after
+ *             upstream said yes to this very credential, or offline under its grant.
  *          2. What is in memory is answered on the front thread; the disk is a worker's.
  *          3. A range or a HEAD of what is not stored goes straight through: it is not worth the whole.
  * SEE      RFC 9111 4; RFC 5861; RFC 9211 */
@@ -90,8 +91,9 @@ static void serve_hit(struct request *q, const struct policy_verdict *v)
 
 static void refuse_only_if_cached(struct request *q)
 {
-	request_problem(q, 504, MIRROR_REFUSED, "weir; detail=only-if-cached", "Not cached",
-			"the request says only-if-cached, and nothing that may be served now is stored; ask without it");
+	request_problem(
+		q, 504, MIRROR_REFUSED, "weir; detail=only-if-cached", "Not cached",
+		"the request says only-if-cached, and nothing that may be served now is stored; ask without it");
 }
 
 /* Takes s. */

@@ -1,7 +1,9 @@
 /* relay.c -- see relay.h.
  *
- * RULES    1. The answer is passed on from its head on, through a spool: a slow client costs disk, not a connection of upstream's.
- *          2. An answer that comes before the client's body has been read is given at the end: the exchange is still being read from.
+ * RULES    1. The answer is passed on from its head on, through a spool: a slow client costs disk, not a connection of
+ *             upstream's.
+ *          2. An answer that comes before the client's body has been read is given at the end: the exchange is still
+ *             being read from.
  *          3. After the reply the exchange is gone: what is needed later was copied before. */
 #include "mirror/relay.h"
 
@@ -172,7 +174,8 @@ static int on_data(void *arg, const char *p, size_t n)
 		return buf_error(&r->text) ? WEIR_E_PROTOCOL : 0;
 	}
 	if (!r->q && spool_watchers(r->spool) == 0 && clock_mono_ms() - r->replied_mono_ms > LONELY_MS)
-		return WEIR_E_CANCELLED; /* what was asked is done; nobody wants to hear the rest, which may have no end */
+		/* what was asked is done; nobody wants to hear the rest, which may have no end */
+		return WEIR_E_CANCELLED;
 	r->crc = crc32c(r->crc, p, n);
 	r->bytes += n;
 	return mirror_append(r->m, r->spool, p, n);

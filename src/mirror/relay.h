@@ -1,7 +1,7 @@
 /* relay.h -- a request passed straight through to upstream, and the answer back, both as streams.
  *
- * What an unsafe request made untrue is dropped from the cache before its answer is passed on, so that who wrote does not read the old.
- * Workers only; blocks for as long as the exchange lasts. One relay belongs to one worker. */
+ * What an unsafe request made untrue is dropped from the cache before its answer is passed on, so that who wrote does
+ * not read the old. Workers only; blocks for as long as the exchange lasts. One relay belongs to one worker. */
 #ifndef WEIR_MIRROR_RELAY_H
 #define WEIR_MIRROR_RELAY_H
 
@@ -48,7 +48,8 @@ struct relay {
 
 /* Copies what it needs of q. */
 void relay_init(struct relay *r, struct request *q);
-/* 0: an answer came, and was passed on unless r->held; else the call's code: then the caller replies if r->q is not NULL. */
+/* 0: an answer came, and was passed on unless r->held; else the call's code: then the caller replies if r->q is not
+ * NULL. */
 int relay_run(struct relay *r);
 void relay_reply(struct relay *r); /* passes on an answer that was held */
 void relay_fini(struct relay *r);

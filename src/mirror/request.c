@@ -92,33 +92,39 @@ void request_unavailable(struct request *q, int code)
 
 	if (code == WEIR_E_PROTOCOL || code == WEIR_E_PARSE || code == WEIR_E_TOO_LARGE)
 		request_problem(q, 502, MIRROR_MISS, "weir; fwd=miss", "Bad answer from upstream",
-				"the upstream of mirror %s answered in a way that is not HTTP (%s); look at the server", name,
-				err_text(code));
+				"the upstream of mirror %s answered in a way that is not HTTP (%s); look at the server",
+				name, err_text(code));
 	else if (err_is_unavailable(code) && q->policy.method == POLICY_UNSAFE)
 		request_problem(q, 504, MIRROR_OFFLINE, "weir; fwd=bypass; detail=offline", "Upstream is away",
-				"the upstream of mirror %s is away (%s); nothing was done: try again when it is back", name,
-				err_text(code));
+				"the upstream of mirror %s is away (%s); nothing was done: try again when it is back",
+				name, err_text(code));
 	else if (code == -ENOKEY)
-		request_problem(q, 503, MIRROR_REFUSED, "weir; fwd=miss", "No token",
-				"mirror %s cannot read its token_file; see weir's log, and mend the file: it is read again by itself",
-				name);
+		request_problem(
+			q, 503, MIRROR_REFUSED, "weir; fwd=miss", "No token",
+			"mirror %s cannot read its token_file; see weir's log, and mend the file: it is read again by itself",
+			name);
 	else if (code == -EAGAIN || code == WEIR_E_CANCELLED)
 		request_problem(q, 503, MIRROR_REFUSED, "weir; fwd=miss", "Too busy",
 				"mirror %s has no worker free for this, or is stopping; try again soon", name);
 	else if (err_is_unavailable(code))
-		request_problem(q, 504, MIRROR_OFFLINE, "weir; fwd=miss; detail=offline", "Upstream is away",
-				"the upstream of mirror %s is away (%s) and nothing that may be served is stored for this "
-				"URI; try again when it is back, or read it once while it is there", name, err_text(code));
+		request_problem(
+			q, 504, MIRROR_OFFLINE, "weir; fwd=miss; detail=offline", "Upstream is away",
+			"the upstream of mirror %s is away (%s) and nothing that may be served is stored for this "
+			"URI; try again when it is back, or read it once while it is there",
+			name, err_text(code));
 	else
-		request_problem(q, code == -ENOSPC ? 507 : 500, MIRROR_REFUSED, "weir; fwd=miss", "Trouble of weir's own",
-				"mirror %s cannot do this now: %s; see weir's log and disk", name, err_text(code));
+		request_problem(q, code == -ENOSPC ? 507 : 500, MIRROR_REFUSED, "weir; fwd=miss",
+				"Trouble of weir's own", "mirror %s cannot do this now: %s; see weir's log and disk",
+				name, err_text(code));
 }
 
 void request_unknown(struct request *q, int code)
 {
-	request_problem(q, 504, MIRROR_PASSTHROUGH, "weir; fwd=bypass", "The outcome is unknown",
-			"the connection to upstream of mirror %s was lost after the request went out (%s); upstream may have acted "
-			"on it: look there before you repeat it", q->m->name, err_text(code));
+	request_problem(
+		q, 504, MIRROR_PASSTHROUGH, "weir; fwd=bypass", "The outcome is unknown",
+		"the connection to upstream of mirror %s was lost after the request went out (%s); upstream may have acted "
+		"on it: look there before you repeat it",
+		q->m->name, err_text(code));
 }
 
 void request_serve(struct request *q, struct stored *s, enum mirror_cache how, const char *cache_status)
@@ -206,13 +212,16 @@ static bool is_refused(struct request *q)
 	struct mirror *m = q->m;
 
 	if (q->lines.full)
-		request_problem(q, 431, MIRROR_REFUSED, "weir; fwd=bypass", "Too large", "the header fields are too large");
+		request_problem(q, 431, MIRROR_REFUSED, "weir; fwd=bypass", "Too large",
+				"the header fields are too large");
 	else if (!mirror_admits(m, httplines_get(&q->h, "authorization")))
 		request_problem(q, 401, MIRROR_REFUSED, "weir; fwd=bypass", "Token needed",
-				"mirror %s wants the token of its client_token_file: Authorization: Bearer TOKEN", m->name);
+				"mirror %s wants the token of its client_token_file: Authorization: Bearer TOKEN",
+				m->name);
 	else if (heads_is_upgrade(&q->h))
 		request_problem(q, 501, MIRROR_REFUSED, "weir; fwd=bypass", "Not passed on",
-				"websockets and other upgrades do not pass through a cache; connect to %s itself", m->origin);
+				"websockets and other upgrades do not pass through a cache; connect to %s itself",
+				m->origin);
 	else if (slice_eq_str(q->method, "TRACE"))
 		request_problem(q, 405, MIRROR_REFUSED, "weir; fwd=bypass", "Not allowed",
 				"TRACE would show others' header fields; use another method");
@@ -237,7 +246,8 @@ void mirror_handle(struct exchange *ex)
 		return;
 	take_client_token(q);
 	if ((q->policy.method == POLICY_GET || q->policy.method == POLICY_HEAD) && !exchange_body_announced(ex))
-		read_begin(q); /* with a body it is a question of its own (RFC 9110 9.3.1), which no key tells from others */
+		/* with a body it is a question of its own (RFC 9110 9.3.1), which no key tells from others */
+		read_begin(q);
 	else if (mirror_queues(mirror_config(m), q->method))
 		write_begin(q);
 	else

@@ -19,7 +19,8 @@
 struct stored {
 	unsigned magic;
 	atomic_uint refs;
-	uint64_t id;                   /* of its row, set by the cache alone; 0: never in it. It may be gone from there */
+	/* of its row, set by the cache alone; 0: never in it. It may be gone from there */
+	uint64_t id;
 	struct buf key;                /* what it is found by: the raw target of a GET; "METHOD target" of others */
 	struct buf vary_key;           /* vary_key() of the request that fetched it; empty: no Vary */
 	int status;

@@ -1,6 +1,7 @@
 /* token.c -- weir's own credential towards a mirror's upstream, and the token that clients present.
  *
- * RULES    1. Read again when the file changes (its size, times or inode), looked at once a second at most: a rotated token counts without a restart.
+ * RULES    1. Read again when the file changes (its size, times or inode), looked at once a second at most: a rotated
+ *             token counts without a restart.
  *          2. Never logged, never in an error text (invariant 10). */
 #include <string.h>
 #include <sys/stat.h>

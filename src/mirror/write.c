@@ -1,7 +1,8 @@
 /* write.c -- PUT, POST, PATCH and DELETE: straight to upstream, or into the outbox.
  *
- * WHAT     While upstream answers and nothing of the path waits, a write streams through, and is kept beside as it passes. If upstream then gives
- *          no answer, what was kept goes into the outbox when that is safe; offline, or behind queued writes of the same path, it goes there at once.
+ * WHAT     While upstream answers and nothing of the path waits, a write streams through, and is kept beside as it
+ *          passes. If upstream then gives no answer, what was kept goes into the outbox when that is safe; offline, or
+ *          behind queued writes of the same path, it goes there at once.
  *
  *          upstream's answer                  | PUT, DELETE        | POST, PATCH
  *          nothing was sent                   | queued             | queued
@@ -10,12 +11,16 @@
  *          any other                          | passed on          | passed on
  *
  * RULES    1. 202 leaves only after outbox_put() said that the entry is durable (invariant 1).
- *          2. Nothing overtakes: with queued, sending or held writes of its path a write waits behind them, online too (invariant 3).
- *          3. The client's conditions are judged against the view that it was given (the overlay, or what is stored) on the very state that the
- *             entry is queued behind: outbox_put() gives -EAGAIN when another came in between. Where there is no view they are sent along.
- *          4. A write with the client's own credential is never kept (invariant 10): it needs upstream, or a token_file.
- * THREADS  Workers: of write_lane while upstream is asked, of queue_lane otherwise. What is still coming in may have a part of
- *          either (stream_lane, upload_lane), so that clients who stop in the middle keep out nobody who has sent all.
+ *          2. Nothing overtakes: with queued, sending or held writes of its path a write waits behind them, online too
+ *             (invariant 3).
+ *          3. The client's conditions are judged against the view that it was given (the overlay, or what is stored) on
+ *             the very state that the entry is queued behind: outbox_put() gives -EAGAIN when another came in between.
+ *             Where there is no view they are sent along.
+ *          4. A write with the client's own credential is never kept (invariant 10): it needs upstream, or a
+ *             token_file.
+ * THREADS  Workers: of write_lane while upstream is asked, of queue_lane otherwise. What is still coming in may have a
+ *          part of either (stream_lane, upload_lane), so that clients who stop in the middle keep out nobody who has
+ *          sent all.
  * SEE      DESIGN.md "Mirror, in depth"; RFC 9110 9.2.2, 13 */
 #include <string.h>
 
@@ -138,22 +143,29 @@ static void refuse_put(struct request *q, int err)
 	const char *name = q->m->name, *line = "weir; fwd=bypass; detail=offline";
 
 	if (err == WEIR_E_TOO_LARGE)
-		request_problem(q, 413, MIRROR_REFUSED, line, "Too large to be queued",
-				"upstream of mirror %s is away, and this write is larger than outbox.max_body (%llu bytes); "
-				"nothing was kept: send it when upstream is back", name,
-				(unsigned long long)mirror_config(q->m)->outbox.max_body);
+		request_problem(
+			q, 413, MIRROR_REFUSED, line, "Too large to be queued",
+			"upstream of mirror %s is away, and this write is larger than outbox.max_body (%llu bytes); "
+			"nothing was kept: send it when upstream is back",
+			name, (unsigned long long)mirror_config(q->m)->outbox.max_body);
 	else if (err == -EDQUOT)
-		request_problem(q, 507, MIRROR_REFUSED, line, "The outbox is full",
-				"the outbox of mirror %s has reached max_entries or max_bytes; nothing was kept: look at "
-				"`weir outbox ls`", name);
+		request_problem(
+			q, 507, MIRROR_REFUSED, line, "The outbox is full",
+			"the outbox of mirror %s has reached max_entries or max_bytes; nothing was kept: look at "
+			"`weir outbox ls`",
+			name);
 	else if (err == -ENOSPC)
-		request_problem(q, 507, MIRROR_REFUSED, line, "The disk is full",
-				"there is no space to keep this write for mirror %s; nothing was kept: free some, then send it "
-				"again", name);
+		request_problem(
+			q, 507, MIRROR_REFUSED, line, "The disk is full",
+			"there is no space to keep this write for mirror %s; nothing was kept: free some, then send it "
+			"again",
+			name);
 	else
-		request_problem(q, 507, MIRROR_REFUSED, line, "The outbox cannot write",
-				"this write could not be made durable for mirror %s (%s); it is not known to be kept: look at the "
-				"disk, then restart weir", name, err_text(err));
+		request_problem(
+			q, 507, MIRROR_REFUSED, line, "The outbox cannot write",
+			"this write could not be made durable for mirror %s (%s); it is not known to be kept: look at the "
+			"disk, then restart weir",
+			name, err_text(err));
 }
 
 static void accept(struct request *q, const struct outbox_receipt *receipt, struct slice key)
@@ -165,7 +177,8 @@ static void accept(struct request *q, const struct outbox_receipt *receipt, stru
 	struct buf body = BUF_EMPTY;
 
 	log_event(LOG_INFO, "outbox_queued", LOG_STR("service", q->m->name), LOG_STR("id", receipt->id),
-		  LOG_SLICE("method", q->method), LOG_SLICE("path", key), LOG_STR("request", exchange_id(q->ex)), LOG_END);
+		  LOG_SLICE("method", q->method), LOG_SLICE("path", key), LOG_STR("request", exchange_id(q->ex)),
+		  LOG_END);
 	buf_addf(&body, "{\"id\": \"%s\", \"state\": \"queued\", \"queued_at\": \"", receipt->id);
 	clock_format_rfc3339(receipt->queued_wall_ms, &body);
 	buf_add_str(&body, "\"}\n");
@@ -212,7 +225,8 @@ static int judge_and_put(struct request *q, struct body *b, struct slice key, st
 	int r = 0;
 
 	view_get(q, &v);
-	if (v.base.known && conditional_judge(q->method, &q->h, &v.judged, clock_wall_ms() / 1000) == CONDITIONAL_FAILED)
+	if (v.base.known &&
+	    conditional_judge(q->method, &q->h, &v.judged, clock_wall_ms() / 1000) == CONDITIONAL_FAILED)
 		r = 412;
 	if (r == 0) {
 		if (!is_post)
@@ -245,9 +259,10 @@ static void enqueue(struct request *q, struct body *b)
 			r = judge_and_put(q, b, buf_slice(&key), &receipt);
 		while (r == -EAGAIN || (r == -ENOSPC && !gave_way && (gave_way = mirror_make_room(q->m))));
 	if (r == 412)
-		request_problem(q, 412, MIRROR_OVERLAY, "weir; fwd=bypass; detail=offline", "Precondition failed",
-				"what is there, as far as mirror %s knows, is not what the request's conditions ask for",
-				q->m->name);
+		request_problem(
+			q, 412, MIRROR_OVERLAY, "weir; fwd=bypass; detail=offline", "Precondition failed",
+			"what is there, as far as mirror %s knows, is not what the request's conditions ask for",
+			q->m->name);
 	else if (r < 0)
 		refuse_put(q, r);
 	else
@@ -262,9 +277,11 @@ static bool may_be_queued(struct request *q)
 
 static void refuse_credential(struct request *q)
 {
-	request_problem(q, 503, MIRROR_REFUSED, "weir; fwd=bypass; detail=offline", "Not queued",
-			"upstream of mirror %s cannot take this write now, and one with the client's own Authorization is never kept "
-			"on disk; set token_file, so that weir speaks for its clients, or try again later", q->m->name);
+	request_problem(
+		q, 503, MIRROR_REFUSED, "weir; fwd=bypass; detail=offline", "Not queued",
+		"upstream of mirror %s cannot take this write now, and one with the client's own Authorization is never kept "
+		"on disk; set token_file, so that weir speaks for its clients, or try again later",
+		q->m->name);
 }
 
 static bool announces_too_much(struct request *q)
@@ -363,7 +380,8 @@ static void write_through(struct exchange *ex)
 	body_fini(&b);
 }
 
-/* Nobody but upstream knows what the rest of it is (RFC 9110 14.4): it cannot be shown to readers, nor found to be there already. */
+/* Nobody but upstream knows what the rest of it is (RFC 9110 14.4): it cannot be shown to readers, nor found to be
+ * there already. */
 static bool is_part(struct request *q)
 {
 	return httplines_get(&q->h, "content-range").p != NULL;
@@ -371,9 +389,11 @@ static bool is_part(struct request *q)
 
 static void refuse_part(struct request *q)
 {
-	request_problem(q, 503, MIRROR_REFUSED, "weir; fwd=bypass; detail=offline", "Not queued",
-			"a part of a content (Content-Range) is only passed on, and upstream of mirror %s cannot take it now; send the "
-			"whole, or try again later", q->m->name);
+	request_problem(
+		q, 503, MIRROR_REFUSED, "weir; fwd=bypass; detail=offline", "Not queued",
+		"a part of a content (Content-Range) is only passed on, and upstream of mirror %s cannot take it now; send the "
+		"whole, or try again later",
+		q->m->name);
 }
 
 void write_begin(struct request *q)

@@ -89,7 +89,8 @@ int packstream_feed(struct packstream *ps, struct slice bytes)
 		int r = ps->state == PACKSTREAM_BEFORE ? take_line(ps, &p) : AS_BAND;
 
 		if (r == AS_BAND)
-			r = ps->state == PACKSTREAM_PACK ? take_band(ps, &p) : WEIR_E_PROTOCOL; /* nothing comes behind the end */
+			/* nothing comes behind the end */
+			r = ps->state == PACKSTREAM_PACK ? take_band(ps, &p) : WEIR_E_PROTOCOL;
 		ps->error = r;
 	}
 	if (more < 0)

@@ -4,9 +4,9 @@
 
 #include "base/buf.h"
 
-/* Adds the path of an origin-form target, without its query: escapes of unreserved bytes decoded, other escapes in upper case, "." and
- * ".." segments resolved. Nothing else is touched: "//" and a trailing '/' may mean something. Used for ordering only, never sent.
- * WEIR_E_PARSE when it does not begin with '/'; then nothing is added. */
+/* Adds the path of an origin-form target, without its query: escapes of unreserved bytes decoded, other escapes in
+ * upper case, "." and ".." segments resolved. Nothing else is touched: "//" and a trailing '/' may mean something. Used
+ * for ordering only, never sent. WEIR_E_PARSE when it does not begin with '/'; then nothing is added. */
 int pathkey_add(struct slice target, struct buf *out);
 
 #endif

@@ -211,8 +211,8 @@ struct ending {
 	enum op op; /* OP_END or OP_CRASH */
 	const char *reason; /* of a crash */
 };
-/* Marks it, puts what it has gathered and its end into the queue. With the lock held. cb as op_put: the row follows. 0 or
- * a code: then nothing has changed. */
+/* Marks it, puts what it has gathered and its end into the queue. With the lock held. cb as op_put: the row follows. 0
+ * or a code: then nothing has changed. */
 int session_end(struct sessions *ss, struct session *s, const struct ending *e, op_fn *cb, void *arg);
 
 /* --- read.c: /session, /sessions, /queue; workers --- */

@@ -1,7 +1,7 @@
 /* totals.c -- counters and histograms: samples come in, totals go out, only when they changed, and never go back.
  *
- * WHAT     A total is known by its kind, its name, its tags in order, and (a histogram) its buckets as they were
- *          given. It is one JSON record, which is what sessions.db keeps; a sample changes the record, and is acknowledged
+ * WHAT     A total is known by its kind, its name, its tags in order, and (a histogram) its buckets as they were given.
+ *          It is one JSON record, which is what sessions.db keeps; a sample changes the record, and is acknowledged
  *          when that is durable.
  *            counter    {"name", "tags", "value"}
  *            histogram  {"name", "unit", "tags", "metadata", "bounds", "counts", "sum", "count"}
@@ -9,7 +9,8 @@
  *             not cumulative.
  *          2. Unit, tags and further metadata of a histogram are those of its first sample.
  *          3. What goes to the server is an ordinary metric with the time of the flush, which is batch_interval after
- *             the first change: so it goes at once, and what was gathered with it. Then it is clean until the next sample.
+ *             the first change: so it goes at once, and what was gathered with it. Then it is clean until the next
+ *             sample.
  * SEE      DATACAT_API.md, "Aggregation" */
 #include <math.h>
 #include <stdlib.h>

@@ -12,13 +12,13 @@
  *          4. A database that SQLite calls corrupt is moved aside with its -wal, at opening, and a fresh one takes its
  *             place.
  *             Believed is that only when it is said twice: an error of the disk while reading looks the same.
- *          5. The names of the file and of its -wal are synced before db_open() succeeds. SQLite syncs the folder too, at
- *             the first commit, but takes no notice when that fails.
+ *          5. The names of the file and of its -wal are synced before db_open() succeeds. SQLite syncs the folder too,
+ *             at the first commit, but takes no notice when that fails.
  *          6. A -wal that is found at opening is written anew, in place: see rewrite_journal().
  * THREADS  Any may submit. One writer thread for each database; readers have connections of their own.
- * LIMITS   At most 1,000 jobs in a transaction, so that no answer waits for long. What SQLite keeps aside within one stays in
- *          memory: a full or missing /tmp is nothing to it. Files above 256 MiB are not read
- *          through at opening (quick_check took 0.5 s for 250 MB): their rows carry sums of their own. */
+ * LIMITS   At most 1,000 jobs in a transaction, so that no answer waits for long. What SQLite keeps aside within one
+ *          stays in memory: a full or missing /tmp is nothing to it. Files above 256 MiB are not read through at
+ *          opening (quick_check took 0.5 s for 250 MB): their rows carry sums of their own. */
 #include "store/db.h"
 
 #include <errno.h>
@@ -102,8 +102,8 @@ int db_code(int rc)
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
-/* Of a file that does not open the system says why. Only here can -ENOENT come of it: elsewhere that means that there is
- * no such row, and running out of descriptors must not look like that. */
+/* Of a file that does not open the system says why. Only here can -ENOENT come of it: elsewhere that means that there
+ * is no such row, and running out of descriptors must not look like that. */
 static int open_code(sqlite3 *conn, int rc)
 {
 	int e = conn && (rc & 0xff) == SQLITE_CANTOPEN ? sqlite3_system_errno(conn) : 0;
@@ -195,10 +195,11 @@ static int copy_onto_itself(int fd)
 	return r;
 }
 
-/* After a sync that failed (for which an earlier run gave the file up), the kernel shows pages as written that are not on
- * the disk, and no later sync saves them. Commits that follow such pages in the -wal would be told to be durable, and be
- * cut off with them by a power cut. So the bytes are written over themselves, which makes the pages dirty again. With the
- * write lock held nobody appends meanwhile; closing the descriptor drops no lock of SQLite's, which are all in -shm. */
+/* After a sync that failed (for which an earlier run gave the file up), the kernel shows pages as written that are not
+ * on the disk, and no later sync saves them. Commits that follow such pages in the -wal would be told to be durable,
+ * and be cut off with them by a power cut. So the bytes are written over themselves, which makes the pages dirty again.
+ * With the write lock held nobody appends meanwhile; closing the descriptor drops no lock of SQLite's, which are all in
+ * -shm. */
 static int rewrite_journal(sqlite3 *conn, const char *path)
 {
 	char *wal = xstrf("%s-wal", path);

@@ -1,7 +1,7 @@
 /* fuzz_client_head.c -- what an upstream says as the head of its answer, line by line, as libcurl would hand it over.
  *
- * Besides memory errors: a head that is accepted has one framing only (RFC 9112 section 6.3), no folded line is left, and
- * the limits hold. */
+ * Besides memory errors: a head that is accepted has one framing only (RFC 9112 section 6.3), no folded line is left,
+ * and the limits hold. */
 #include <stdint.h>
 
 #include "base/obj.h"

@@ -40,7 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	r = read_all(&a, version, &whole, all, size);
 	ENSURE(read_all(&b, version, &pieces, all, (size_t)(data[0] >> 1) % 64 + 1) == r);
 	ENSURE(a.state == b.state && slice_eq(buf_slice(&whole), buf_slice(&pieces)));
-	ENSURE(slice_eq(buf_slice(&a.err), buf_slice(&b.err)) && slice_eq(buf_slice(&a.shallow), buf_slice(&b.shallow)));
+	ENSURE(slice_eq(buf_slice(&a.err), buf_slice(&b.err)) &&
+	       slice_eq(buf_slice(&a.shallow), buf_slice(&b.shallow)));
 	packstream_fini(&a);
 	packstream_fini(&b);
 	buf_fini(&whole);
