@@ -178,8 +178,8 @@ static void set_all(struct datacat *d)
 	if (*text_of(d, "ca_file", ""))
 		set(d, "sessions.ca_file=%s", text_of(d, "ca_file", ""));
 	if (json_is_true(json_object_get(d->json, "tls_insecure_skip_verify")))
-		cli_complain("\"tls_insecure_skip_verify\" is not obeyed: certificates are always verified; \"ca_file\" "
-			     "may name the server's authority");
+		cli_complain("\"tls_insecure_skip_verify\" is not obeyed: certificates are always verified; "
+			     "\"ca_file\" may name the server's authority");
 }
 
 /* --- output that nobody reads ----------------------------------------------------------------------------------- */

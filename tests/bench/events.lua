@@ -1,4 +1,5 @@
--- events.lua -- wrk's script for the session daemon: POST /event, for sessions that are there already. From the environment:
+-- events.lua -- wrk's script for the session daemon: POST /event, for sessions that are there already.
+-- From the environment:
 --   BENCH_IDS     file with session ids, one a line; each thread takes them in turn
 -- What was measured goes out as post.lua does it.
 local fields = '"name":"level_loaded","category":"info","labels":["game","load"],"message":"the level was loaded",' ..

@@ -1,4 +1,4 @@
-"""figures_sessions -- the session daemon beside the store that it writes to, and beside itself without syncs; as figures.py."""
+"""figures_sessions -- the session daemon beside the store that it writes to, and beside itself without syncs."""
 
 import json
 import subprocess
@@ -68,7 +68,8 @@ def built(stage, name):
 def store_puts(stage, threads):
     """The store's own API, with so many threads that each put the next when its last is durable."""
     number = stage.running["session-puts"] = stage.running.get("session-puts", 0) + 1
-    done = subprocess.run([built(stage, "outbox_put"), stage.folder / f"session-puts-{number}", str(threads), str(stage.seconds),
+    done = subprocess.run([built(stage, "outbox_put"), stage.folder / f"session-puts-{number}", str(threads),
+                           str(stage.seconds),
                            str(BODY)], env=ENV, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Trouble(f"outbox_put: {done.stdout}{done.stderr}")
@@ -76,8 +77,8 @@ def store_puts(stage, threads):
 
 
 def session_events(stage):
-    """Events that the daemon took durably a second, over 1 and 32 kept-alive connections, against puts of the store itself with as
-    many threads, and against the same daemon whose syncs do nothing (no_sync.c)."""
+    """Events that the daemon took durably a second, over 1 and 32 kept-alive connections, against the store's own puts with
+    as many threads, and against the same daemon whose syncs do nothing (no_sync.c)."""
     weir, loose = fresh(stage), fresh(stage, LD_PRELOAD=str(built(stage, "libno_sync.so")))
     for clients in CLIENTS:
         rounds = gauge.in_turn(stage.rounds, {

@@ -219,7 +219,8 @@ def test_a_program_that_hangs_and_then_crashes(impatient):
     assert not lab.at_hub(p)["crashed"], "stopped is not ended"
     child.end(signal.SIGKILL)
     s = lab.wait_at_hub(p, lambda s: s["crashed"], "it has crashed")
-    assert [n for n in names(s) if n != "session_crashed_detected"] == ["application_appears_hung", "parent_process_crashed"]
+    told = [n for n in names(s) if n != "session_crashed_detected"]
+    assert told == ["application_appears_hung", "parent_process_crashed"]
     assert not s["hung"]
 
 
@@ -249,7 +250,7 @@ def test_a_heartbeat_ends_a_pause(impatient):
 
 
 def test_a_daemon_that_was_stopped_blames_nobody(site):
-    """SIGSTOP, as a frozen virtual machine or a suspended laptop looks to it: the time that it lost was nobody's silence."""
+    """SIGSTOP, as a frozen virtual machine or a suspended laptop looks to it: the time that is lost was nobody's."""
     lab = Sessions(site, heartbeat_timeout="4s")
     try:
         p = lab.program()

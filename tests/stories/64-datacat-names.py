@@ -1,5 +1,5 @@
-"""weir under the original's names, started as clients of the original start it: from a configuration file of theirs, with pipes that nobody
-reads, and a server that may be the original's."""
+"""weir under the original's names, started as clients of the original start it: from a configuration file of theirs,
+with pipes that nobody reads, and a server that may be the original's."""
 
 import glob
 import json
@@ -29,7 +29,8 @@ class Stage:
         if config is None:
             config = {"daemon_port": str(port), "server_url": self.server.url, "batch_interval_seconds": 1,
                       "max_batch_size": 100, "heartbeat_timeout_seconds": 60}
-        d = DropIn(os.path.join(self.site.dir, name or "app-%d" % len(self.daemons)), "datacat-daemon", self.env, config, **more)
+        d = DropIn(os.path.join(self.site.dir, name or "app-%d" % len(self.daemons)), "datacat-daemon", self.env,
+                   config, **more)
         self.daemons.append(d)
         return d.start(port) if start else d
 
@@ -54,7 +55,7 @@ def stage(site):
 
 
 def test_a_program_and_its_daemon_and_the_originals_server(stage):
-    """A POST for each item, in order, at the server's own paths; and it ends three seconds after the program's session."""
+    """A POST for each item, in order, at the server's own paths; and it ends soon after the program's session."""
     d = stage.daemon()
     p = Program(d.port)
     assert p.id in stage.server.taken, "the server's own id"
@@ -124,7 +125,7 @@ def test_it_starts_within_a_second_and_listens_for_localhost(stage):
 
 
 def test_output_that_nobody_reads_blocks_nothing(stage):
-    """Standard error is a pipe that is full from the start, and a server that comes and goes is worth a line each time."""
+    """Standard error is a pipe that is full from the start, and a server that comes and goes is worth a line."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     try:
@@ -164,7 +165,7 @@ def test_a_session_that_begins_while_it_is_about_to_end_keeps_it(stage):
 
 
 def test_two_daemons_at_once_and_what_they_leave_is_taken_over(stage):
-    """Both are killed with undelivered operations; the next start delivers what both left, under the ids that were made meanwhile."""
+    """Both are killed with undelivered operations; the next start delivers what both left."""
     a, b = stage.daemon(), stage.daemon()
     assert stage.folders() == [0, 1]
     stage.server.kill()
@@ -179,7 +180,8 @@ def test_two_daemons_at_once_and_what_they_leave_is_taken_over(stage):
     stage.server.start()
     c = stage.daemon()
     wait_until(lambda: sorted(m["product"] for m in stage.server.made) == ["a", "b"], 30, "both sessions are made")
-    wait_until(lambda: sorted(len(stage.server.of(i, "events")) for i in stage.server.taken) == [10, 10], 30, "all events")
+    wait_until(lambda: sorted(len(stage.server.of(i, "events")) for i in stage.server.taken) == [10, 10], 30,
+               "all events")
     for session_id in stage.server.taken:
         assert [e["data"]["n"] for e in stage.server.of(session_id, "events")] == list(range(10))
     p = Program(c.port, "c")
@@ -195,7 +197,8 @@ def test_what_was_meant_for_another_server_stays(stage):
     a.kill9()
     other = OldServer()
     port = free_port()
-    b = stage.daemon({"daemon_port": str(port), "server_url": other.url, "batch_interval_seconds": 1}, start=False).start(port)
+    b = stage.daemon({"daemon_port": str(port), "server_url": other.url, "batch_interval_seconds": 1}, start=False)
+    b.start(port)
     q = Program(port, "second")
     q.end()
     assert b.wait_end() == 0
@@ -234,7 +237,7 @@ def test_the_end_of_the_process_that_started_it(stage):
     events = [e["name"] for e in stage.server.of(p.id, "events")]
     assert events == ["working", "daemon_parent_exited"]
     last = stage.server.of(p.id, "events")[-1]
-    assert last["category"] == "critical" and last["group"] == "datacat.daemon" and last["labels"] == ["crash", "daemon"]
+    assert (last["category"], last["group"], last["labels"]) == ("critical", "datacat.daemon", ["crash", "daemon"])
     assert last["data"]["daemon_parent_pid"] == starter.pid
     assert stage.server.of(p.id, "crash")[0]["reason"] == "daemon_parent_process_exited"
 
@@ -259,7 +262,8 @@ def test_sigterm_leaves_nothing_behind_that_is_lost(stage):
     assert time.monotonic() - began < 15
     stage.server.start()
     stage.daemon()
-    wait_until(lambda: [len(stage.server.of(i, "events")) for i in stage.server.taken] == [5], 30, "delivered by the next")
+    wait_until(lambda: [len(stage.server.of(i, "events")) for i in stage.server.taken] == [5], 30,
+               "delivered by the next")
 
 
 def test_it_stays_while_the_server_takes_what_it_has(stage):
@@ -293,7 +297,8 @@ def test_the_servers_name(stage):
     """datacat-server, from a config.json; a daemon of weir's speaks batches with it."""
     port = free_port()
     s = DropIn(os.path.join(stage.site.dir, "server"), "datacat-server", stage.env,
-               {"server_port": str(port), "data_path": "./kept", "retention_days": 30, "require_api_key": True, "api_key": "k"})
+               {"server_port": str(port), "data_path": "./kept", "retention_days": 30,
+                "require_api_key": True, "api_key": "k"})
     stage.daemons.append(s)
     s.start(port)
     dport = free_port()

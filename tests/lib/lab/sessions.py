@@ -1,10 +1,10 @@
 """Sessions as a story's stage: a program that reports, the daemon beside it, and the hub far away.
 
-    lab = Sessions(site)                    a daemon (weir serve) and a hub (weir hub), both running, and a door between them
+    lab = Sessions(site)                    weir serve and weir hub, both running, and a door between them
     lab.go_offline(); lab.come_back()       the door is shut, and the daemon knows; it is open, and the daemon knows
     lab.hub.kill9(); lab.hub.start_again()  the hub itself goes and comes back on its port
     p = lab.program()                       registers with the daemon: p.id
-    p.event("saved", data={"n": 1})         each call is one request on a kept-alive connection, and has to be answered 200
+    p.event("saved", data={"n": 1})         each call is one request on a kept-alive connection, answered 200
     lab.wait_delivered()                    nothing waits any more
     lab.hub.session(p.id)                   what the hub has of it
 """
@@ -41,8 +41,8 @@ class Refused(AssertionError):
 
 
 class Program:
-    """A program that reports. Its connection is opened anew when the daemon was away; with repeats = False nothing is sent again
-    that the daemon may have heard."""
+    """A program that reports. Its connection is opened anew when the daemon was away; with repeats = False nothing is
+    sent again that the daemon may have heard."""
 
     repeats = True
 
@@ -307,7 +307,8 @@ class DropIn:
         self.port = port = int(port)
         self.process = subprocess.Popen([*self.through, self.path], cwd=self.dir, env=self.env, stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=stderr or subprocess.PIPE)
-        wait_until(lambda: accepts(port) or self.process.poll() is not None, limit, "%s accepts connections" % self.name)
+        wait_until(lambda: accepts(port) or self.process.poll() is not None, limit,
+                   "%s accepts connections" % self.name)
         assert self.process.poll() is None, "%s ended with %s: %s" % (
             self.name, self.process.returncode, self.process.stderr.read() if not stderr else "")
         return self
@@ -330,8 +331,8 @@ class DropIn:
 
 
 class OldServer(Origin):
-    """The original's server, as far as a daemon can see: no keys, no batches. A story may script its answers, kill() it, and start() it
-    again; what it took is kept."""
+    """The original's server, as far as a daemon can see: no keys, no batches. A story may script its answers, kill()
+    it, and start() it again; what it took is kept."""
 
     def __init__(self, key=None):
         self.key = key
