@@ -77,8 +77,8 @@ def store_puts(stage, threads):
 
 
 def session_events(stage):
-    """Events that the daemon took durably a second, over 1 and 32 kept-alive connections, against the store's own puts with
-    as many threads, and against the same daemon whose syncs do nothing (no_sync.c)."""
+    """Events that the daemon took durably a second, over 1 and 32 kept-alive connections, against the store's own puts
+    with as many threads, and against the same daemon whose syncs do nothing (no_sync.c)."""
     weir, loose = fresh(stage), fresh(stage, LD_PRELOAD=str(built(stage, "libno_sync.so")))
     for clients in CLIENTS:
         rounds = gauge.in_turn(stage.rounds, {
