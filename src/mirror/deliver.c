@@ -475,7 +475,9 @@ static void by_status(struct carry *c)
 	int s = c->status;
 
 	c->ret->status = s;
-	if ((s >= 200 && s < 300) || s == 303 || (is_delete(c) && (s == 404 || s == 410)))
+	if (s == 207 && is_delete(c))
+		refused(c); /* some of a collection's members are still there (RFC 4918 9.6.1) */
+	else if ((s >= 200 && s < 300) || s == 303 || (is_delete(c) && (s == 404 || s == 410)))
 		applied(c);
 	else if (s == 412)
 		failed_precondition(c);

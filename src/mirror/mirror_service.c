@@ -331,14 +331,13 @@ static int start(const struct core *core, const void *section, void **ret_state,
 static void reload_one(struct mirror *m, const struct mirror_config *c)
 {
 	const struct outbox_limits limits = limits_of(c);
-	struct link_info info;
+	bool was_enabled = mirror_config(m)->enabled;
 
 	atomic_store_explicit(&m->config, c, memory_order_release);
 	cache_set_limits(m->cache, c->disk.max, c->disk.low);
 	outbox_queue_set_limits(m->queue, &limits);
 	delivery_set_retry(m->delivery, c->outbox.retry.first, c->outbox.retry.max);
-	link_info(m->link, &info);
-	if (info.enabled != c->enabled)
+	if (was_enabled != c->enabled) /* else an operator's switch stays as it is */
 		link_enable(m->link, c->enabled);
 }
 

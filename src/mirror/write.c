@@ -16,7 +16,7 @@
  *          3. The client's conditions are judged against the view that it was given (the overlay, or what is stored) on
  *             the very state that the entry is queued behind: outbox_put() gives -EAGAIN when another came in between.
  *             Where there is no view they are sent along.
- *          4. A write with the client's own credential is never kept (invariant 10): it needs upstream, or a
+ *          4. A write with the client's own credential (Authorization, Cookie) is never kept (invariant 10): it needs upstream, or a
  *             token_file.
  * THREADS  Workers: of write_lane while upstream is asked, of queue_lane otherwise. What is still coming in may have a
  *          part of either (stream_lane, upload_lane), so that clients who stop in the middle keep out nobody who has
@@ -270,17 +270,18 @@ static void enqueue(struct request *q, struct body *b)
 	buf_fini(&key);
 }
 
+/* A cookie may be one, too: without it the write would be refused at delivery, and with it it may not lie on the disk. */
 static bool may_be_queued(struct request *q)
 {
-	return q->credential.n == 0;
+	return mirror_config(q->m)->token_file || (!q->credential.n && !httplines_get(&q->h, "cookie").p);
 }
 
 static void refuse_credential(struct request *q)
 {
 	request_problem(
 		q, 503, MIRROR_REFUSED, "weir; fwd=bypass; detail=offline", "Not queued",
-		"upstream of mirror %s cannot take this write now, and one with the client's own Authorization is never kept "
-		"on disk; set token_file, so that weir speaks for its clients, or try again later",
+		"upstream of mirror %s cannot take this write now, and one with the client's own Authorization or Cookie is "
+		"never kept on disk; set token_file, so that weir speaks for its clients, or try again later",
 		q->m->name);
 }
 

@@ -345,6 +345,30 @@ def test_a_propfind_that_came_compressed_goes_on_as_it_is_read(site):
     assert answer.status == 413 and "offline_propfind" in answer.text
 
 
+def test_a_write_with_a_cookie_is_not_queued_without_it(site):
+    """It would be refused at delivery, when its client is gone; with a token of weir's own it needs none."""
+    cache = Cache(site)
+    with cache.offline():
+        answer = cache.ask("PUT", "/a", "mine", {"Cookie": "session=secret"})
+        assert answer.status == 503 and "Cookie" in answer.text and not cache.weir.outbox()
+
+
+def test_a_collection_that_was_deleted_in_part_is_held(site):
+    cache = Cache(site)
+    cache.origin.tell("/d/", reply("<multistatus/>", status=207), method="DELETE")
+    with cache.offline():
+        entry = cache.queue("DELETE", "/d/")
+    assert cache.weir.wait_entry(entry, "held")["last_status"] == 207
+
+
+def test_a_reload_leaves_a_switch_as_the_operator_set_it(site):
+    cache = Cache(site)
+    cache.weir.switch_upstream(False, "files")
+    cache.weir.process.send_signal(signal.SIGHUP)
+    cache.weir.wait_log("config_reloaded")
+    assert cache.weir.upstream("files")["state"] == "disabled"
+
+
 # Races
 
 @pytest.mark.parametrize("condition", ["if-match", "if-none-match"])
