@@ -141,7 +141,7 @@ static void take_id(struct carry *c, struct part *p, const char *id)
 	if (!s->hub_id)
 		session_set_hub_id(ss, s, id);
 	is_remap = s->flags & SESSION_TOLD_LOCAL;
-	s->forwarded_mono_ms = clock_mono_ms();
+	s->forwarded_mono_ms = s->heard_mono_ms = clock_mono_ms();
 	pthread_mutex_unlock(&ss->lock);
 	r = ledger_save(ss, s);
 	if (r < 0) { /* it is sent again, with its key */
@@ -158,8 +158,10 @@ static void create(struct carry *c, struct part *p)
 {
 	struct hub_answer a = HUB_ANSWER_EMPTY;
 	char id[SESSIONS_MOST_ID + 1];
-	int r = hub_call(c->ss, "POST", "/api/sessions", buf_slice(&p->body), 0, MOST_ANSWER, c->cancel, &a);
+	int r = beat_before_creation(c->ss, c->cancel);
 
+	if (r == 0)
+		r = hub_call(c->ss, "POST", "/api/sessions", buf_slice(&p->body), 0, MOST_ANSWER, c->cancel, &a);
 	p->came->status = a.status;
 	if (r < 0)
 		unanswered(p->came, r);

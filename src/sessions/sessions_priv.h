@@ -57,6 +57,7 @@ struct session {
 
 	int64_t beat_mono_ms, beat_wall_ms; /* last heard of */
 	int64_t forwarded_mono_ms; /* a heartbeat to the server */
+	int64_t heard_mono_ms;     /* the server took one, or made the session; 0: not since the start */
 	bool wants_beat, is_beating;
 
 	int64_t pid; /* 0: not watched */
@@ -98,6 +99,7 @@ struct sessions {
 	atomic_int_fast64_t paused_mono_ms; /* since when a refused key pauses it */
 	pthread_mutex_t drop_lock; /* one makes room at a time; held across that */
 	atomic_int_fast64_t nothing_to_drop_until_mono_ms;
+	atomic_int_fast64_t back_mono_ms; /* since when the server is there again; 0: since the start */
 	atomic_uint_fast64_t retries; /* attempts that did not end it, since start */
 
 	pthread_mutex_t key_lock;
@@ -249,6 +251,9 @@ enum op op_of_uri(struct slice uri); /* OP_COUNT: none */
 
 /* --- beat.c: heartbeats to the server --- */
 void beat_wanted(struct sessions *ss, struct session *s); /* with the lock held */
+/* The server hears of all sessions that live, or whose end it has not been told, unless it did lately. 0; or a code of
+ * hub_call(): then nothing may be created yet. Blocks. */
+int beat_before_creation(struct sessions *ss, struct cancel *cancel);
 
 /* --- watch.c: programs that end or fall silent --- */
 #define WATCH_ANOTHER_BOOT UINT64_MAX /* a start that no process of this boot has */

@@ -41,6 +41,8 @@ static void on_link_change(void *arg, bool up)
 	struct sessions *ss = arg;
 
 	atomic_store(&ss->batches, 0);
+	if (up)
+		atomic_store(&ss->back_mono_ms, clock_mono_ms());
 	if (ss->delivery)
 		delivery_link_changed(ss->delivery, up);
 	watcher_poke(ss); /* registrations wait for nobody who is away */

@@ -127,3 +127,22 @@ def test_a_program_that_falls_silent_is_reported_and_so_is_its_recovery(lab):
     there = stage.wait_at_hub(game, lambda s: not s["hung"], "it has recovered")
     assert names(there) == ["application_appears_hung", "application_recovered"]
     assert names(stage.at_hub(paused)) == []
+
+
+@pytest.mark.parametrize("end", [False, True], ids=["still running", "ended meanwhile"])
+def test_a_machine_that_starts_another_program_in_an_outage_has_crashed_nothing(lab, end):
+    """The hub takes what it has not heard of lately for crashed when its machine comes with a new session."""
+    stage = lab(hub={"heartbeat_timeout": "1s"})
+    first = stage.program(product="first")
+    first.heartbeat()
+    wait_until(lambda: stage.at_hub(first).get("last_heartbeat"), what="the hub has heard of it")
+    stage.go_offline()
+    wait_until(lambda: stage.at_hub(first)["suspended"], what="the hub has not heard of it for long")
+    if end:
+        first.end()
+    second = stage.program(product="second")
+    stage.come_back()
+    stage.wait_delivered()
+    wait_until(lambda: stage.at_hub(second), what="the second is at the hub")
+    there = stage.at_hub(first)
+    assert not there["crashed"] and ("ended_at" in there) == end
