@@ -387,24 +387,11 @@ static int finish_large(struct fetch *f)
 	return 0;
 }
 
-static void note_grant(struct fetch *f)
-{
-	struct grant_key k;
-
-	if (!f->credential.n)
-		return;
-	grants_key(f->m->grants, slice_str(f->m->name), f->target, f->credential, &k);
-	if (f->not_modified || (f->status >= 200 && f->status < 300))
-		grants_note(f->m->grants, &k);
-	else if (f->status == 401 || f->status == 403 || f->status == 404 || f->status == 410)
-		grants_revoke(f->m->grants, &k); /* invariant 4 */
-}
-
 static void fetch_end(struct fetch *f, int r)
 {
 	if (r == 0) {
 		pass_note(f->m, f->target, f->keep != POLICY_KEEP_NOT || f->status >= 500);
-		note_grant(f);
+		credential_note(f->m, f->target, f->credential, f->not_modified ? 304 : f->status);
 		r = f->not_modified ? finish_validated(f) : f->is_small ? finish_small(f) : finish_large(f);
 	}
 	if (r < 0 && f->spool)

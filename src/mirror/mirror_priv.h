@@ -174,6 +174,11 @@ void work_wait_none(struct mirror *m); /* until all have ended. Blocks */
 void pass_note(struct mirror *m, struct slice target, bool is_shareable);
 bool pass_is(struct mirror *m, struct slice target);
 
+/* --- credential.c: a client's own. Any thread --- */
+bool credential_may_read_offline(struct mirror *m, struct slice target, struct slice credential);
+/* Upstream's answer to a request for target with it; no credential: nothing is noted. */
+void credential_note(struct mirror *m, struct slice target, struct slice credential, int status);
+
 /* --- room.c: on a full disk --- */
 /* Drops stored responses that are files, so that the disk has space again. Whether any went. Workers; blocks. */
 bool mirror_make_room(struct mirror *m);

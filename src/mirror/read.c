@@ -65,15 +65,6 @@ void read_fallback(struct request *q, int code)
 	request_serve(q, q->old, MIRROR_OFFLINE, line);
 }
 
-static bool has_offline_grant(struct request *q)
-{
-	struct mirror *m = q->m;
-	struct grant_key k;
-
-	grants_key(m->grants, slice_str(m->name), q->target, q->credential, &k);
-	return grants_has(m->grants, &k, mirror_config(m)->offline_grant);
-}
-
 static int why_open(struct request *q)
 {
 	return link_state(q->m->link) == LINK_DISABLED ? WEIR_E_DISABLED : WEIR_E_OPEN;
@@ -107,7 +98,7 @@ static void found(struct request *q, struct stored *s)
 
 	q->old = s;
 	policy_reuse(&q->policy, &s->policy, &t, &op, clock_wall_ms(), &v);
-	q->stale_ok = v.stale_allowed && (!s->guarded || has_offline_grant(q));
+	q->stale_ok = v.stale_allowed && (!s->guarded || credential_may_read_offline(m, q->target, q->credential));
 	if (v.reuse == POLICY_FRESH && !s->guarded) {
 		serve_hit(q, &v);
 	} else if (v.reuse == POLICY_STALE_WHILE_REVALIDATE && !s->guarded) {
