@@ -312,7 +312,7 @@ static int on_data(void *arg, const char *p, size_t n)
 		keep_no_more(f);
 	f->crc = crc32c(f->crc, p, n);
 	f->bytes += n;
-	return mirror_append(f->m, f->spool, p, n);
+	return mirror_append_answer(f->m, f->spool, p, n);
 }
 
 /* --- the end --- */

@@ -182,8 +182,9 @@ void credential_note(struct mirror *m, struct slice target, struct slice credent
 /* --- room.c: on a full disk --- */
 /* Drops stored responses that are files, so that the disk has space again. Whether any went. Workers; blocks. */
 bool mirror_make_room(struct mirror *m);
-/* spool_append(), once more after making room. */
-int mirror_append(struct mirror *m, struct spool *s, const char *p, size_t n);
+/* spool_append(), once more after making room: for what has to be kept, and for what only passes. */
+int mirror_append_write(struct mirror *m, struct spool *s, const char *p, size_t n);
+int mirror_append_answer(struct mirror *m, struct spool *s, const char *p, size_t n);
 
 /* --- token.c --- */
 /* weir's own token ("" when there is none configured), copied. -ENOKEY (logged) when the file cannot be read. */

@@ -178,7 +178,7 @@ static int on_data(void *arg, const char *p, size_t n)
 		return WEIR_E_CANCELLED;
 	r->crc = crc32c(r->crc, p, n);
 	r->bytes += n;
-	return mirror_append(r->m, r->spool, p, n);
+	return mirror_append_answer(r->m, r->spool, p, n);
 }
 
 /* --- the request --- */

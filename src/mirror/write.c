@@ -55,13 +55,13 @@ static void body_put(void *arg, const char *p, size_t n)
 	if (!b->err && !b->spool && b->small.len + n > OUTBOX_INLINE_BYTES) {
 		b->err = outbox_spool_new(b->m->queue, &b->spool);
 		if (!b->err)
-			b->err = mirror_append(b->m, b->spool, b->small.data, b->small.len);
+			b->err = mirror_append_write(b->m, b->spool, b->small.data, b->small.len);
 		buf_fini(&b->small); /* it is one or the other */
 	}
 	if (b->err)
 		return;
 	if (b->spool)
-		b->err = mirror_append(b->m, b->spool, p, n);
+		b->err = mirror_append_write(b->m, b->spool, p, n);
 	else
 		buf_add(&b->small, p, n);
 }
