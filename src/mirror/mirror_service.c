@@ -396,7 +396,8 @@ static void health(void *state, struct service_health *ret)
 	for (size_t i = 0; i < all->count; i++) {
 		struct mirror *m = all->items[i];
 
-		ret->hits += requests(m, MIRROR_HIT) + requests(m, MIRROR_OFFLINE);
+		ret->hits += requests(m, MIRROR_HIT);
+		ret->hits += (uint64_t)metric_value(m->metrics.requests[MIRROR_OFFLINE][0]); /* not the 504s */
 		ret->misses += requests(m, MIRROR_MISS);
 		ret->stale_serves += (uint64_t)metric_value(m->metrics.shared.stale);
 		ret->offline_possible = true;
