@@ -585,6 +585,7 @@ void fetch_background(struct mirror *m, struct slice target, struct request *cli
 		return;
 	f = fetch_new(m, target, client, old);
 	f->leader = 0;
+	f->may_be_there = old != NULL; /* after a write nothing that is there will do */
 	/* After a write, what is under way may be older than the write. */
 	flight_key(m, f, client ? client->credential : (struct slice){ NULL, 0 },
 		   old ? 0 : atomic_fetch_add(&m->serials, 1), &key);
