@@ -76,7 +76,7 @@ struct service_health {
 	bool offline_possible;  /* offline_mode is on */
 };
 
-/* What services that cache have in common, counted under their name: see service_metrics.c. */
+/* What services that cache have in common, counted under their name: see service.c. */
 struct service_metrics {
 	struct metric *fallbacks, *stale, *collapsed, *evictions, *last_update;
 };

@@ -15,23 +15,23 @@
  *          put      spool filled, no name            nothing: a file without a name is gone with its process
  *                   body linked under a .tmp- name   swept by that name
  *                   body renamed, folder synced      an orphan, as no record names it: removed; nobody was told
- *                   anything transaction written, not synced  whole and there, or cut off by SQLite with its whole
- *                   transaction: the put
- *                                                    was not answered, so both are right (its client asks again, with
- *                                                    its key)
+ *                                                    anything
+ *                   transaction written, not synced  whole and there, or cut off by SQLite with its whole transaction:
+ *                                                    the put was not answered, so both are right (its client asks
+ *                                                    again, with its key)
  *                   transaction synced               there: rule 1 lets the answer go only now
  *          lend     once: `sending` and the attempt  not synced: queued, and the request has not gone out. Synced: held
- *                   as in a transaction                 outcome_unknown, though it may not have gone out: rule 3
+ *                   in a transaction                 as outcome_unknown, though it may not have gone out: rule 3
  *                   others: nothing is written       queued: sent again, which precondition and key make harmless
  *          settle   request answered, nothing done   as after lend
  *                   transaction: the entry's state,  all of it or nothing: a child is never based on what was not
- *                   applied, and its children's bases or states,  never left without its parent's outcome
+ *                   its children's bases or states,  applied, and never left without its parent's outcome
  *                   its inline body removed
  *                   synced, body file still there    applied, and the file an orphan: removed
  *          purge    rows removed with their bodies   synced or not: listed or gone; files become orphans: removed
  *                   and the last seq kept in `meta`  in the same transaction, so ids never come again
  *          start    everything above is done in      a stop on the way leaves the same work to the next start: nothing
- *                   is done transactions of their own        twice that matters twice
+ *                   transactions of their own        is done twice that matters twice
  * ORDER    seq is max(last + 1, wall clock << 16), chosen on the writer thread inside the transaction: the order of ids
  *          is the order of commits whatever the clock does. A put is in the index from its job on, so that the next job
  *          of the same transaction sees it (expect_tail, parents), but it is not lent before its commit; when that

@@ -4,7 +4,7 @@
  * leaves the rest to the next start:
  *   sending                       a write that is sent once only had been lent: held, outcome unknown
  *   based on a record that is     in conflict: what it was based on never reached upstream, or nobody can tell; an
- *   operator gone or damaged               looks. Never sent as if it had no base.
+ *   gone or damaged               operator looks. Never sent as if it had no base.
  *   a body that is not there      held and damaged; its children inherit its base (outbox_note_damage)
  *   sums that do not agree        shown as held and damaged; nothing is written until an operator drops it */
 #include "store/outbox_priv.h"

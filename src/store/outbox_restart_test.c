@@ -1,4 +1,5 @@
 /* outbox_restart_test.c -- what a stop, a clock that jumps, a failed commit and age leave of an outbox. */
+#include "store/db.h"
 #include "store/outbox_test_kit.h"
 
 #include <fcntl.h>
@@ -251,6 +252,31 @@ static void nothing_acknowledged_is_lost_when_a_commit_fails(void **state)
 
 /* --- age -------------------------------------------------------------------------------------------------------- */
 
+/* Somebody else's sqlite3 holds the database: the transaction ends before the settlement's job has run. */
+static void a_write_that_was_sent_once_is_not_sent_again_when_its_end_cannot_be_written(void **state)
+{
+	struct kit *k = *state;
+	struct outbox_write w = kit_write("/orders", "an order");
+	struct outbox_settlement s = { .to = OUTBOX_APPLIED, .status = 201 };
+	char *path = xstrf("%s/outbox.db", k->dir);
+	struct outbox_receipt got;
+	sqlite3 *other;
+
+	w.method = SLICE_LIT("POST");
+	w.once = true;
+	assert_int_equal(outbox_put(k->q, &w, &got), 0);
+	assert_int_equal(kit_lend(k, INT64_MAX / 2), got.seq);
+	assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	assert_true(outbox_settle(k->q, got.seq, &s) < 0);
+	assert_int_equal(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(other), SQLITE_OK);
+	assert_int_equal(kit_lend(k, INT64_MAX / 2), 0);
+	kit_reopen(k);
+	assert_int_equal(kit_state(k, got.seq), OUTBOX_HELD);
+	free(path);
+}
+
 static void settled_entries_are_listed_until_they_are_old(void **state)
 {
 	struct kit *k = *state;
@@ -285,6 +311,7 @@ int main(void)
 		KIT(bodies_without_a_record_are_swept_and_strangers_stay),
 		KIT(queues_that_nobody_opens_stay_as_they_are),
 		KIT(nothing_acknowledged_is_lost_when_a_commit_fails),
+		KIT(a_write_that_was_sent_once_is_not_sent_again_when_its_end_cannot_be_written),
 		KIT(settled_entries_are_listed_until_they_are_old),
 	};
 

@@ -107,7 +107,6 @@ static int settle_collect(struct settle_op *t)
 	int r;
 
 	ENSURE(item && item->state == OUTBOX_SENDING); /* lent entries are settled exactly once */
-	t->once = item->once;
 	is_damaged = item->is_damaged && (s->to == OUTBOX_QUEUED || s->to == OUTBOX_HELD);
 	r = outbox_change_add(op, item, OUTBOX_ROLE_SELF, is_damaged ? OUTBOX_HELD : s->to, &c);
 	if (r < 0)
@@ -185,10 +184,15 @@ static int settle_job(sqlite3 *conn, struct outbox_op *op)
 int outbox_settle(struct outbox_queue *q, uint64_t seq, const struct outbox_settlement *s)
 {
 	struct settle_op t = { .seq = seq, .s = s, .body_file = BUF_EMPTY };
+	struct outbox_item *item;
 	int r;
 
 	OBJ_CHECK(q, OUTBOX_QUEUE_MAGIC);
 	ENSURE(s->to == OUTBOX_APPLIED || s->to == OUTBOX_CONFLICT || s->to == OUTBOX_HELD || s->to == OUTBOX_QUEUED);
+	pthread_mutex_lock(&q->lock);
+	item = outbox_index_find(&q->index, seq);
+	t.once = item && item->once; /* known also when the transaction ends before the job has run */
+	pthread_mutex_unlock(&q->lock);
 	do {
 		t.op = (struct outbox_op){ .ob = q->ob, .q = q, .job = settle_job };
 		r = outbox_op_run(&t.op);

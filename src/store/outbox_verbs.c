@@ -1,4 +1,4 @@
-/* outbox_verbs.c -- what an operator does with an entry, and the removal of old ones.
+/* outbox_verbs.c -- what an operator does with an entry.
  *
  * retry    queued, held, conflict -> queued, due at once. Based on one that stays in conflict it loses that parent, and
  *          has the base of the oldest write that it was built on: upstream is asked whether that is still what it has.
@@ -14,7 +14,6 @@
 #include "base/err.h"
 #include "base/obj.h"
 
-#define MOST_PURGED_AT_ONCE 500
 
 enum verb { VERB_RETRY, VERB_REBASE, VERB_RESOLVE, VERB_DROP };
 
