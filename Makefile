@@ -106,8 +106,9 @@ docs:  ## check the manual pages and render them to build/docs/
 	@tools/install-packages test
 	@exec tools/docs
 
-install: release  ## weir and its manual pages to PREFIX=/usr/local
+install: release  ## weir, its other names and its manual pages to PREFIX=/usr/local
 	@install -D -m 755 build-release/weir '$(DESTDIR)$(PREFIX)/bin/weir'
+	@for name in datacat-daemon datacat-server; do ln -sf weir "$(DESTDIR)$(PREFIX)/bin/$$name"; done
 	@for page in docs/man/*.[1-8]; do \
 		install -D -m 644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}"; done
 
