@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "core/health.h"
+#include "core/secret.h"
 
 #define MOST_WORKERS 4 /* for the outbox: looked at by people and scripts, and each question is short */
 
@@ -22,7 +23,7 @@ static bool is_allowed(struct admin *a, const struct exchange *ex)
 	bool yes;
 
 	pthread_mutex_lock(&a->lock);
-	yes = !a->token || token_is_presented(exchange_header(ex, "authorization"), a->token);
+	yes = !a->token || secret_is_presented(exchange_header(ex, "authorization"), a->token);
 	pthread_mutex_unlock(&a->lock);
 	return yes;
 }
@@ -79,13 +80,15 @@ static void handle(struct exchange *ex)
 
 static int load_token(const struct config_admin *section, char **ret, struct buf *err)
 {
+	struct buf why = BUF_EMPTY;
 	int r;
 
 	if (!section->token_file)
 		return 0;
-	r = token_read(section->token_file, ret);
+	r = secret_read(section->token_file, ret, &why);
 	if (r < 0)
-		buf_addf(err, "admin.token_file: %s: %s", section->token_file, r == -EINVAL ? "is empty" : err_text(r));
+		buf_addf(err, "admin.token_file: %s %s", section->token_file, why.data);
+	buf_fini(&why);
 	return r;
 }
 
@@ -112,7 +115,7 @@ static int start(const struct core *core, const void *section, void **ret_state,
 	if (!r)
 		r = server_listen(core->server, &o, err);
 	if (r < 0) {
-		token_free(a->token);
+		secret_free(a->token);
 		lane_unref(&a->lane);
 		(void)pthread_mutex_destroy(&a->lock); /* nobody has it */
 		free(a);
@@ -141,7 +144,7 @@ static void reload(void *state, const void *section)
 		old = a->token;
 		a->token = token;
 		pthread_mutex_unlock(&a->lock);
-		token_free(old);
+		secret_free(old);
 	}
 	buf_fini(&err);
 }
@@ -152,7 +155,7 @@ static void stop(void *state)
 
 	OBJ_CHECK(a, ADMIN_MAGIC);
 	a->magic = 0;
-	token_free(a->token);
+	secret_free(a->token);
 	lane_unref(&a->lane);
 	(void)pthread_mutex_destroy(&a->lock); /* no exchange is left that could hold it */
 	free(a);

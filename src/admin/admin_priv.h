@@ -18,15 +18,6 @@ struct admin {
 	char *token;          /* NULL: none asked for */
 };
 
-/* --- token.c --- */
-/* Reads the first line of a file. 0 with *ret (malloc'ed; wipe with token_free()), or -errno / -EINVAL when it is
- * empty. */
-int token_read(const char *path, char **ret);
-void token_free(char *token); /* NULL is fine */
-/* Whether the value of an Authorization header proves knowledge of token: `Bearer TOKEN`, or `Basic` with the token as
- * password, which is what a browser can send. Time does not depend on where they differ. Pure. */
-bool token_is_presented(struct slice authorization, const char *token);
-
 /* --- route.c: pure, so that it can be tested without a server --- */
 /* The path of a target, origin-form or absolute-form, without query; *ret_query (may be NULL) is what follows '?'. */
 struct slice route_path(struct slice target, struct slice *ret_query);

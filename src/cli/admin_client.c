@@ -10,13 +10,12 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "core/secret.h"
 #include "io/client.h"
-#include "io/file.h"
 
 #define CONNECT_TIMEOUT_MS 3000
 #define ANSWER_TIMEOUT_MS 600000 /* verifying a large repository takes its time */
 #define MOST_ANSWER_BYTES (64 * 1024 * 1024)
-#define MOST_TOKEN_BYTES (64 * 1024)
 
 struct admin_client {
 	struct client *http;
@@ -55,20 +54,17 @@ static char *reachable(const char *listen)
 
 static int read_token(const char *path, char **ret_line)
 {
-	struct buf text = BUF_EMPTY;
-	int err = file_read_all(path, MOST_TOKEN_BYTES, &text);
+	struct buf why = BUF_EMPTY;
+	char *token = NULL;
+	int err = secret_read(path, &token, &why);
 
-	if (err) {
-		cli_complain("the admin token in %s cannot be read: %s", path, err_text(err));
-		buf_fini(&text);
-		return EXIT_USAGE;
-	}
-	while (text.len && isspace((unsigned char)text.data[text.len - 1]))
-		buf_truncate(&text, text.len - 1);
-	*ret_line = xstrf("Authorization: Bearer %s", text.data);
-	explicit_bzero(text.data, text.len);
-	buf_fini(&text);
-	return 0;
+	if (err)
+		cli_complain("the admin token's file %s %s", path, why.data);
+	else
+		*ret_line = xstrf("Authorization: Bearer %s", token);
+	secret_free(token);
+	buf_fini(&why);
+	return err ? EXIT_USAGE : 0;
 }
 
 struct whereabouts {

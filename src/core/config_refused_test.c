@@ -223,6 +223,12 @@ static void test_secrets_must_be_readable_and_not_empty(void **state)
 	expect("admin: {token_file: empty-secret}", NULL, wanted);
 	(void)snprintf(
 		wanted, sizeof(wanted),
+		"t.yaml:1: admin.token_file: \"%s/two-lines\" is not one line of text; accepted: the path of a readable "
+		"file that holds the secret",
+		folder);
+	expect("admin: {token_file: two-lines}", NULL, wanted);
+	(void)snprintf(
+		wanted, sizeof(wanted),
 		"t.yaml:1: toy.key_file: \"%s/nowhere\" cannot be read: No such file or directory; accepted: the "
 		"path of a "
 		"readable PEM file",

@@ -147,6 +147,7 @@ static int ground_make(void **state)
 	assert_int_equal(chdir(folder), 0);
 	assert_int_equal(mkdir("sub", 0700), 0);
 	put("empty-secret", " \n");
+	put("two-lines", "one\ntwo\n");
 	put("secret", "hunter2\n");
 	put("cert.pem", "c");
 	put("key.pem", "k");
@@ -155,7 +156,7 @@ static int ground_make(void **state)
 
 static int ground_clear(void **state)
 {
-	static const char *const names[] = { "empty-secret", "secret",     "cert.pem", "key.pem",
+	static const char *const names[] = { "empty-secret", "two-lines", "secret",    "cert.pem", "key.pem",
 					     "t.yaml",       "sub/t.yaml", "weir.yaml" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)

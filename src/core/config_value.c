@@ -13,9 +13,8 @@
 
 #include "base/err.h"
 #include "base/str.h"
-#include "io/file.h"
+#include "core/secret.h"
 
-#define MOST_SECRET_BYTES (64 * 1024)
 #define MOST_SHOWN 80 /* bytes of a refused value in a message */
 
 static const struct unit {
@@ -276,27 +275,11 @@ char *config_path_absolute(const char *base_dir, const char *path)
 /* NULL, or why the secret cannot be used. */
 static const char *secret_fault(const char *path, struct buf *room)
 {
-	struct buf content = BUF_EMPTY;
-	struct slice s;
-	int err = file_read_all(path, MOST_SECRET_BYTES, &content);
-	const char *fault = NULL;
+	char *secret = NULL;
+	int err = secret_read(path, &secret, room);
 
-	s = buf_slice(&content);
-	while (s.n && isspace((unsigned char)s.p[s.n - 1]))
-		s.n--;
-	if (err == WEIR_E_TOO_LARGE)
-		fault = "is larger than 64KiB, hence no secret";
-	else if (err)
-		fault = err_text(err);
-	else if (!s.n)
-		fault = "is empty";
-	if (err && err != WEIR_E_TOO_LARGE) {
-		buf_addf(room, "cannot be read: %s", fault);
-		fault = room->data;
-	}
-	explicit_bzero(content.data, content.len);
-	buf_fini(&content);
-	return fault;
+	secret_free(secret);
+	return err ? room->data : NULL;
 }
 
 /* --- reading --- */

@@ -11,52 +11,28 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "io/file.h"
-
-#define SECRET_MOST_BYTES 65536
+#include "core/secret.h"
 
 /* weir's own credential as an Authorization value. Read each time: a rotated token counts at once. */
 static int own_value(struct upstream *up, struct buf *out)
 {
-	struct buf secret = BUF_EMPTY;
-	int r = file_read_all(up->secret_file, SECRET_MOST_BYTES, &secret);
+	struct buf why = BUF_EMPTY;
+	char *secret = NULL;
+	int r = secret_read(up->secret_file, &secret, &why);
 
-	while (r == 0 && secret.len && strchr("\r\n \t", secret.data[secret.len - 1]))
-		buf_truncate(&secret, secret.len - 1);
-	if (r < 0 || !secret.len) {
+	if (r < 0) {
 		log_event(LOG_ERROR, "secret_not_read", LOG_STR("upstream", up->match),
-			  LOG_STR("file", up->secret_file), LOG_STR("why", r < 0 ? err_text(r) : "it is empty"),
-			  LOG_END);
+			  LOG_STR("file", up->secret_file), LOG_STR("why", why.data), LOG_END);
 		r = -EIO;
 	} else if (up->auth == GIT_AUTH_BEARER) {
-		buf_add_str(out, "Bearer ");
-		buf_add_slice(out, buf_slice(&secret));
+		buf_addf(out, "Bearer %s", secret);
 	} else {
 		buf_add_str(out, "Basic ");
-		str_base64_encode(buf_slice(&secret), out);
+		str_base64_encode(slice_str(secret), out);
 	}
-	explicit_bzero(secret.data, secret.len);
-	buf_fini(&secret);
+	secret_free(secret);
+	buf_fini(&why);
 	return r;
-}
-
-/* "Bearer TOKEN", or "Basic base64(anything:TOKEN)", which is what git can send. */
-static bool presents_token(struct slice client, const char *token)
-{
-	struct buf plain = BUF_EMPTY;
-	struct slice user, rest;
-	bool ok = false;
-
-	if (client.n > 7 && slice_ieq_str((struct slice){ client.p, 7 }, "bearer "))
-		return str_eq_const_time(slice_trim(slice_from(client, 7)), slice_str(token));
-	if (client.n > 6 && slice_ieq_str((struct slice){ client.p, 6 }, "basic ") &&
-	    str_base64_decode(slice_trim(slice_from(client, 6)), &plain) == 0) {
-		rest = buf_slice(&plain);
-		ok = slice_cut(&rest, ':', &user) && str_eq_const_time(rest, slice_str(token));
-	}
-	explicit_bzero(plain.data, plain.len);
-	buf_fini(&plain);
-	return ok;
 }
 
 static int init(struct credential *c, struct upstream *up, const char *repo_key, struct slice client)
@@ -88,7 +64,7 @@ int credential_init(struct credential *c, struct upstream *up, const char *repo_
 	bool own = up->auth == GIT_AUTH_BEARER || up->auth == GIT_AUTH_BASIC;
 
 	*c = (struct credential){ .value = BUF_EMPTY };
-	if (own && up->g->client_token && !presents_token(client, up->g->client_token))
+	if (own && up->g->client_token && !secret_is_presented(client, up->g->client_token))
 		return -EACCES;
 	return init(c, up, repo_key, client);
 }

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "core/health.h"
+#include "core/secret.h"
 #include "git/answers.h"
 #include "git/git_admin.h"
 #include "git/git_priv.h"
@@ -23,7 +24,6 @@
 #include "io/file.h"
 #include "store/wholefile.h"
 
-#define SECRET_MOST 65536
 #define GIT_CHILDREN_FOR_EACH_CPU 2
 
 /* --- what the installed git can do --- */
@@ -111,22 +111,18 @@ static int make_folders(struct git_service *g, struct buf *err)
 	return 0;
 }
 
-static int read_secret(const char *path, char **ret, struct buf *err)
+static int read_secret(const char *setting, const char *path, char **ret, struct buf *err)
 {
-	struct buf b = BUF_EMPTY;
+	struct buf why = BUF_EMPTY;
 	int r;
 
 	if (!path)
 		return 0;
-	r = file_read_all(path, SECRET_MOST, &b);
-	if (r < 0) {
-		buf_addf(err, "cannot read %s: %s", path, err_text(r));
-		return r;
-	}
-	while (b.len && strchr("\r\n", b.data[b.len - 1]))
-		buf_truncate(&b, b.len - 1);
-	*ret = buf_detach(&b, NULL);
-	return 0;
+	r = secret_read(path, ret, &why);
+	if (r < 0)
+		buf_addf(err, "%s: %s %s", setting, path, why.data);
+	buf_fini(&why);
+	return r;
 }
 
 static double cache_bytes(void *arg)
@@ -242,8 +238,8 @@ static void service_free(struct git_service *g)
 	advert_fini(&g->local_v0);
 	map_free(g->repos);
 	pthread_mutex_destroy(&g->lock);
-	free(g->webhook_secret);
-	free(g->client_token);
+	secret_free(g->webhook_secret);
+	secret_free(g->client_token);
 	free(g->dir);
 	free(g->repos_dir);
 	free(g->spool_dir);
@@ -264,9 +260,9 @@ static int open_data(struct git_service *g, const struct git_config *c, struct b
 	if (r == 0)
 		r = grants_open(g->dir, c->offline_grant, &g->grants, err);
 	if (r == 0)
-		r = read_secret(c->webhook_secret_file, &g->webhook_secret, err);
+		r = read_secret("git.webhook_secret_file", c->webhook_secret_file, &g->webhook_secret, err);
 	if (r == 0)
-		r = read_secret(c->client_token_file, &g->client_token, err);
+		r = read_secret("git.client_token_file", c->client_token_file, &g->client_token, err);
 	if (r == 0)
 		r = upstream_load(g, c, err);
 	if (r == 0)

@@ -7,17 +7,16 @@
  * THREADS  start, reload, stop: the main thread. The rest as in service.h. */
 #include "hub/hub_service.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/obj.h"
+#include "core/secret.h"
 #include "hub/hub_priv.h"
 #include "io/file.h"
 
-#define MOST_KEY_BYTES (64 * 1024)
 #define MOST_PARSING   4 /* large bodies as values of JSON in memory at a time */
 
 int64_t hub_clock_ms(const struct hub *h)
@@ -34,31 +33,17 @@ void hub_moment_now(struct hub *h, struct hub_moment *ret)
 
 /* --- start ------------------------------------------------------------------------------------------------------ */
 
-static void free_key(char *key)
-{
-	if (key)
-		explicit_bzero(key, strlen(key));
-	free(key);
-}
-
 static int read_key(const struct hub_config *c, char **ret, struct buf *err)
 {
-	struct buf b = BUF_EMPTY;
+	struct buf why = BUF_EMPTY;
 	int r;
 
 	if (!c->api_key_file)
 		return 0;
-	r = file_read_all(c->api_key_file, MOST_KEY_BYTES, &b);
-	while (r == 0 && b.len && isspace((unsigned char)b.data[b.len - 1]))
-		buf_truncate(&b, b.len - 1);
-	if (r == 0 && (!b.len || slice_has_nul(buf_slice(&b))))
-		r = -EINVAL;
+	r = secret_read(c->api_key_file, ret, &why);
 	if (r < 0)
-		buf_addf(err, "hub.api_key_file: %s: %s", c->api_key_file, r == -EINVAL ? "is empty" : err_text(r));
-	else
-		*ret = slice_dup(buf_slice(&b));
-	explicit_bzero(b.data, b.len);
-	buf_fini(&b);
+		buf_addf(err, "hub.api_key_file: %s %s", c->api_key_file, why.data);
+	buf_fini(&why);
 	return r;
 }
 
@@ -135,7 +120,7 @@ static void stop(void *state)
 	lane_unref(&h->bodies);
 	lane_unref(&h->looking);
 	lane_unref(&h->parsing);
-	free_key(h->key);
+	secret_free(h->key);
 	blob_unref(&h->ok);
 	pthread_mutex_destroy(&h->lock);
 	pthread_cond_destroy(&h->wake);
@@ -193,7 +178,7 @@ static void reload(void *state, const void *section)
 		old = h->key;
 		h->key = key;
 		pthread_mutex_unlock(&h->lock);
-		free_key(old);
+		secret_free(old);
 	}
 	hub_keep_wake(h);
 	buf_fini(&err);

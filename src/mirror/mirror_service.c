@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/obj.h"
+#include "core/secret.h"
 #include "io/file.h"
 #include "mirror/mirror_priv.h"
 #include "proto/url.h"
@@ -100,20 +101,16 @@ static int open_link(struct mirror *m, const struct mirror_config *c, struct buf
 
 static int read_client_token(struct mirror *m, const struct mirror_config *c, struct buf *err)
 {
-	struct buf b = BUF_EMPTY;
+	struct buf why = BUF_EMPTY;
 	int r;
 
 	if (!c->client_token_file)
 		return 0;
-	r = file_read_all(c->client_token_file, 65536, &b);
-	if (r < 0) {
-		buf_addf(err, "cannot read %s: %s", c->client_token_file, err_text(r));
-		return r;
-	}
-	while (b.len && strchr("\r\n \t", b.data[b.len - 1]))
-		buf_truncate(&b, b.len - 1);
-	m->client_token = buf_detach(&b, NULL);
-	return 0;
+	r = secret_read(c->client_token_file, &m->client_token, &why);
+	if (r < 0)
+		buf_addf(err, "client_token_file of mirror %s: %s %s", c->name, c->client_token_file, why.data);
+	buf_fini(&why);
+	return r;
 }
 
 static int open_cache(struct mirror *m, const struct mirror_config *c, struct buf *err)
@@ -224,10 +221,8 @@ static void mirror_free(struct mirror *m)
 	pthread_mutex_destroy(&m->token_lock);
 	pthread_mutex_destroy(&m->lore_lock);
 	buf_fini(&m->token_seen);
-	if (m->token)
-		explicit_bzero(m->token, strlen(m->token));
-	free(m->token);
-	free(m->client_token);
+	secret_free(m->token);
+	secret_free(m->client_token);
 	free(m->name);
 	free(m->dir);
 	free(m->origin);

@@ -5,7 +5,6 @@
  *          2. Batches are sent only to a server whose /health says that it takes them; asked again after each time it
  *             was away, as
  *             it may have become another one. */
-#include <sys/stat.h>
 #include <zlib.h>
 
 #include "base/clock.h"
@@ -14,12 +13,11 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "core/json.h"
-#include "io/file.h"
+#include "core/secret.h"
 #include "proto/httpdate.h"
 #include "proto/url.h"
 #include "sessions/sessions_priv.h"
 
-#define KEY_MOST_BYTES 4096
 #define LOOK_AGAIN_MS  1000
 #define TOTAL_MS       30000
 #define HEALTH_MS      5000
@@ -27,45 +25,24 @@
 
 /* --- the key ---------------------------------------------------------------------------------------------------- */
 
-static void fingerprint(const char *path, struct buf *out)
-{
-	struct stat st;
-
-	if (stat(path, &st) < 0)
-		buf_add_str(out, "missing");
-	else
-		buf_addf(out, "%lld %lld.%09ld %llu", (long long)st.st_size, (long long)st.st_mtim.tv_sec,
-			 st.st_mtim.tv_nsec, (unsigned long long)st.st_ino);
-}
-
 void hub_key_free(struct sessions *ss)
 {
-	if (ss->key)
-		explicit_bzero(ss->key, strlen(ss->key));
-	free(ss->key);
+	secret_free(ss->key);
 	ss->key = NULL;
 }
 
 /* Under key_lock. */
 static void read_key(struct sessions *ss, const char *path)
 {
-	struct buf text = BUF_EMPTY;
-	int r;
+	struct buf why = BUF_EMPTY;
 
 	buf_reset(&ss->key_seen);
-	fingerprint(path, &ss->key_seen);
+	secret_fingerprint(path, &ss->key_seen);
 	hub_key_free(ss);
-	r = file_read_all(path, KEY_MOST_BYTES, &text);
-	while (r == 0 && text.len && strchr("\r\n \t", text.data[text.len - 1]))
-		buf_truncate(&text, text.len - 1);
-	if (r == 0 && text.len && strcspn(text.data, "\r\n") == text.len)
-		ss->key = xstrdup(text.data);
-	else
+	if (secret_read(path, &ss->key, &why) < 0)
 		log_event(LOG_ERROR, "secret_not_read", LOG_STR("service", "sessions"), LOG_STR("file", path),
-			  LOG_STR("why", r < 0 ? err_text(r) : "it is empty, or not one line"), LOG_END);
-	if (text.cap)
-		explicit_bzero(text.data, text.len);
-	buf_fini(&text);
+			  LOG_STR("why", why.data), LOG_END);
+	buf_fini(&why);
 }
 
 bool hub_key_changed(struct sessions *ss)
@@ -76,7 +53,7 @@ bool hub_key_changed(struct sessions *ss)
 
 	if (!path)
 		return false;
-	fingerprint(path, &now);
+	secret_fingerprint(path, &now);
 	pthread_mutex_lock(&ss->key_lock);
 	changed = !slice_eq(buf_slice(&now), buf_slice(&ss->key_seen));
 	pthread_mutex_unlock(&ss->key_lock);

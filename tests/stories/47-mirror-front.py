@@ -275,6 +275,16 @@ def test_the_listeners_own_token(site, auth, status):
         assert all(r.headers["authorization"] == "Bearer " + SECRET for r in mirror.server.requests)
 
 
+@pytest.mark.parametrize("content", ["", " \n", "\0", "\0" + OTHER, "two\nlines"])
+def test_a_client_token_that_everybody_could_present_is_refused_at_start(site, content):
+    """`Basic Og==` is an empty user and an empty password."""
+    text = ("mirror:\n  - name: files\n    listen: 127.0.0.1:0\n    upstream: http://files.test\n"
+            "    client_token_file: %s\n" % site.file("client-token", content))
+    code, out, err = run_weir("serve", "-c", site.file("weir.yaml", text), env=site.env, cwd=site.dir)
+    assert code == 2 and "weir.yaml:5: mirror.0.client_token_file" in out + err, out + err
+    assert "is empty" in out + err or "is not one line of text" in out + err
+
+
 def test_beyond_loopback_a_token_must_be_guarded(site):
     token = site.file("token", OTHER + "\n")
 

@@ -281,8 +281,10 @@ def test_what_somebody_had_deleted_before_us_is_gone_here_too(site):
 
 
 @pytest.mark.parametrize("token", ["one\nX-Evil: two", "one\r\n\r\nGET /evil", "\x01"])
-def test_a_token_file_that_holds_no_token(site, token):
-    cache = Cache(site, token_file=site.file("token", token))
+def test_a_token_file_that_comes_to_hold_no_token(site, token):
+    path = site.file("token", "one\n")
+    cache = Cache(site, token_file=path)
+    site.file("token", token)
     answer = cache.get("/a")
     assert answer.status >= 500 and "token" in answer.text, answer.text
     assert cache.weir.log_has("secret_not_read")
