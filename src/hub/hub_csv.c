@@ -142,6 +142,6 @@ int hub_csv_items(struct hub_read *rd, const struct hub_session *s, enum hub_lis
 	for (size_t i = 0; t.columns[i]; i++)
 		buf_addf(&o->b, ",%s", t.columns[i]);
 	buf_add_str(&o->b, "\r\n");
-	r = o->h->store->t->read_items(rd, s->number, list, from, take_row, &t);
+	r = o->h->store->t->read_items(rd, s->number, list, from, HUB_ASCENDING, take_row, &t);
 	return r == TABLE_ENOUGH ? 0 : r;
 }

@@ -153,6 +153,7 @@ struct listing {
 	struct hub_read *rd;
 	struct hub_query query;
 	struct hub_moment moment;
+	struct buf cursor_text; /* what query.filter.after points into */
 	struct hub_session page[PAGE];
 	size_t count, written;
 };
@@ -174,9 +175,24 @@ static int next_page(struct listing *l, struct hub_store *st)
 	size_t room = left < PAGE ? (size_t)left : PAGE;
 
 	if (l->count)
-		l->query.filter.before = l->page[l->count - 1].number;
+		l->query.filter.after = hub_cursor_at(&l->query.filter, &l->page[l->count - 1], &l->cursor_text);
 	l->count = 0;
 	return room ? st->t->read_list(l->rd, &l->query.filter, l->page, room, &l->count) : 0;
+}
+
+static void write_link(struct slice query, const struct hub_filter *f, struct buf *link)
+{
+	buf_add_str(link, "</api/data/sessions?");
+	while (query.n) {
+		struct slice pair;
+
+		(void)slice_cut(&query, '&', &pair);
+		if (pair.n && !slice_starts(pair, "after="))
+			buf_addf(link, "%.*s&", (int)pair.n, pair.p);
+	}
+	buf_add_str(link, "after=");
+	hub_cursor_write(f, link);
+	buf_add_str(link, ">; rel=\"next\"");
 }
 
 /* For a page the Link has to be known before the first byte: its cursor is the last session that will be on it, and
@@ -184,6 +200,7 @@ static int next_page(struct listing *l, struct hub_store *st)
 static int find_link(struct listing *l, struct hub_store *st, struct slice query, struct buf *link)
 {
 	struct hub_filter f = l->query.filter;
+	struct buf text = BUF_EMPTY;
 	size_t got = 0;
 	uint64_t seen = 0;
 	int r = 0;
@@ -193,24 +210,16 @@ static int find_link(struct listing *l, struct hub_store *st, struct slice query
 
 		r = st->t->read_list(l->rd, &f, l->page, left < PAGE ? (size_t)left : PAGE, &got);
 		if (r < 0 || !got)
-			return r;
-		f.before = l->page[got - 1].number;
+			break;
+		f.after = hub_cursor_at(&f, &l->page[got - 1], &text);
 		seen += got;
 	}
-	if (r == 0)
+	if (r == 0 && got)
 		r = st->t->read_list(l->rd, &f, l->page, 1, &got);
-	if (r < 0 || !got)
-		return r;
-	buf_add_str(link, "</api/data/sessions?");
-	while (query.n) {
-		struct slice pair;
-
-		(void)slice_cut(&query, '&', &pair);
-		if (pair.n && !slice_starts(pair, "after="))
-			buf_addf(link, "%.*s&", (int)pair.n, pair.p);
-	}
-	buf_addf(link, "after=%lld>; rel=\"next\"", (long long)f.before);
-	return 0;
+	if (r == 0 && got)
+		write_link(query, &f, link);
+	buf_fini(&text);
+	return r;
 }
 
 static int render_all(struct listing *l, struct hub_store *st, struct hub_out *out)
@@ -249,6 +258,7 @@ static void answer_list(struct exchange *ex)
 		return;
 	}
 	look_begin(h);
+	l->cursor_text = (struct buf)BUF_EMPTY;
 	for (size_t i = 0; i < PAGE; i++)
 		l->page[i] = (struct hub_session)HUB_SESSION_EMPTY;
 	hub_moment_now(h, &l->moment);
@@ -266,6 +276,7 @@ static void answer_list(struct exchange *ex)
 	for (size_t i = 0; i < PAGE; i++)
 		hub_session_fini(&l->page[i]);
 	buf_fini(&link);
+	buf_fini(&l->cursor_text);
 	arena_fini(&l->arena);
 	free(l);
 	look_end(h);

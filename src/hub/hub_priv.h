@@ -103,9 +103,13 @@ struct hub_query {
 	bool summary; /* sessions without their items */
 	enum hub_format format;
 	int64_t from; /* items: the first place */
+	char cursor_sort; /* the letter of after= */
 };
 /* Reads the query string into *ret, whose slices are in the arena. 0, or -EINVAL with a sentence in why. */
 int hub_query_read(struct slice query, struct arena *arena, struct hub_query *ret, struct buf *why);
+/* The cursor of a page that ends with s, under f's sort. Its text is a copy in `text`, which may hold the one before. */
+struct hub_cursor hub_cursor_at(const struct hub_filter *f, const struct hub_session *s, struct buf *text);
+void hub_cursor_write(const struct hub_filter *f, struct buf *out); /* f->after, as after= takes it */
 
 /* --- hub_out.c: an answer that grows: from memory while it is small, then through a spool --- */
 struct hub_out {

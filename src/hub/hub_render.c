@@ -77,7 +77,7 @@ int hub_render_items(struct hub_read *rd, const struct hub_session *s, enum hub_
 	int r;
 
 	buf_add_char(&o->b, '[');
-	r = o->h->store->t->read_items(rd, s->number, list, from, take_item, &w);
+	r = o->h->store->t->read_items(rd, s->number, list, from, HUB_ASCENDING, take_item, &w);
 	buf_add_char(&o->b, ']');
 	return r == WALK_ENOUGH ? 0 : r;
 }
@@ -118,7 +118,7 @@ int hub_render_history(struct hub_read *rd, const struct hub_session *s, int64_t
 	if (!w.state)
 		return WEIR_E_DAMAGED; /* no UTF-8: not what was written */
 	buf_add_char(&o->b, '[');
-	r = o->h->store->t->read_items(rd, s->number, HUB_HISTORY, 0, take_update, &w);
+	r = o->h->store->t->read_items(rd, s->number, HUB_HISTORY, 0, HUB_ASCENDING, take_update, &w);
 	buf_add_char(&o->b, ']');
 	json_decref(w.state);
 	return r == WALK_ENOUGH ? 0 : r;

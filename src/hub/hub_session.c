@@ -95,6 +95,7 @@ static int add_session(struct hub_store *st, struct hub_tx *tx, const struct hub
 	buf_add_slice(&s->version, c->version);
 	buf_add_slice(&s->machine_id, c->machine_id);
 	buf_add_slice(&s->hostname, c->hostname);
+	buf_add_slice(&s->extra, c->extra);
 	s->created_ms = c->created_ms ? c->created_ms : m->now_ms;
 	s->updated_ms = m->now_ms;
 	buf_add_str(&state, "{\"product\":");

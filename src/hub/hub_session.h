@@ -17,6 +17,7 @@ struct hub_moment {
 struct hub_creation {
 	struct slice key; /* p NULL: none */
 	struct slice product, version, machine_id, hostname;
+	struct slice extra; /* a JSON object; n 0: none */
 	int64_t created_ms; /* 0: now */
 };
 /* A new session with state {product, version}; and whatever of the same machine was suspended has crashed, as the

@@ -23,7 +23,7 @@
 #include "hub/hub_text.h"
 
 #define HUB_SQLITE_MAGIC 0x68756273u
-#define SCHEMA_VERSION   2
+#define SCHEMA_VERSION   3
 #define CACHE_PAGES      "-32768" /* KiB: sessions and the ends of their lists stay in memory */
 
 #define SCHEMA_1                                                                                                          \
@@ -43,8 +43,23 @@
 /* Which of a machine's sessions are open, without a look at all that it ever had. */
 #define SCHEMA_2 "CREATE INDEX sessions_open ON sessions (machine_id, beat_ms) WHERE flags & 3 = 0;"
 
+/* Lists in the order of creation, by what people look for: each a walk along an index that goes on (created_ms, number),
+ * and has what is looked at before the row is fetched. `number` is spelled out, or SQLite does not see that it need not
+ * sort. sessions_version also answers who counts. */
+#define SCHEMA_3                                                                                            \
+	"ALTER TABLE sessions ADD COLUMN extra TEXT NOT NULL DEFAULT '';"                                   \
+	"DROP INDEX sessions_product;"                                                                      \
+	"DROP INDEX sessions_machine;"                                                                      \
+	"CREATE INDEX sessions_product ON sessions (product, created_ms, number, flags);"                   \
+	"CREATE INDEX sessions_version ON sessions (product, version, created_ms, number, flags, beat_ms);" \
+	"CREATE INDEX sessions_machine ON sessions (machine_id, created_ms, number);"                       \
+	"CREATE INDEX sessions_hostname ON sessions (hostname, created_ms, number);"                        \
+	"CREATE INDEX sessions_updated ON sessions (updated_ms);"                                           \
+	"CREATE INDEX sessions_status ON sessions (" STATUS_SQL ", created_ms, number, beat_ms);"           \
+	"CREATE INDEX sessions_hung ON sessions (created_ms, number, flags) WHERE flags & 8 <> 0;"
+
 /* From each version to the next. */
-static const char *const migrations[SCHEMA_VERSION] = { [1] = SCHEMA_2 };
+static const char *const migrations[SCHEMA_VERSION] = { [1] = SCHEMA_2, [2] = SCHEMA_3 };
 
 const char *const hub_item_tables[HUB_LIST_COUNT] = { "events", "metrics", "history" };
 
@@ -55,8 +70,8 @@ static const char *const statements[TX_STATEMENT_COUNT] = {
 			       " AND beat_ms > 0 AND beat_ms < ?2 ORDER BY number LIMIT 1"),
 	[TX_ADD] =
 		("INSERT INTO sessions (id, key, product, version, machine_id, hostname, created_ms, updated_ms, ended_ms,"
-		 " heartbeat_ms, beat_ms, flags, applied_seq, events, metrics, history)"
-		 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, 0, 0, 0, 0, 0, 0, 0)"),
+		 " heartbeat_ms, beat_ms, flags, applied_seq, events, metrics, history, extra)"
+		 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, 0, 0, 0, 0, 0, 0, 0, ?9)"),
 	[TX_UPDATE] =
 		("UPDATE sessions SET updated_ms = ?2, ended_ms = ?3, heartbeat_ms = ?4, beat_ms = ?5, flags = ?6,"
 		 " applied_seq = ?7, events = ?8, metrics = ?9, history = ?10 WHERE number = ?1"),
@@ -96,6 +111,7 @@ void hub_sqlite_take_row(sqlite3_stmt *st, struct hub_session *ret)
 	ret->applied_seq = sqlite3_column_int64(st, 12);
 	for (int i = 0; i < HUB_LIST_COUNT; i++)
 		ret->counts[i] = sqlite3_column_int64(st, 13 + i);
+	take_text(st, 16, &ret->extra);
 }
 
 void hub_sqlite_bind(sqlite3_stmt *st, int at, struct slice text)
@@ -184,6 +200,8 @@ static int add(struct hub_tx *tx, struct hub_session *s, struct slice key)
 	hub_sqlite_bind(st, 5, buf_slice(&s->machine_id));
 	hub_sqlite_bind(st, 6, buf_slice(&s->hostname));
 	(void)sqlite3_bind_int64(st, 7, s->created_ms);
+	(void)sqlite3_bind_int64(st, 8, s->updated_ms);
+	hub_sqlite_bind(st, 9, buf_slice(&s->extra));
 	r = finish(st, sqlite3_step(st));
 	if (r == 0)
 		s->number = sqlite3_last_insert_rowid(tx->conn);
@@ -400,6 +418,7 @@ static const struct hub_store_table table = {
 	.read_state = hub_sqlite_read_state,
 	.read_items = hub_sqlite_read_items,
 	.read_list = hub_sqlite_read_list,
+	.read_products = hub_sqlite_read_products,
 	.read_count = hub_sqlite_read_count,
 };
 
@@ -439,7 +458,7 @@ static int migrate(sqlite3 *conn, void *arg)
 
 int hub_sqlite_open(const char *path, struct hub_store **ret, bool *ret_damaged, struct buf *err)
 {
-	const struct db_options o = { .path = path, .schema = SCHEMA_1 SCHEMA_2, .version = SCHEMA_VERSION };
+	const struct db_options o = { .path = path, .schema = SCHEMA_1 SCHEMA_2 SCHEMA_3, .version = SCHEMA_VERSION };
 	struct hub_sqlite *h = xcalloc(1, sizeof(*h));
 	int r = db_open(&o, &h->db, ret_damaged);
 
@@ -471,5 +490,6 @@ void hub_session_fini(struct hub_session *s)
 	buf_fini(&s->version);
 	buf_fini(&s->machine_id);
 	buf_fini(&s->hostname);
+	buf_fini(&s->extra);
 	*s = (struct hub_session)HUB_SESSION_EMPTY;
 }

@@ -10,7 +10,11 @@
 
 #define SESSION_COLUMNS                                                                                                 \
 	"number, id, product, version, machine_id, hostname, created_ms, updated_ms, ended_ms, heartbeat_ms, beat_ms, " \
-	"flags, applied_seq, events, metrics, history"
+	"flags, applied_seq, events, metrics, history, extra"
+
+/* What became of a session, as far as its flags tell: 0 open, 1 ended, 2 crashed. Written like this everywhere: an index
+ * is on it. */
+#define STATUS_SQL "min(flags & 3, 2)"
 
 enum tx_statement {
 	TX_FIND,
@@ -56,10 +60,11 @@ int hub_sqlite_read_begin(struct hub_store *st, struct hub_read **ret);
 void hub_sqlite_read_end(struct hub_read *rd);
 int hub_sqlite_read_session(struct hub_read *rd, struct slice id, struct hub_session *ret);
 int hub_sqlite_read_state(struct hub_read *rd, int64_t number, struct buf *out);
-int hub_sqlite_read_items(struct hub_read *rd, int64_t number, enum hub_list list, int64_t from, hub_item_fn *fn,
-			  void *arg);
+int hub_sqlite_read_items(struct hub_read *rd, int64_t number, enum hub_list list, int64_t from, enum hub_order order,
+			  hub_item_fn *fn, void *arg);
 int hub_sqlite_read_list(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
 			 size_t *ret_count);
+int hub_sqlite_read_products(struct hub_read *rd, int64_t stale_ms, hub_product_fn *fn, void *arg);
 int hub_sqlite_read_count(struct hub_read *rd, int64_t *ret);
 void hub_sqlite_close_idle(struct hub_sqlite *h);
 

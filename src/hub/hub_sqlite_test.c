@@ -1,10 +1,11 @@
 /* hub_sqlite_test.c -- the store: lists and their filters, forgetting, versions of the file. */
 #include "base/err.h"
+#include "hub/hub_priv.h"
 #include "hub/hub_test_kit.h"
 #include "hub/hub_text.h"
 #include "store/db.h"
 
-/* The ids that a filter finds, newest first, as letters: 'a' is ids[0]. */
+/* The ids that a filter finds, in their order, as letters: 'a' is ids[0]. */
 static const char *found(struct kit *k, char *const *ids, size_t count, struct hub_filter f)
 {
 	static char letters[32];
@@ -45,7 +46,7 @@ static void lists_are_filtered(void **state)
 				"{\"name\":\"application_appears_hung\",\"message\":\"Oh no: \\\"X\\\"\"}"),
 			 200);
 	k->now_ms += TIMEOUT_MS + 1;
-#define FOUND(...) found(k, ids, 5, (struct hub_filter){ __VA_ARGS__ })
+#define FOUND(...) found(k, ids, 5, (struct hub_filter){ .order = HUB_DESCENDING, __VA_ARGS__ })
 	assert_string_equal(FOUND(.flags = 0), "edcba");
 	assert_string_equal(FOUND(.machine_id = SLICE_LIT("m")), "cba");
 	assert_string_equal(FOUND(.machine_id = SLICE_LIT("m"), .product = SLICE_LIT("game"),
@@ -60,11 +61,134 @@ static void lists_are_filtered(void **state)
 	assert_string_equal(FOUND(.flags = HUB_HUNG), "e");
 	assert_string_equal(FOUND(.flags = HUB_HUNG_AT_END), "");
 	assert_string_equal(FOUND(.since_ms = 1000010, .until_ms = 1000030), "cb");
-	assert_string_equal(FOUND(.before = 3), "ba");
+	assert_string_equal(FOUND(.after = { .number = 3, .value = 1000020 }), "ba");
 	assert_string_equal(FOUND(.text = SLICE_LIT("oh NO: \"x\"")), "e");
 	assert_string_equal(FOUND(.text = SLICE_LIT("abnormal_term")), "b");
 	assert_string_equal(FOUND(.text = SLICE_LIT("message")), "");
 	for (int i = 0; i < 5; i++)
+		free(ids[i]);
+}
+
+static void pages(struct kit *k, char *const *ids, enum hub_sort sort, enum hub_order order, const char *want)
+{
+	struct hub_filter f = { .sort = sort, .order = order, .stale_ms = 1 };
+	struct hub_session s = HUB_SESSION_EMPTY;
+	struct buf text = BUF_EMPTY;
+	char letters[32] = "";
+	size_t n = 1, at = 0;
+
+	while (n) { /* a page is one session; each has a read of its own */
+		struct hub_read *rd = NULL;
+
+		assert_int_equal(k->st->t->read_begin(k->st, &rd), 0);
+		assert_int_equal(k->st->t->read_list(rd, &f, &s, 1, &n), 0);
+		k->st->t->read_end(rd);
+		for (int i = 0; i < 5 && n; i++)
+			if (strcmp(s.id, ids[i]) == 0)
+				letters[at++] = (char)('a' + i);
+		if (n)
+			f.after = hub_cursor_at(&f, &s, &text);
+	}
+	hub_session_fini(&s);
+	buf_fini(&text);
+	assert_string_equal(letters, want);
+}
+
+static void pages_follow_each_other_under_every_sort(void **state)
+{
+	static const struct {
+		const char *product, *hostname;
+		int64_t created_ms;
+	} made[5] = {
+		{ "b", "h2", 500 }, { "a", "", 400 }, { "b", "h1", 500 }, { "B", "h1", 300 }, { "a", "h1", 400 }
+	};
+	struct kit *k = *state;
+	char *ids[5];
+
+	for (int i = 0; i < 5; i++) {
+		ids[i] = kit_create_as(k, made[i].product, "1", made[i].hostname, made[i].created_ms);
+		k->now_ms += 10;
+	}
+	for (int i = 4; i >= 0; i--) {
+		assert_int_equal(kit_do(k, ids[i], HUB_OP_EVENT, "{\"name\":\"e\"}"), 200);
+		k->now_ms += 10;
+	}
+	assert_int_equal(kit_do(k, ids[1], HUB_OP_EVENT, "{\"name\":\"e\"}"), 200);
+	pages(k, ids, HUB_BY_CREATED, HUB_DESCENDING, "caebd");
+	pages(k, ids, HUB_BY_CREATED, HUB_ASCENDING, "dbeac");
+	pages(k, ids, HUB_BY_UPDATED, HUB_DESCENDING, "bacde");
+	pages(k, ids, HUB_BY_UPDATED, HUB_ASCENDING, "edcab");
+	pages(k, ids, HUB_BY_PRODUCT, HUB_ASCENDING, "dbeac"); /* by bytes: B before a */
+	pages(k, ids, HUB_BY_PRODUCT, HUB_DESCENDING, "caebd");
+	pages(k, ids, HUB_BY_HOSTNAME, HUB_ASCENDING, "bdeca");
+	pages(k, ids, HUB_BY_EVENTS, HUB_DESCENDING, "bedca");
+	for (int i = 0; i < 5; i++)
+		free(ids[i]);
+}
+
+static int add_product(void *arg, const struct hub_product *p)
+{
+	buf_addf(arg, "%.*s/%.*s: %lld = %lld active, %lld suspended, %lld ended, %lld crashed; %lld hung; last %lld\n",
+		 (int)p->product.n, p->product.p, (int)p->version.n, p->version.p, (long long)p->sessions,
+		 (long long)p->active, (long long)p->suspended, (long long)p->ended, (long long)p->crashed,
+		 (long long)p->hung, (long long)p->last_created_ms);
+	return 0;
+}
+
+static void products_and_versions_are_counted_by_state(void **state)
+{
+	static const char hang[] = "{\"name\":\"application_appears_hung\"}";
+	struct kit *k = *state;
+	struct hub_read *rd = NULL;
+	struct buf got = BUF_EMPTY;
+	char *ids[6];
+
+	for (int i = 0; i < 6; i++)
+		ids[i] = kit_create_as(k, i == 5 ? "b" : "a", i == 4 ? "2" : "1", "", 100 + i);
+	assert_int_equal(kit_do(k, ids[0], HUB_OP_HEARTBEAT, "{}"), 200);
+	k->now_ms += TIMEOUT_MS + 1;
+	assert_int_equal(kit_do(k, ids[1], HUB_OP_HEARTBEAT, "{}"), 200);
+	assert_int_equal(kit_do(k, ids[1], HUB_OP_EVENT, hang), 200);
+	assert_int_equal(kit_do(k, ids[2], HUB_OP_EVENT, hang), 200);
+	assert_int_equal(kit_do(k, ids[2], HUB_OP_END, "{}"), 200);
+	assert_int_equal(kit_do(k, ids[3], HUB_OP_CRASH, "{}"), 200);
+	assert_int_equal(k->st->t->read_begin(k->st, &rd), 0);
+	assert_int_equal(k->st->t->read_products(rd, kit_moment(k).stale_ms, add_product, &got), 0);
+	k->st->t->read_end(rd);
+	assert_string_equal(got.data, "a/1: 4 = 1 active, 1 suspended, 1 ended, 1 crashed; 1 hung; last 103\n"
+				      "a/2: 1 = 1 active, 0 suspended, 0 ended, 0 crashed; 0 hung; last 104\n"
+				      "b/1: 1 = 1 active, 0 suspended, 0 ended, 0 crashed; 0 hung; last 105\n");
+	buf_fini(&got);
+	for (int i = 0; i < 6; i++)
+		free(ids[i]);
+}
+
+static void items_are_read_from_both_ends(void **state)
+{
+	static const struct {
+		int64_t from;
+		enum hub_order order;
+		const char *want;
+	} rows[] = {
+		{ 0, HUB_ASCENDING, "012" }, { 1, HUB_ASCENDING, "12" },           { 3, HUB_ASCENDING, "" },
+		{ 1, HUB_DESCENDING, "10" }, { INT64_MAX, HUB_DESCENDING, "210" }, { INT64_MAX, HUB_ASCENDING, "" }
+	};
+	struct kit *k = *state;
+	char *ids[3] = { kit_create(k, "m", NULL), kit_create(k, "m", NULL), kit_create(k, "m", NULL) };
+	struct hub_session s = HUB_SESSION_EMPTY;
+
+	for (int i = 0; i < 9; i++)
+		assert_int_equal(kit_do(k, ids[i % 3], HUB_OP_EVENT, "{\"name\":\"e\"}"), 200);
+	kit_look(k, ids[1], &s);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct buf places = BUF_EMPTY;
+
+		kit_places(k, s.number, rows[i].from, rows[i].order, &places);
+		assert_string_equal(places.data, rows[i].want);
+		buf_fini(&places);
+	}
+	hub_session_fini(&s);
+	for (int i = 0; i < 3; i++)
 		free(ids[i]);
 }
 
@@ -136,7 +260,39 @@ static int ask(const char *path, const char *sql)
 	return n;
 }
 
-#define HAS_INDEX "SELECT count(*) FROM sqlite_schema WHERE name = 'sessions_open'"
+/* What the versions after the first have added. */
+#define TO_VERSION_1                                                                                    \
+	"DROP INDEX sessions_open; DROP INDEX sessions_product; DROP INDEX sessions_version;"           \
+	"DROP INDEX sessions_machine; DROP INDEX sessions_hostname; DROP INDEX sessions_updated;"       \
+	"DROP INDEX sessions_status; DROP INDEX sessions_hung; ALTER TABLE sessions DROP COLUMN extra;" \
+	"CREATE INDEX sessions_product ON sessions (product, version);"                                 \
+	"CREATE INDEX sessions_machine ON sessions (machine_id); PRAGMA user_version=1"
+/* All there is, and how it is made. */
+#define SCHEMA "SELECT group_concat(sql, ';') FROM (SELECT sql FROM sqlite_schema ORDER BY name)"
+
+static char *schema(const char *path)
+{
+	sqlite3 *conn = NULL;
+	sqlite3_stmt *st = NULL;
+	char *text;
+
+	assert_int_equal(sqlite3_open(path, &conn), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(conn, SCHEMA, -1, &st, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+	text = xstrdup((const char *)sqlite3_column_text(st, 0));
+	(void)sqlite3_finalize(st);
+	(void)sqlite3_close(conn);
+	return text;
+}
+
+static void run(const char *path, const char *sql)
+{
+	sqlite3 *conn = NULL;
+
+	assert_int_equal(sqlite3_open(path, &conn), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(conn, sql, NULL, NULL, NULL), SQLITE_OK);
+	(void)sqlite3_close(conn);
+}
 
 static void an_older_file_is_brought_up_to_date_and_a_newer_one_refused(void **state)
 {
@@ -145,24 +301,29 @@ static void an_older_file_is_brought_up_to_date_and_a_newer_one_refused(void **s
 	struct hub_session s = HUB_SESSION_EMPTY;
 	struct hub_store *newer = NULL;
 	struct buf err = BUF_EMPTY;
+	char *fresh, *brought;
 	bool damaged;
 
 	k->st->t->close(k->st);
-	(void)ask(k->path, "DROP INDEX sessions_open");
-	(void)ask(k->path, "PRAGMA user_version=1");
-	assert_int_equal(ask(k->path, HAS_INDEX), 0);
+	fresh = schema(k->path);
+	run(k->path, TO_VERSION_1);
 	kit_open(k);
 	kit_look(k, id, &s);
+	assert_string_equal(s.product.data, "game");
+	assert_int_equal(s.extra.len, 0);
 	k->st->t->close(k->st);
-	assert_int_equal(ask(k->path, HAS_INDEX), 1);
-	assert_int_equal(ask(k->path, "PRAGMA user_version"), 2);
-	(void)ask(k->path, "PRAGMA user_version=3");
+	brought = schema(k->path);
+	assert_string_equal(brought, fresh);
+	assert_int_equal(ask(k->path, "PRAGMA user_version"), 3);
+	run(k->path, "PRAGMA user_version=4");
 	assert_int_equal(hub_sqlite_open(k->path, &newer, &damaged, &err), -EPROTO);
 	assert_non_null(strstr(err.data, "newer weir"));
-	(void)ask(k->path, "PRAGMA user_version=2");
+	run(k->path, "PRAGMA user_version=3");
 	kit_open(k);
 	hub_session_fini(&s);
 	buf_fini(&err);
+	free(fresh);
+	free(brought);
 	free(id);
 }
 
@@ -211,6 +372,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(lists_are_filtered),
+		T(pages_follow_each_other_under_every_sort),
+		T(products_and_versions_are_counted_by_state),
+		T(items_are_read_from_both_ends),
 		T(what_is_too_old_goes_in_small_steps),
 		T(an_older_file_is_brought_up_to_date_and_a_newer_one_refused),
 		T(a_job_that_fails_leaves_nothing),

@@ -16,6 +16,7 @@
 #define HUB_ID_ROOM 40 /* a UUID in text, and more than that */
 
 enum hub_list { HUB_EVENTS, HUB_METRICS, HUB_HISTORY, HUB_LIST_COUNT };
+enum hub_order { HUB_ASCENDING, HUB_DESCENDING };
 
 enum hub_flag {
 	HUB_ENDED = 1 << 0,
@@ -31,6 +32,7 @@ struct hub_session {
 	int64_t number; /* from 1, in order of creation; never given twice */
 	char id[HUB_ID_ROOM];
 	struct buf product, version, machine_id, hostname;
+	struct buf extra; /* further fields given at its creation, as a JSON object; empty: none */
 	int64_t created_ms, updated_ms;
 	int64_t ended_ms; /* 0: not */
 	int64_t heartbeat_ms; /* 0: never; wall clock, as shown */
@@ -39,9 +41,10 @@ struct hub_session {
 	int64_t applied_seq; /* of batches */
 	int64_t counts[HUB_LIST_COUNT]; /* items there are: the next one's place */
 };
-#define HUB_SESSION_EMPTY                                                                                  \
-	{                                                                                                  \
-		.product = BUF_EMPTY, .version = BUF_EMPTY, .machine_id = BUF_EMPTY, .hostname = BUF_EMPTY \
+#define HUB_SESSION_EMPTY                                                                                   \
+	{                                                                                                   \
+		.product = BUF_EMPTY, .version = BUF_EMPTY, .machine_id = BUF_EMPTY, .hostname = BUF_EMPTY, \
+		.extra = BUF_EMPTY                                                                          \
 	}
 void hub_session_fini(struct hub_session *s); /* s is empty afterwards */
 
@@ -52,6 +55,21 @@ enum hub_condition {
 	HUB_IS_ENDED = 1 << 2,
 	HUB_IS_CRASHED = 1 << 3,
 };
+/* What a list is sorted by. Each ends in the session's number, so that there is one order and no more; texts are
+ * compared by their bytes. UPDATED and EVENTS change while one turns the pages: who was on a page can come again. */
+enum hub_sort {
+	HUB_BY_CREATED, /* created_ms, number */
+	HUB_BY_UPDATED, /* updated_ms, number */
+	HUB_BY_PRODUCT, /* product, created_ms, number */
+	HUB_BY_HOSTNAME, /* hostname, created_ms, number */
+	HUB_BY_EVENTS, /* counts[HUB_EVENTS], number; the one that has no index */
+};
+/* The session behind which a page begins, by what the list is sorted by: so it need not be there any more. */
+struct hub_cursor {
+	int64_t number; /* 0: from the beginning */
+	int64_t value; /* created_ms, updated_ms or the count */
+	struct slice text; /* product or hostname; otherwise not looked at */
+};
 struct hub_filter {
 	struct slice product, version, machine_id, hostname; /* equal; p NULL: any */
 	unsigned conditions; /* any of them; 0: all */
@@ -59,7 +77,17 @@ struct hub_filter {
 	int64_t since_ms, until_ms; /* created_ms in [since, until); 0: no bound */
 	unsigned flags; /* all of these are set */
 	struct slice text; /* in a string of an event, ASCII case ignored; p NULL: any */
-	int64_t before; /* number below it; 0: from the newest on */
+	enum hub_sort sort;
+	enum hub_order order; /* an empty filter asks for the oldest first */
+	struct hub_cursor after;
+};
+
+/* How many sessions a product's version has, and what they are; slices are good while the call lasts. hung: open, and
+ * hung now. */
+struct hub_product {
+	struct slice product, version;
+	int64_t sessions, active, suspended, ended, crashed, hung;
+	int64_t last_created_ms;
 };
 
 struct hub_store;
@@ -70,6 +98,7 @@ typedef void hub_done_fn(void *arg, int code);
 /* An item; body is valid while the call lasts. 0, or a code that ends the walk and is its result. It must not call the
  * store. */
 typedef int hub_item_fn(void *arg, int64_t place, struct slice body);
+typedef int hub_product_fn(void *arg, const struct hub_product *p); /* likewise */
 
 struct hub_store_table {
 	/* Ends all; what was submitted is done first. */
@@ -105,12 +134,17 @@ struct hub_store_table {
 	void (*read_end)(struct hub_read *rd); /* NULL is fine */
 	int (*read_session)(struct hub_read *rd, struct slice id, struct hub_session *ret);
 	int (*read_state)(struct hub_read *rd, int64_t number, struct buf *out); /* appends */
-	/* Items from place `from` on, in order, until fn ends it. */
-	int (*read_items)(struct hub_read *rd, int64_t number, enum hub_list list, int64_t from, hub_item_fn *fn,
-			  void *arg);
-	/* Up to `room` sessions, newest first; *ret_count below room: there are no more. into has empty ones. */
+	/* Items from place `from` on in that order, until fn ends it. Descending, a place that is not there yet
+	 * (INT64_MAX) means from the last one on. */
+	int (*read_items)(struct hub_read *rd, int64_t number, enum hub_list list, int64_t from, enum hub_order order,
+			  hub_item_fn *fn, void *arg);
+	/* Up to `room` sessions; *ret_count below room: there are no more. into has empty ones. By one of product,
+	 * version, machine_id, hostname, conditions, flags or times, in the order of creation, it costs what it finds,
+	 * at a million sessions too. */
 	int (*read_list)(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
 			 size_t *ret_count);
+	/* Every product and version that has sessions, in order. Costs a look at an index of all sessions. */
+	int (*read_products)(struct hub_read *rd, int64_t stale_ms, hub_product_fn *fn, void *arg);
 	/* How many sessions there are. */
 	int (*read_count)(struct hub_read *rd, int64_t *ret);
 };

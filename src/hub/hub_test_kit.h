@@ -92,6 +92,24 @@ static inline int kit_create_job(struct hub_store *st, struct hub_tx *tx, void *
 }
 
 /* The id; the caller frees. */
+static inline char *kit_create_as(struct kit *k, const char *product, const char *version, const char *hostname,
+				  int64_t created_ms)
+{
+	struct kit_job j = { .k = k,
+			     .creation = { .product = slice_str(product),
+					   .version = slice_str(version),
+					   .machine_id = SLICE_LIT(""),
+					   .hostname = slice_str(hostname),
+					   .created_ms = created_ms },
+			     .session = HUB_SESSION_EMPTY };
+	char *id;
+
+	assert_int_equal(k->st->t->submit_and_wait(k->st, kit_create_job, &j), 0);
+	id = xstrdup(j.session.id);
+	hub_session_fini(&j.session);
+	return id;
+}
+
 static inline char *kit_create(struct kit *k, const char *machine, const char *key)
 {
 	struct kit_job j = { .k = k,
@@ -171,7 +189,23 @@ static inline void kit_items(struct kit *k, int64_t number, enum hub_list list, 
 	struct hub_read *rd = NULL;
 
 	assert_int_equal(k->st->t->read_begin(k->st, &rd), 0);
-	assert_int_equal(k->st->t->read_items(rd, number, list, from, kit_add_line, out), 0);
+	assert_int_equal(k->st->t->read_items(rd, number, list, from, HUB_ASCENDING, kit_add_line, out), 0);
+	k->st->t->read_end(rd);
+}
+
+static inline int kit_add_place(void *arg, int64_t place, struct slice body)
+{
+	buf_addf(arg, "%lld", (long long)place);
+	return 0;
+}
+
+/* Of events, one behind the other. */
+static inline void kit_places(struct kit *k, int64_t number, int64_t from, enum hub_order order, struct buf *out)
+{
+	struct hub_read *rd = NULL;
+
+	assert_int_equal(k->st->t->read_begin(k->st, &rd), 0);
+	assert_int_equal(k->st->t->read_items(rd, number, HUB_EVENTS, from, order, kit_add_place, out), 0);
 	k->st->t->read_end(rd);
 }
 
