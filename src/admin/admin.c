@@ -33,6 +33,19 @@ static bool is_open_to_all(struct slice path)
 	return slice_eq_str(path, "/livez") || slice_eq_str(path, "/readyz") || slice_eq_str(path, "/healthz");
 }
 
+/* A browser that is told of Basic asks with a window of its own, over the page that wants to ask itself: so it is told
+ * only when it goes to an address. Programs that send no Sec-Fetch-Mode know what to do with it. */
+static void reply_unauthorized(struct exchange *ex)
+{
+	struct slice mode = exchange_header(ex, "sec-fetch-mode");
+	bool is_script = mode.p && !slice_eq_str(mode, "navigate");
+
+	admin_reply_problem_with(
+		ex, 401, "A token is needed",
+		"send Authorization: Bearer with the token of admin.token_file; a browser may send it as password",
+		"WWW-Authenticate", is_script ? "Bearer realm=\"weir\"" : "Bearer realm=\"weir\", Basic realm=\"weir\"");
+}
+
 static void hand_on(struct admin *a, struct exchange *ex, struct slice path)
 {
 	struct route_match m;
@@ -58,11 +71,7 @@ static void handle(struct exchange *ex)
 	if (query.n)
 		whole.n = (size_t)(query.p + query.n - path.p);
 	if (!is_open_to_all(path) && !is_allowed(a, ex)) {
-		admin_reply_problem_with(
-			ex, 401, "A token is needed",
-			"send Authorization: Bearer with the token of admin.token_file; a browser may send it as "
-			"password",
-			"WWW-Authenticate", "Bearer realm=\"weir\", Basic realm=\"weir\"");
+		reply_unauthorized(ex);
 		return;
 	}
 	if (health_handle_path(ex, whole, a->core->services))
@@ -92,6 +101,15 @@ static int load_token(const struct config_admin *section, char **ret, struct buf
 	return r;
 }
 
+static int start_sampler(struct admin *a, struct buf *err)
+{
+	int r = sampler_start(a->core->services, &a->sampler);
+
+	if (r < 0)
+		buf_addf(err, "cannot start the thread that samples for the history: %s", err_text(r));
+	return r;
+}
+
 static int start(const struct core *core, const void *section, void **ret_state, struct buf *err)
 {
 	const struct config_admin *s = section;
@@ -114,6 +132,8 @@ static int start(const struct core *core, const void *section, void **ret_state,
 	r = load_token(s, &a->token, err);
 	if (!r)
 		r = server_listen(core->server, &o, err);
+	if (!r)
+		r = start_sampler(a, err);
 	if (r < 0) {
 		secret_free(a->token);
 		lane_unref(&a->lane);
@@ -155,6 +175,7 @@ static void stop(void *state)
 
 	OBJ_CHECK(a, ADMIN_MAGIC);
 	a->magic = 0;
+	sampler_stop(a->sampler);
 	secret_free(a->token);
 	lane_unref(&a->lane);
 	(void)pthread_mutex_destroy(&a->lock); /* no exchange is left that could hold it */

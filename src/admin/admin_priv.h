@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 
+#include "admin/history.h"
 #include "core/service.h"
 #include "store/outbox.h"
 
@@ -14,6 +15,7 @@ struct admin {
 	unsigned magic;
 	const struct core *core;
 	struct lane *lane;    /* of workers, for what reads the disk */
+	struct sampler *sampler;
 	pthread_mutex_t lock; /* guards token; nothing blocks under it */
 	char *token;          /* NULL: none asked for */
 };
@@ -36,12 +38,24 @@ int route_decode(struct slice s, struct buf *out);
 /* --- api.c --- */
 extern const struct admin_route admin_api_routes[];
 
+/* --- sampler.c --- */
+/* Its thread runs from here on; services are those that stand now. 0 or -errno. */
+int sampler_start(const struct services *services, struct sampler **ret);
+void sampler_stop(struct sampler *s);     /* before the services stop; NULL is fine */
+json_t *sampler_json(struct sampler *s);  /* see history_json() */
+
 /* --- outbox.c --- */
+struct outbox *outbox_of(struct exchange *ex); /* NULL: no service queues writes */
 exchange_fn outbox_handle_list, outbox_handle_show, outbox_handle_act, outbox_handle_drop, outbox_handle_flush;
 /* For /api/v1/status: figures over all queues, and a list of these. */
 json_t *outbox_status_json(void);
 
+/* --- outbox_list.c --- */
+exchange_fn outbox_list_entries; /* on a worker */
+
 /* --- outbox_json.c --- */
+json_t *outbox_text_json(const struct buf *b); /* as it is, or escaped where it is no UTF-8 */
+json_t *outbox_base_json(const struct outbox_base *b); /* {"known", "absent", "etag", "mod_time"} */
 json_t *outbox_entry_json(const struct outbox_entry *e);
 /* The same with what only one entry's page has. Reads its parent: workers. */
 json_t *outbox_entry_details_json(struct outbox *ob, const struct outbox_entry *e);

@@ -11,6 +11,8 @@
 #include "base/obj.h"
 #include "io/client.h"
 
+static struct core core;
+
 /* --- the service beside it --- */
 
 struct toy {
@@ -41,8 +43,18 @@ static void toy_route(struct exchange *ex)
 }
 
 static const struct admin_route toy_routes[] = { { "GET", "toys", toy_route }, { NULL, NULL, NULL } };
+static void toy_traffic(void *state, traffic_fn *fn, void *arg)
+{
+	struct traffic t = { .requests = 40, .errors = 1, .has_cache = true, .hits = 30, .misses = 10, .offline = 5 };
+
+	t.latency[0] = 40;
+	fn(arg, "toy", &t);
+	server_add_traffic(core.server, "admin", &t);
+	fn(arg, "both", &t);
+}
+
 static const struct service toy_service = {
-	.name = "toy", .status = toy_status, .each_link = toy_each_link, .admin_routes = toy_routes,
+	.name = "toy", .traffic = toy_traffic, .status = toy_status, .each_link = toy_each_link, .admin_routes = toy_routes,
 };
 
 /* --- the ground --- */
@@ -52,6 +64,7 @@ static struct service_instance instances[2];
 static struct services services = { .items = instances, .count = 2 };
 static struct core core = { .version = "9.9", .services = &services };
 static struct client *client;
+static char own_origin[96]; /* a header line: what our own page sends */
 static char token_path[] = "/tmp/weir-admin-XXXXXX";
 
 static struct link *a_link(const char *name)
@@ -99,6 +112,7 @@ static void start_admin(const struct config_admin *section)
 	server_listener_at(core.server, 0, &name, address, sizeof(address));
 	assert_string_equal(name, "admin");
 	(void)snprintf(url, sizeof(url), "http://%s", address);
+	(void)snprintf(own_origin, sizeof(own_origin), "Origin: %s", url);
 	o.base_url = url;
 	assert_int_equal(client_new(&o, &client), 0);
 }
@@ -172,15 +186,16 @@ static int take_data(void *arg, const char *p, size_t n)
 	return 0;
 }
 
-static int ask_as(const char *authorization, const char *method, const char *target, const char *sent)
+/* first and second: header lines, or NULL */
+static int ask_with(const char *first, const char *second, const char *method, const char *target, const char *sent)
 {
 	const struct client_sink sink = { .on_head = take_head, .on_data = take_data };
-	struct slice header = slice_str(authorization);
+	const struct slice headers[] = { slice_str(first), slice_str(second) };
 	struct client_request rq = {
 		.method = method,
 		.target = slice_str(target),
-		.headers = &header,
-		.header_count = authorization ? 1 : 0,
+		.headers = first ? headers : headers + 1,
+		.header_count = (first ? 1 : 0) + (second ? 1 : 0),
 		.body = slice_str(sent),
 		.body_bytes = sent ? (int64_t)strlen(sent) : 0,
 		.total_ms = 10000,
@@ -191,6 +206,11 @@ static int ask_as(const char *authorization, const char *method, const char *tar
 	buf_reset(&body);
 	assert_int_equal(client_call(client, &rq, &sink, NULL, &result), 0);
 	return result.status;
+}
+
+static int ask_as(const char *authorization, const char *method, const char *target, const char *sent)
+{
+	return ask_with(authorization, NULL, method, target, sent);
 }
 
 static int ask(const char *method, const char *target, const char *sent)
@@ -232,6 +252,43 @@ static void test_all_but_health_asks_for_the_token(void **state)
 		assert_int_equal(ask_as(NULL, "GET", open[i], NULL), 200);
 	assert_int_equal(ask_as("Authorization: Basic YW55Om1ldC1tZS1pbg==", "GET", "/", NULL), 401);
 	assert_int_equal(ask_as("Authorization: Basic YW5uOmxldC1tZS1pbg==", "GET", "/", NULL), 200);
+}
+
+static void test_only_who_goes_to_an_address_is_asked_by_the_browser_itself(void **state)
+{
+	static const struct {
+		const char *mode;
+		bool is_basic;
+	} rows[] = {
+		{ NULL, true }, /* curl, and browsers of old */
+		{ "Sec-Fetch-Mode: navigate", true },
+		{ "Sec-Fetch-Mode: cors", false },
+		{ "Sec-Fetch-Mode: same-origin", false },
+		{ "Sec-Fetch-Mode: no-cors", false },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(ask_with(rows[i].mode, NULL, "GET", "/api/v1/status", NULL), 401);
+		expect_in(&head, "WWW-Authenticate: Bearer realm=\"weir\"");
+		assert_int_equal(strstr(head.data, "Basic") != NULL, rows[i].is_basic);
+	}
+}
+
+static void test_a_page_of_somebody_else_switches_nothing(void **state)
+{
+	static const char key[] = "Authorization: Bearer let-me-in", off[] = "{\"enabled\": false}";
+	static const char *const origins[] = { "Origin: https://evil.example", "Origin: null",
+					       "Origin: http://127.0.0.1:1", "Host: evil.example" };
+
+	for (size_t i = 0; i < ARRAY_LEN(origins); i++) {
+		int status = ask_with(key, origins[i], "PUT", "/api/v1/upstreams/other", off);
+
+		assert_int_equal(status, slice_starts(slice_str(origins[i]), "Host") ? 421 : 403);
+		assert_int_not_equal(link_state(toy.links[1]), LINK_DISABLED);
+	}
+	assert_int_equal(ask_with(key, own_origin, "PUT", "/api/v1/upstreams/other", off), 200);
+	assert_int_equal(link_state(toy.links[1]), LINK_DISABLED);
+	assert_int_equal(ask_with(key, own_origin, "PUT", "/api/v1/upstreams/other", "{\"enabled\": true}"), 200);
 }
 
 static void test_a_new_token_is_taken_over_and_a_lost_one_kept(void **state)
@@ -290,6 +347,27 @@ static void test_status_has_a_member_for_each_service_that_tells_something(void 
 	json_decref(o);
 	assert_int_equal(ask("HEAD", "/api/v1/status", NULL), 200);
 	assert_int_equal(body.len, 0);
+}
+
+static void test_the_history_has_columns_for_each_service(void **state)
+{
+	json_t *o, *list, *toys, *both;
+
+	assert_int_equal(ask("GET", "/api/v1/status", NULL), 200); /* a request of which it will know */
+	assert_int_equal(ask("GET", "/api/v1/history", NULL), 200);
+	o = answer();
+	assert_int_equal(json_integer_value(json_object_get(o, "window_seconds")), 3600);
+	assert_int_equal(json_array_size(json_object_get(o, "t")), 1); /* the slot that is open */
+	list = json_object_get(o, "services");
+	assert_int_equal(json_array_size(list), 2);
+	toys = json_array_get(list, 0);
+	assert_string_equal(json_string_value(json_object_get(toys, "name")), "toy");
+	assert_int_equal(json_integer_value(json_array_get(json_object_get(toys, "offline"), 0)), 5);
+	assert_true(json_real_value(json_object_get(json_object_get(toys, "sum"), "hit_rate")) == 0.75);
+	both = json_object_get(json_array_get(list, 1), "sum");
+	assert_true(json_integer_value(json_object_get(both, "requests")) > 40);
+	assert_true(json_integer_value(json_object_get(both, "errors")) > 1); /* the 401s of before */
+	json_decref(o);
 }
 
 static void test_a_route_of_a_service_runs_with_its_state(void **state)
@@ -378,12 +456,15 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_but_health_asks_for_the_token),
+		cmocka_unit_test(test_only_who_goes_to_an_address_is_asked_by_the_browser_itself),
 		cmocka_unit_test(test_a_new_token_is_taken_over_and_a_lost_one_kept),
 		cmocka_unit_test(test_health_and_metrics_answer_here_too),
 		cmocka_unit_test(test_status_has_a_member_for_each_service_that_tells_something),
+		cmocka_unit_test(test_the_history_has_columns_for_each_service),
 		cmocka_unit_test(test_a_route_of_a_service_runs_with_its_state),
 		cmocka_unit_test(test_an_upstream_is_switched_off_and_on_by_name),
 		cmocka_unit_test(test_a_switch_that_is_not_understood_changes_nothing),
+		cmocka_unit_test(test_a_page_of_somebody_else_switches_nothing),
 		cmocka_unit_test(test_the_page_shows_all_and_runs_nothing),
 	};
 	int failed = cmocka_run_group_tests(tests, ground_make, ground_clear);

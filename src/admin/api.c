@@ -1,6 +1,7 @@
 /* api.c -- the parts of /api/v1/ that belong to no one service: status, upstreams; the outbox is in outbox.c.
  *
  *   GET /api/v1/status             version, uptime, listeners, upstreams, health, outbox, and a member for each service
+ *   GET /api/v1/history            what each service answered during the last hour, in columns
  *   GET /api/v1/upstreams          {"items": [...], "next": null}
  *   PUT /api/v1/upstreams/{name}   {"enabled": bool}: until the next restart; all links of that name
  *
@@ -16,9 +17,9 @@
 
 /* --- answers --- */
 
-static struct blob *as_blob(json_t *take)
+static struct blob *as_blob(json_t *take, size_t flags)
 {
-	char *text = json_dumps(take, JSON_INDENT(2));
+	char *text = json_dumps(take, flags);
 	struct buf body = BUF_EMPTY;
 
 	json_decref(take);
@@ -27,12 +28,17 @@ static struct blob *as_blob(json_t *take)
 	return blob_new_take(&body);
 }
 
-void admin_reply_json(struct exchange *ex, int status, json_t *take)
+static void reply(struct exchange *ex, int status, json_t *take, size_t flags)
 {
 	const struct header_line headers[] = { { "Content-Type", "application/json" },
 					       { "Cache-Control", "no-store" } };
 
-	exchange_reply(ex, status, headers, 2, as_blob(take));
+	exchange_reply(ex, status, headers, 2, as_blob(take, flags));
+}
+
+void admin_reply_json(struct exchange *ex, int status, json_t *take)
+{
+	reply(ex, status, take, JSON_INDENT(2));
 }
 
 void admin_reply_problem_with(struct exchange *ex, int status, const char *title, const char *detail, const char *name,
@@ -43,7 +49,8 @@ void admin_reply_problem_with(struct exchange *ex, int status, const char *title
 					       { name, value } };
 
 	exchange_reply(ex, status, headers, name ? 3 : 2,
-		       as_blob(json_pack("{s:s, s:i, s:s}", "title", title, "status", status, "detail", detail)));
+		       as_blob(json_pack("{s:s, s:i, s:s}", "title", title, "status", status, "detail", detail),
+			       JSON_INDENT(2)));
 }
 
 /* --- upstreams --- */
@@ -223,8 +230,17 @@ static void handle_status(struct exchange *ex)
 	admin_reply_json(ex, 200, o);
 }
 
+static void handle_history(struct exchange *ex)
+{
+	const struct admin *a = exchange_service_arg(ex);
+
+	OBJ_CHECK(a, ADMIN_MAGIC);
+	reply(ex, 200, sampler_json(a->sampler), JSON_COMPACT | JSON_REAL_PRECISION(6)); /* much, and no one reads it */
+}
+
 const struct admin_route admin_api_routes[] = {
 	{ "GET", "status", handle_status },
+	{ "GET", "history", handle_history },
 	{ "GET", "upstreams", handle_upstreams },
 	{ "PUT", "upstreams/", handle_switch },
 	{ "GET", "outbox", outbox_handle_list },

@@ -1,8 +1,9 @@
 /* outbox.c -- /api/v1/outbox: look at and steer the writes that wait for an upstream.
  *
- *	GET    outbox[?state=&service=&after=&limit=]   entries in queue order
+ *	GET    outbox[?state=&service=&text=&after=&limit=]   entries in queue order
  *	GET    outbox/{id}                              one, with headers, their version, and upstream's answer
  *	GET    outbox/{id}/body                         its bytes
+ *	GET    outbox/{id}/theirs                       what upstream has now, asked with weir's own credential
  *	POST   outbox/{id}/retry                        queued, conflict, held: sent again, now
  *	POST   outbox/{id}/resolve {"keep": "ours"}     conflict, held: based on what upstream has now, and sent again
  *	                           {"keep": "theirs"}   conflict, held: given up; upstream's version stays
@@ -18,15 +19,15 @@
 
 #include <ctype.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
 #include "core/delivery.h"
-#include "proto/url.h"
 
 #define PREFIX "/api/v1/outbox/"
-#define LIST_LIMIT 1000 /* items in one answer, unless the client asks for fewer */
+#define THEIRS_MOST_BODY (256 * 1024) /* bytes of upstream's version that are shown */
 
 static struct admin *admin_of(struct exchange *ex)
 {
@@ -36,109 +37,11 @@ static struct admin *admin_of(struct exchange *ex)
 	return a;
 }
 
-/* NULL: no service queues writes. */
-static struct outbox *outbox_of(struct exchange *ex)
+struct outbox *outbox_of(struct exchange *ex)
 {
 	const struct core *core = admin_of(ex)->core;
 
 	return core->outbox ? *core->outbox : NULL;
-}
-
-/* --- the list -------------------------------------------------------------------------------------------------- */
-
-struct listing {
-	struct buf service; /* empty: all */
-	int state;          /* below 0: all */
-	uint64_t after;
-	size_t limit;
-	json_t *items;
-	uint64_t last; /* seq of the last one given */
-	bool more;
-};
-
-/* `after` is a sequence number, as `next` of an earlier page, or an entry's id. */
-static const char *read_after(struct outbox *ob, struct slice text, uint64_t *ret)
-{
-	struct outbox_entry e = { .seq = 0 };
-
-	if (str_parse_u64(text, ret) == 0)
-		return NULL;
-	if (!ob || outbox_find(ob, text, &e) < 0)
-		return "after: accepted: \"next\" of the page before, or the id of an entry";
-	*ret = e.seq;
-	outbox_entry_fini(&e);
-	return NULL;
-}
-
-/* What is wrong with the query; NULL: nothing. */
-static const char *read_query(struct outbox *ob, struct slice query, struct listing *l)
-{
-	static const char limit_fault[] = "limit: accepted: 1 to 1000";
-	enum outbox_state state = OUTBOX_QUEUED;
-	struct buf text = BUF_EMPTY;
-	const char *fault = NULL;
-	uint64_t n = LIST_LIMIT;
-
-	if (url_query_get(query, "service", &l->service) == WEIR_E_PARSE)
-		fault = "service: is not encoded rightly";
-	if (url_query_get(query, "state", &text) == 0 && text.len) {
-		if (outbox_state_parse(buf_slice(&text), &state) < 0)
-			fault = "state: accepted: queued, sending, applied, conflict, held, dropped, resolved";
-		l->state = (int)state;
-	}
-	buf_reset(&text);
-	if (url_query_get(query, "limit", &text) == 0 && (str_parse_u64(buf_slice(&text), &n) < 0 || !n))
-		fault = limit_fault;
-	l->limit = n < LIST_LIMIT ? (size_t)n : LIST_LIMIT;
-	buf_reset(&text);
-	if (!fault && url_query_get(query, "after", &text) == 0 && text.len)
-		fault = read_after(ob, buf_slice(&text), &l->after);
-	buf_fini(&text);
-	return fault;
-}
-
-static bool add_item(void *arg, const struct outbox_entry *e)
-{
-	struct listing *l = arg;
-
-	if (json_array_size(l->items) == l->limit) {
-		l->more = true;
-		return false;
-	}
-	(void)json_array_append_new(l->items, outbox_entry_json(e));
-	l->last = e->seq;
-	return true;
-}
-
-static json_t *list_json(struct listing *l)
-{
-	char next[24];
-
-	(void)snprintf(next, sizeof(next), "%llu", (unsigned long long)l->last);
-	return json_pack("{s:O, s:o}", "items", l->items, "next", l->more ? json_string(next) : json_null());
-}
-
-static void list(struct exchange *ex)
-{
-	struct listing l = { .service = BUF_EMPTY, .state = -1, .items = json_array() };
-	struct outbox *ob = outbox_of(ex);
-	struct slice query;
-	const char *fault;
-	int err = 0;
-
-	(void)route_path(exchange_target(ex), &query);
-	fault = read_query(ob, query, &l);
-	if (!fault && ob)
-		err = outbox_list(ob, l.service.len ? l.service.data : NULL, l.state, l.after, l.limit + 1, add_item,
-				  &l);
-	if (fault)
-		exchange_reply_problem(ex, 400, "Bad request", "%s", fault);
-	else if (err)
-		exchange_reply_problem(ex, 503, "Not listed", "the outbox cannot be read: %s", err_text(err));
-	else
-		admin_reply_json(ex, 200, list_json(&l));
-	json_decref(l.items);
-	buf_fini(&l.service);
 }
 
 /* --- one entry ------------------------------------------------------------------------------------------------- */
@@ -156,6 +59,13 @@ static struct slice id_of(struct exchange *ex, struct slice *ret_rest)
 static void reply_no_such_path(struct exchange *ex)
 {
 	exchange_reply_problem(ex, 404, "No such path", "the paths are listed in weir(1), under ADMIN API");
+}
+
+static void reply_not_running(struct exchange *ex, const struct outbox_entry *e)
+{
+	exchange_reply_problem(ex, 409, "Service not running",
+			       "service %s does not run, so its upstream cannot be asked what it has now",
+			       e->queue.data);
 }
 
 /* 0; or answered. */
@@ -234,18 +144,70 @@ static void reply_body(struct exchange *ex, const struct outbox_entry *e)
 				       err_text(err));
 }
 
+/* Upstream's version, when it is a text; *ret_why else. */
+static json_t *theirs_text(const struct delivery_theirs *t, const char **ret_why)
+{
+	json_t *text = NULL;
+
+	if (t->is_cut)
+		*ret_why = "it is too large to be shown here, or compressed";
+	else if (!slice_has_nul(buf_slice(&t->body)))
+		text = json_stringn(t->body.data, t->body.len);
+	if (!text && !t->is_cut)
+		*ret_why = "it is not a text";
+	return text ? text : json_null();
+}
+
+static json_t *theirs_json(const struct outbox_entry *e, const struct delivery_theirs *t)
+{
+	const char *why = NULL;
+	json_t *o = outbox_base_json(&t->now), *body = theirs_text(t, &why);
+
+	(void)json_object_set_new(o, "id", json_string(e->id));
+	(void)json_object_set_new(o, "asked_at", admin_time_json(clock_wall_ms()));
+	(void)json_object_set_new(o, "status", json_integer(t->status));
+	(void)json_object_set_new(o, "content_type", outbox_text_json(&t->content_type));
+	(void)json_object_set_new(o, "body_bytes",
+				  t->body_bytes < 0 ? json_null() : json_integer((json_int_t)t->body_bytes));
+	(void)json_object_set_new(o, "body", body);
+	(void)json_object_set_new(o, "body_omitted", why ? json_string(why) : json_null());
+	return o;
+}
+
+static void reply_theirs(struct exchange *ex, const struct outbox_entry *e)
+{
+	struct delivery *d = delivery_find(outbox_of(ex), e->queue.data);
+	struct delivery_theirs t = { .body = BUF_LIMIT(THEIRS_MOST_BODY), .content_type = BUF_EMPTY };
+	struct buf words = BUF_EMPTY;
+	int err = d ? delivery_theirs(d, e, &t, &words) : -EOPNOTSUPP;
+
+	if (!err)
+		admin_reply_json(ex, 200, theirs_json(e, &t));
+	else if (!d)
+		reply_not_running(ex, e);
+	else if (err == -EOPNOTSUPP)
+		exchange_reply_problem(ex, 409, "Nothing to compare", "the upstream of %s cannot be asked for one entry",
+				       e->queue.data);
+	else
+		exchange_reply_problem(ex, 503, "Upstream is away", "%s", words.len ? words.data : err_text(err));
+	delivery_theirs_fini(&t);
+	buf_fini(&words);
+}
+
 static void show(struct exchange *ex)
 {
 	struct outbox_entry e = { .seq = 0 };
 	struct slice rest, id = id_of(ex, &rest);
 
-	if (rest.n && !slice_eq_str(rest, "body")) {
+	if (rest.n && !slice_eq_str(rest, "body") && !slice_eq_str(rest, "theirs")) {
 		reply_no_such_path(ex);
 		return;
 	}
 	if (find(ex, id, &e) != 0)
 		return;
-	if (rest.n)
+	if (slice_eq_str(rest, "theirs"))
+		reply_theirs(ex, &e);
+	else if (rest.n)
 		reply_body(ex, &e);
 	else
 		admin_reply_json(ex, 200, outbox_entry_details_json(outbox_of(ex), &e));
@@ -328,9 +290,7 @@ static void keep_ours(struct exchange *ex, const struct outbox_entry *e)
 		return;
 	}
 	if (!d) {
-		exchange_reply_problem(ex, 409, "Service not running",
-				       "service %s does not run, so its upstream cannot be asked what it has now",
-				       e->queue.data);
+		reply_not_running(ex, e);
 		return;
 	}
 	err = delivery_rebase_entry(d, e, &words);
@@ -496,7 +456,7 @@ static void hand_over(struct exchange *ex, exchange_fn *fn)
 
 void outbox_handle_list(struct exchange *ex)
 {
-	hand_over(ex, list);
+	hand_over(ex, outbox_list_entries);
 }
 
 void outbox_handle_show(struct exchange *ex)
@@ -533,10 +493,12 @@ json_t *outbox_status_json(void)
 
 	delivery_sum(&sum);
 	delivery_each(add_queue, queues);
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:i, s:I, s:b, s:o}", "queued",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:i, s:I, s:b, s:o}", "queued",
 			 (json_int_t)sum.entries[OUTBOX_QUEUED], "sending", (json_int_t)sum.entries[OUTBOX_SENDING],
 			 "conflict", (json_int_t)sum.entries[OUTBOX_CONFLICT], "held",
-			 (json_int_t)sum.entries[OUTBOX_HELD], "bytes", (json_int_t)sum.bytes, "oldest_at",
+			 (json_int_t)sum.entries[OUTBOX_HELD], "applied", (json_int_t)sum.entries[OUTBOX_APPLIED],
+			 "dropped", (json_int_t)sum.entries[OUTBOX_DROPPED], "resolved",
+			 (json_int_t)sum.entries[OUTBOX_RESOLVED], "bytes", (json_int_t)sum.bytes, "oldest_at",
 			 admin_time_json(sum.oldest_wall_ms), "paused", (int)sum.paused, "damaged",
 			 (json_int_t)sum.damaged, "readonly", (int)sum.is_readonly, "queues", queues);
 }

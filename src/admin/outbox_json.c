@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 
-static json_t *text_json(const struct buf *b)
+json_t *outbox_text_json(const struct buf *b)
 {
 	json_t *v = json_stringn(b->len ? b->data : "", b->len);
 	struct buf escaped = BUF_EMPTY;
@@ -46,22 +46,33 @@ json_t *outbox_entry_json(const struct outbox_entry *e)
 	json_t *o = json_object();
 
 	add(o, "id", json_string(e->id));
-	add(o, "service", text_json(&e->queue));
-	add(o, "method", text_json(&e->method));
-	add(o, "raw_uri", text_json(&e->uri));
-	add(o, "content_type", text_json(&e->content_type));
+	add(o, "service", outbox_text_json(&e->queue));
+	add(o, "method", outbox_text_json(&e->method));
+	add(o, "raw_uri", outbox_text_json(&e->uri));
+	add(o, "content_type", outbox_text_json(&e->content_type));
 	add(o, "body_bytes", json_integer((json_int_t)e->body_bytes));
-	add(o, "base_etag", text_json(&e->base.etag));
+	add(o, "base_etag", outbox_text_json(&e->base.etag));
 	add(o, "base_mod_time", seconds_json(e->base.mod_time));
 	add(o, "base_absent", json_boolean(e->base.known && e->base.absent));
-	add(o, "idempotency_key", text_json(&e->idempotency_key));
+	add(o, "idempotency_key", outbox_text_json(&e->idempotency_key));
 	add(o, "queued_at", admin_time_json(e->queued_wall_ms));
 	add(o, "state", json_string(outbox_state_text(e->state)));
 	add(o, "attempts", json_integer(e->attempts));
 	add(o, "next_attempt_at", is_waiting ? admin_time_json(e->next_attempt_wall_ms) : json_null());
 	add(o, "settled_at", admin_time_json(e->settled_wall_ms));
 	add(o, "last_status", json_integer(e->last_status));
-	add(o, "last_error", text_json(&e->last_error));
+	add(o, "last_error", outbox_text_json(&e->last_error));
+	return o;
+}
+
+json_t *outbox_base_json(const struct outbox_base *b)
+{
+	json_t *o = json_object();
+
+	add(o, "known", json_boolean(b->known));
+	add(o, "absent", json_boolean(b->known && b->absent));
+	add(o, "etag", outbox_text_json(&b->etag));
+	add(o, "mod_time", seconds_json(b->mod_time));
 	return o;
 }
 
@@ -79,8 +90,8 @@ static json_t *headers_json(const struct buf *lines)
 		buf_add_slice(&n, name);
 		buf_add_slice(&v, slice_trim(line));
 		if (n.len)
-			(void)json_array_append_new(list, json_pack("{s:o, s:o}", "name", text_json(&n), "value",
-								    text_json(&v)));
+			(void)json_array_append_new(list, json_pack("{s:o, s:o}", "name", outbox_text_json(&n), "value",
+								    outbox_text_json(&v)));
 		buf_fini(&n);
 		buf_fini(&v);
 	}
@@ -93,7 +104,7 @@ json_t *outbox_entry_details_json(struct outbox *ob, const struct outbox_entry *
 	json_t *o = outbox_entry_json(e);
 
 	add(o, "headers", headers_json(&e->headers));
-	add(o, "theirs_etag", text_json(&e->theirs.etag));
+	add(o, "theirs_etag", outbox_text_json(&e->theirs.etag));
 	add(o, "theirs_mod_time", seconds_json(e->theirs.mod_time));
 	add(o, "theirs_absent", json_boolean(e->theirs.known && e->theirs.absent));
 	if (e->parent && outbox_get(ob, e->parent, &parent) == 0) {
@@ -102,8 +113,8 @@ json_t *outbox_entry_details_json(struct outbox *ob, const struct outbox_entry *
 	} else {
 		add(o, "parent", json_null());
 	}
-	add(o, "answer", text_json(&e->answer));
-	add(o, "answer_type", text_json(&e->answer_type));
+	add(o, "answer", outbox_text_json(&e->answer));
+	add(o, "answer_type", outbox_text_json(&e->answer_type));
 	add(o, "damaged", json_boolean(e->damaged));
 	return o;
 }

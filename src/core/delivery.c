@@ -417,6 +417,29 @@ int delivery_rebase_entry(struct delivery *d, const struct outbox_entry *e, stru
 	return r;
 }
 
+void delivery_theirs_fini(struct delivery_theirs *t)
+{
+	outbox_base_fini(&t->now);
+	buf_fini(&t->content_type);
+	buf_fini(&t->body);
+}
+
+int delivery_theirs(struct delivery *d, const struct outbox_entry *e, struct delivery_theirs *ret, struct buf *err)
+{
+	int r;
+
+	OBJ_CHECK(d, DELIVERY_MAGIC);
+	if (!d->o.theirs)
+		return -EOPNOTSUPP;
+	if (!enter(d)) {
+		buf_add_str(err, "weir is stopping");
+		return -ESHUTDOWN;
+	}
+	r = d->o.theirs(d->o.arg, e, d->cancel, ret, err);
+	leave(d);
+	return r;
+}
+
 /* --- its life --------------------------------------------------------------------------------------------------- */
 
 static void init_waiting(struct delivery *d)

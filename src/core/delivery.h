@@ -68,6 +68,19 @@ typedef bool delivery_may_resume_fn(void *arg);
 typedef int delivery_rebase_fn(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct outbox_base *ret,
 			       struct buf *err);
 
+/* An operator wants to see what upstream has now, beside what is queued. 0: upstream answered, whatever it said; or a
+ * code, with a sentence in err. Blocks: workers. May be NULL: then nobody can say. */
+struct delivery_theirs { /* all zeros but a limit for body, by the caller, who frees it: delivery_theirs_fini() */
+	int status;
+	struct outbox_base now; /* known: what is there, or that nothing is */
+	int64_t body_bytes;     /* as upstream says; -1: it does not, and more came than fits */
+	struct buf content_type, body;
+	bool is_cut;            /* the body is larger than its limit, or has a content coding: it is not here */
+};
+void delivery_theirs_fini(struct delivery_theirs *t);
+typedef int delivery_theirs_fn(void *arg, const struct outbox_entry *e, struct cancel *cancel,
+			       struct delivery_theirs *ret, struct buf *err);
+
 struct delivery_options {
 	struct outbox *outbox;
 	struct outbox_queue *queue;
@@ -81,6 +94,7 @@ struct delivery_options {
 	delivery_carry_fn *carry;
 	delivery_may_resume_fn *may_resume;
 	delivery_rebase_fn *rebase;
+	delivery_theirs_fn *theirs;
 	void *arg;
 };
 
@@ -105,6 +119,8 @@ bool delivery_is_paused(struct delivery *d);
 void delivery_pause_reason(struct delivery *d, char ret[200]);
 /* "Ours": rebase as above, then outbox_rebase(). Codes of both, with a sentence in err. Blocks: workers. */
 int delivery_rebase_entry(struct delivery *d, const struct outbox_entry *e, struct buf *err);
+/* What upstream has now for the entry: as above; -EOPNOTSUPP: this service cannot say. Blocks: workers. */
+int delivery_theirs(struct delivery *d, const struct outbox_entry *e, struct delivery_theirs *ret, struct buf *err);
 /* For status: {"queued", "sending", "conflict", "held", "bytes", "oldest_at", "upstream": the link's state, "paused":
  * why, empty when it is not}. "bytes" and "oldest_at" are of what is not settled. Front too. */
 void delivery_status(struct delivery *d, json_t *into);

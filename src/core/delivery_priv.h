@@ -36,7 +36,7 @@ struct delivery {
 	bool came_back;       /* the link did, and the thread has not taken note yet */
 	unsigned returns;     /* how often it did */
 	unsigned running;     /* entries that workers have */
-	unsigned users;       /* callers of delivery_rebase_entry(), and a purge */
+	unsigned users;       /* callers of delivery_rebase_entry() and delivery_theirs(), and a purge */
 	bool is_purging;
 	unsigned window;      /* most that may run now */
 	int64_t widened_mono_ms;

@@ -159,6 +159,8 @@ void exchange_finish(struct exchange *ex, uint64_t bytes_sent, bool whole)
 {
 	if (ex->status >= 100 && ex->status < 600)
 		server_count(ex->listener->requests[ex->status / 100 - 1]);
+	if (ex->listener->duration)
+		metric_observe(ex->listener->duration, (double)(clock_mono_us() - ex->started_us) / 1e6);
 	if (log_enabled(LOG_DEBUG))
 		log_request(ex, bytes_sent, whole);
 	if (ex->done_hook)

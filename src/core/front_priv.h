@@ -44,6 +44,7 @@ struct listener {
 	void *arg;
 	struct tls_context *tls;
 	struct metric *requests[5]; /* by class of the status, 1xx ... 5xx */
+	struct metric *duration;
 	int *fds;                   /* one for each front; -1 once closed */
 };
 

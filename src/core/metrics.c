@@ -268,6 +268,13 @@ static uint64_t histogram_count(const struct metric *h)
 	return n;
 }
 
+void metric_add_buckets(const struct metric *h, uint64_t *into, size_t n)
+{
+	ENSURE(h->buckets && n == h->family->bucket_count + 1);
+	for (size_t i = 0; i < n; i++)
+		into[i] += atomic_load_explicit(&h->buckets[i], memory_order_relaxed);
+}
+
 double metric_value(const struct metric *c)
 {
 	switch (c->family->decl->type) {

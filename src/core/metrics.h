@@ -40,6 +40,9 @@ struct metric *metrics_get(struct metrics *m, const struct metric_family *f, con
 void metric_add(struct metric *c, uint64_t n);      /* counter */
 void metric_set(struct metric *g, double value);    /* gauge */
 void metric_observe(struct metric *h, double value);
+/* Adds what a histogram has counted in each bucket (not cumulated; the last one: above all bounds) to into[0..n), where n
+ * is the number of its bounds, and one. */
+void metric_add_buckets(const struct metric *h, uint64_t *into, size_t n);
 double metric_value(const struct metric *c);        /* counters and gauges; histograms: the count */
 /* A gauge or counter whose value is asked for at rendering. fn must not block and not call metrics. */
 typedef double metric_fn(void *arg);

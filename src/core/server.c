@@ -41,6 +41,13 @@ static const struct metric_family family_requests = {
 	.type = METRIC_COUNTER,
 	.labels = { { "listener", NULL }, { "code", class_labels } },
 };
+static const struct metric_family family_duration = {
+	.name = "weir_http_request_duration_seconds",
+	.help = "Time from the head of a request to the last byte of its answer, by listener.",
+	.type = METRIC_HISTOGRAM,
+	.labels = { { "listener", NULL } },
+	.buckets = metric_latency_buckets,
+};
 static const struct metric_family family_refused = {
 	.name = "weir_http_refusals_total", .help = "Requests and connections that the HTTP front itself refused.",
 	.type = METRIC_COUNTER, .labels = { { "reason", refusal_labels } },
@@ -68,6 +75,7 @@ static void set_up_metrics(struct server *s)
 		return;
 	metrics_register(m, &family_connections);
 	metrics_register(m, &family_requests);
+	metrics_register(m, &family_duration);
 	metrics_register(m, &family_refused);
 	metrics_register(m, &family_gone);
 	metrics_set_fn(m, &family_connections, (const char *const[]){ NULL }, count_connections, s);
@@ -251,9 +259,28 @@ int server_listen(struct server *s, const struct listener_options *o, struct buf
 	}
 	for (size_t i = 0; s->metrics && i < ARRAY_LEN(l->requests); i++)
 		l->requests[i] = METRIC(s->metrics, &family_requests, l->name, class_labels[i]);
+	if (s->metrics)
+		l->duration = METRIC(s->metrics, &family_duration, l->name);
 	s->listeners = xrealloc(s->listeners, (s->listener_count + 1) * sizeof(struct listener *));
 	s->listeners[s->listener_count++] = l;
 	return 0;
+}
+
+void server_add_traffic(const struct server *s, const char *name, struct traffic *into)
+{
+	for (size_t i = 0; s->metrics && i < s->listener_count; i++) {
+		const struct listener *l = s->listeners[i];
+
+		if (strcmp(l->name, name) != 0)
+			continue;
+		for (size_t k = 0; k < ARRAY_LEN(l->requests); k++) {
+			uint64_t n = (uint64_t)metric_value(l->requests[k]);
+
+			into->requests += n;
+			into->errors += k >= 3 ? n : 0; /* 4xx, 5xx */
+		}
+		metric_add_buckets(l->duration, into->latency, TRAFFIC_BUCKETS);
+	}
 }
 
 size_t server_listener_count(const struct server *s)

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "core/exchange.h"
 #include "core/metrics.h"
+#include "core/traffic.h"
 
 struct server;
 
@@ -52,6 +53,9 @@ int server_listen(struct server *s, const struct listener_options *o, struct buf
 size_t server_listener_count(const struct server *s);
 /* "127.0.0.1:8080" as bound */
 void server_listener_at(const struct server *s, size_t i, const char **ret_name, char *ret_address, size_t room);
+/* Adds what the listener of this name has answered: requests, errors (4xx and 5xx) and how long they took, whatever it
+ * was that was asked for. Any thread. */
+void server_add_traffic(const struct server *s, const char *name, struct traffic *into);
 void server_open(struct server *s);      /* all listeners accept from now on */
 void server_set_limits(struct server *s, const struct server_limits *limits); /* live, for new requests */
 /* Graceful stop: closes the listeners, lets exchanges under way end, closes idle connections at once; after

@@ -11,6 +11,7 @@
 #include "core/link.h"
 #include "core/metrics.h"
 #include "core/server.h"
+#include "core/traffic.h"
 #include "io/pool.h"
 
 struct outbox;
@@ -62,6 +63,9 @@ struct service {
 	void (*health)(void *state, struct service_health *ret);
 	/* Its upstream links, for status and the enable switch: fn(arg, link) for each. May be NULL. */
 	void (*each_link)(void *state, void (*fn)(void *arg, struct link *l), void *arg);
+	/* What it has answered since it started: fn(arg, name, figures) for the service, or for each of its parts. From
+	 * memory; any thread, until stop(). May be NULL: then it is in no history. */
+	void (*traffic)(void *state, traffic_fn *fn, void *arg);
 	const struct admin_route *admin_routes; /* may be NULL */
 	/* The process `pid`, which started this daemon for itself, has ended: whatever was held for it is given up in
 	 * good order. For daemons that belong to a program (datacat-daemon). The main thread; may block. May be

@@ -111,6 +111,26 @@ void git_metrics_request(struct git_metrics *g, enum git_operation op, enum git_
 		metric_add(g->misses, 1);
 }
 
+void git_metrics_add_traffic(const struct git_metrics *g, struct traffic *into)
+{
+	for (int op = 0; op < GIT_OP_COUNT; op++) {
+		for (int c = 0; c < GIT_CACHE_COUNT; c++) {
+			uint64_t ok = (uint64_t)metric_value(g->requests[op][c][0]);
+			uint64_t bad = (uint64_t)metric_value(g->requests[op][c][1]);
+
+			into->requests += ok + bad;
+			into->errors += bad;
+			into->refreshed += c == GIT_CACHE_REFRESHED ? ok + bad : 0;
+			metric_add_buckets(g->duration[op][c], into->latency, TRAFFIC_BUCKETS);
+		}
+	}
+	into->has_cache = true;
+	into->hits = (uint64_t)metric_value(g->hits);
+	into->misses = (uint64_t)metric_value(g->misses);
+	into->offline = (uint64_t)metric_value(g->shared.fallbacks);
+	into->stale = (uint64_t)metric_value(g->shared.stale);
+}
+
 const char *git_cache_text(enum git_cache c)
 {
 	return caches[c];

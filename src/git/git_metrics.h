@@ -36,6 +36,8 @@ struct git_metrics {
 void git_metrics_init(struct git_metrics *g, struct metrics *m);
 /* One finished request. */
 void git_metrics_request(struct git_metrics *g, enum git_operation op, enum git_cache cache, bool ok, double seconds);
+/* Adds up what was answered: see core/traffic.h. */
+void git_metrics_add_traffic(const struct git_metrics *g, struct traffic *into);
 const char *git_cache_text(enum git_cache c);
 const char *git_operation_text(enum git_operation op);
 

@@ -337,6 +337,7 @@ static void status(void *state, json_t *into)
 	json_object_set_new(into, "repos", json_integer((json_int_t)count_repos(g)));
 	json_object_set_new(into, "bytes", json_integer((json_int_t)budget_bytes(g->budget)));
 	json_object_set_new(into, "max_bytes", json_integer((json_int_t)git_config(g)->disk.max));
+	json_object_set_new(into, "low_bytes", json_integer((json_int_t)git_config(g)->disk.low));
 	json_object_set_new(into, "hits", json_integer((json_int_t)metric_value(g->metrics.hits)));
 	json_object_set_new(into, "misses", json_integer((json_int_t)metric_value(g->metrics.misses)));
 	json_object_set_new(into, "offline_fallbacks", json_integer((json_int_t)metric_value(g->metrics.shared.fallbacks)));
@@ -354,6 +355,15 @@ static void health(void *state, struct service_health *ret)
 	ret->misses = (uint64_t)metric_value(g->metrics.misses);
 	ret->stale_serves = (uint64_t)metric_value(g->metrics.shared.stale);
 	ret->offline_possible = git_config(g)->offline_mode;
+}
+
+static void traffic(void *state, traffic_fn *fn, void *arg)
+{
+	const struct git_service *g = state;
+	struct traffic t = { .requests = 0 };
+
+	git_metrics_add_traffic(&g->metrics, &t);
+	fn(arg, "git", &t);
 }
 
 static void each_link(void *state, void (*fn)(void *arg, struct link *l), void *arg)
@@ -458,5 +468,6 @@ const struct service git_service = {
 	.status = status,
 	.health = health,
 	.each_link = each_link,
+	.traffic = traffic,
 	.admin_routes = git_admin_routes,
 };

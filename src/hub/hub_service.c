@@ -216,6 +216,15 @@ static void health(void *state, struct service_health *ret)
 	}
 }
 
+static void traffic(void *state, traffic_fn *fn, void *arg)
+{
+	const struct hub *h = state;
+	struct traffic t = { .requests = 0 };
+
+	server_add_traffic(h->core->server, "hub", &t);
+	fn(arg, "hub", &t);
+}
+
 const struct service hub_service = {
 	.name = "hub",
 	.section = &hub_section,
@@ -224,4 +233,5 @@ const struct service hub_service = {
 	.stop = stop,
 	.status = status,
 	.health = health,
+	.traffic = traffic,
 };

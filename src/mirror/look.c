@@ -111,7 +111,8 @@ static int ask(struct mirror *m, const char *method, struct slice target, struct
 	const struct client_sink sink = { on_head, on_data, l };
 	struct client_result result;
 	struct client_request rq = { .method = method, .target = target,
-				     .first_byte_ms = mirror_config(m)->upstream_timeout };
+				     .first_byte_ms = mirror_config(m)->upstream_timeout,
+				     .total_ms = l->k->total_ms };
 	struct arena arena;
 	struct lines lines;
 	int r;

@@ -5,6 +5,7 @@
 #include "mirror/mirror_priv.h"
 
 struct look {
+	int64_t total_ms;        /* given: for the whole exchange; 0: as long as something comes */
 	int status;
 	struct outbox_base now;  /* known when the status is 2xx, 404 or 410 (absent) */
 	int64_t length;          /* Content-Length; -1: not said */

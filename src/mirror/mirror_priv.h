@@ -205,6 +205,9 @@ void mirror_carry(void *arg, const struct outbox_entry *e, struct cancel *cancel
 int mirror_rebase(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct outbox_base *ret,
 		  struct buf *err);
 
+/* --- theirs.c --- */
+delivery_theirs_fn mirror_theirs;
+
 /* --- mirror_metrics.c --- */
 void mirror_metrics_init(struct mirror_metrics *mm, struct metrics *m, const char *name);
 

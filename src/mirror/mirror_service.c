@@ -154,6 +154,7 @@ static int start_delivery(struct mirror *m, const struct mirror_config *c, struc
 					    .carry = mirror_carry,
 					    .may_resume = mirror_may_resume,
 					    .rebase = mirror_rebase,
+					    .theirs = mirror_theirs,
 					    .arg = m };
 	int r = delivery_new(&o, &m->delivery);
 
@@ -364,13 +365,14 @@ static json_t *status_of(struct mirror *m)
 	json_t *o;
 
 	cache_figures(m->cache, &f);
-	o = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", m->name, "upstream",
+	o = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", m->name, "upstream",
 		      mirror_config(m)->upstream, "hits", (json_int_t)requests(m, MIRROR_HIT), "refreshed",
 		      (json_int_t)requests(m, MIRROR_REFRESHED), "misses", (json_int_t)requests(m, MIRROR_MISS),
 		      "offline", (json_int_t)requests(m, MIRROR_OFFLINE), "queued_writes",
 		      (json_int_t)requests(m, MIRROR_QUEUED), "responses", (json_int_t)f.responses, "bytes",
 		      (json_int_t)f.bytes, "max_bytes", (json_int_t)mirror_config(m)->disk.max, "evictions",
-		      (json_int_t)f.evictions, "damaged", (json_int_t)f.damaged);
+		      (json_int_t)f.evictions, "damaged", (json_int_t)f.damaged, "low_bytes",
+		      (json_int_t)mirror_config(m)->disk.low);
 	return o;
 }
 
@@ -399,6 +401,28 @@ static void health(void *state, struct service_health *ret)
 	}
 }
 
+static void traffic(void *state, traffic_fn *fn, void *arg)
+{
+	struct mirrors *all = state;
+
+	for (size_t i = 0; i < all->count; i++) {
+		struct mirror *m = all->items[i];
+		struct traffic t = { .has_cache = true };
+
+		for (int how = 0; how < MIRROR_CACHE_COUNT; how++) {
+			t.requests += requests(m, how);
+			t.errors += (uint64_t)metric_value(m->metrics.requests[how][1]);
+			metric_add_buckets(m->metrics.duration[how], t.latency, TRAFFIC_BUCKETS);
+		}
+		t.hits = requests(m, MIRROR_HIT) + (uint64_t)metric_value(m->metrics.requests[MIRROR_OFFLINE][0]);
+		t.refreshed = requests(m, MIRROR_REFRESHED);
+		t.misses = requests(m, MIRROR_MISS);
+		t.offline = (uint64_t)metric_value(m->metrics.shared.fallbacks);
+		t.stale = (uint64_t)metric_value(m->metrics.shared.stale);
+		fn(arg, m->name, &t);
+	}
+}
+
 static void each_link(void *state, void (*fn)(void *arg, struct link *l), void *arg)
 {
 	struct mirrors *all = state;
@@ -416,4 +440,5 @@ const struct service mirror_service = {
 	.status = status,
 	.health = health,
 	.each_link = each_link,
+	.traffic = traffic,
 };

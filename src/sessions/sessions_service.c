@@ -396,6 +396,15 @@ static void each_link(void *state, void (*fn)(void *arg, struct link *l), void *
 	fn(arg, ((struct sessions *)state)->link);
 }
 
+static void traffic(void *state, traffic_fn *fn, void *arg)
+{
+	const struct sessions *ss = state;
+	struct traffic t = { .requests = 0 };
+
+	server_add_traffic(ss->core->server, "sessions", &t);
+	fn(arg, "sessions", &t);
+}
+
 const struct service sessions_service = {
 	.name = "sessions",
 	.section = &sessions_section,
@@ -404,6 +413,7 @@ const struct service sessions_service = {
 	.stop = stop,
 	.status = status,
 	.each_link = each_link,
+	.traffic = traffic,
 	.admin_routes = sessions_admin_routes,
 	.owner_gone = owner_gone,
 };

@@ -64,6 +64,40 @@ def test_theirs_is_kept_when_a_person_says_so(site, kind):
     assert [s for s, m, t in mirror.server.writes("/plan.txt") if s < 300] == []
 
 
+def theirs_of(mirror, entry):
+    answer = mirror.weir.admin("GET", f"/api/v1/outbox/{entry}/theirs")
+    assert answer.status == 200, answer
+    return answer.json
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_versions_can_be_looked_at(site, kind):
+    mirror, entry = in_conflict(site, kind)
+    theirs = theirs_of(mirror, entry)
+    assert theirs["body"] == "theirs!" and theirs["body_bytes"] == 7 and theirs["status"] == 200
+    assert theirs["known"] and not theirs["absent"]
+    assert theirs["etag"] == mirror.server.ask("HEAD", "/plan.txt").headers["etag"]
+    assert mirror.weir.admin("GET", f"/api/v1/outbox/{entry}/body").text == "ours"
+    mirror.server.remove("/plan.txt")
+    gone = theirs_of(mirror, entry)
+    assert gone["absent"] and gone["status"] == 404
+    mirror.go_offline()
+    away = mirror.weir.admin("GET", f"/api/v1/outbox/{entry}/theirs")
+    assert away.status == 503 and "gave no answer" in away.json["detail"]
+
+
+def test_what_is_large_or_no_text_is_not_shown_as_one(site):
+    mirror, entry = in_conflict(site)
+    most = 256 * 1024
+    mirror.server.write("/plan.txt", "x" * most)
+    assert theirs_of(mirror, entry)["body"] == "x" * most
+    mirror.server.write("/plan.txt", "x" * (most + 1))
+    large = theirs_of(mirror, entry)
+    assert large["body"] is None and "too large" in large["body_omitted"] and large["body_bytes"] == most + 1
+    mirror.server.write("/plan.txt", b"\xff\xfe")
+    assert theirs_of(mirror, entry)["body_omitted"] == "it is not a text"
+
+
 def test_ours_is_based_on_what_they_have_when_the_person_chose(site):
     mirror, entry = in_conflict(site)
     mirror.door.hold(match="PUT /plan.txt")
