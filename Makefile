@@ -14,6 +14,7 @@ K           =
 T           =
 SECS        = 60
 PREFIX      = /usr/local
+WEB         = auto
 
 export LC_ALL    = C.UTF-8
 # lighttpd and nginx live where an ordinary user's PATH does not look.
@@ -23,8 +24,9 @@ SANITIZE_THREAD  = -Db_sanitize=thread -Db_lundef=false
 
 # $(call compile,FOLDER,OPTIONS): set the folder up when it is new, then build what changed.
 define compile
+@[ '$(WEB)' = disabled ] || tools/web-deps
 @test -f $(1)/build.ninja || { echo "weir: compiling into $(1)/ ..."; \
-	meson setup $(1) $(2) $(MESON_OPTS) >$(1).log 2>&1 || { cat $(1).log; rm -rf $(1) $(1).log; exit 1; }; rm -f $(1).log; }
+	meson setup $(1) $(2) -Dweb=$(WEB) $(MESON_OPTS) >$(1).log 2>&1 || { cat $(1).log; rm -rf $(1) $(1).log; exit 1; }; rm -f $(1).log; }
 @ninja --quiet -C $(1) build.ninja >$(1)/meson-logs/again.txt 2>&1 || { cat $(1)/meson-logs/again.txt; exit 1; }
 @set -o pipefail; ninja --quiet -C $(1) | sed '/^ninja: no work to do/d'
 endef
@@ -40,10 +42,12 @@ run: build  ## install, build, start weir and show what it does; Ctrl-C ends it 
 
 test:  ## install, build, then unit tests, fuzz corpora, stories, layers, alerts: ends with "N passed, N failed"
 	@tools/install-packages build run test
+	@tools/web-deps
 	@exec tools/run-tests
 
 test-all:  ## make test, and the same with the thread sanitizer, under valgrind, and a minute of each fuzzer
 	@tools/install-packages build run test dev
+	@tools/web-deps
 	@exec tools/run-tests --all --seconds $(SECS)
 
 build:  ## build/weir, with debug information

@@ -1,7 +1,7 @@
 /* hub_api.c -- where a request to the hub goes, and what it is told when it cannot.
  *
- * RULES    1. The key is checked before anything else of a request is looked at, its body above all. Only /health needs
- *             none.
+ * RULES    1. The key is checked before anything else of a request is looked at, its body above all. Only /health
+ *             needs none, and the pages, which hold no data.
  *          2. Success is 200 with JSON. An error is text/plain, one line, and says what is wrong.
  *          3. Host and Origin were checked by the front (invariant 13).
  * THREADS  Front threads.
@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "core/health.h"
 #include "hub/hub_priv.h"
+#include "web/web.h"
 
 static const struct {
 	const char *method, *path; /* '*': a session's id, which is one segment */
@@ -235,6 +236,8 @@ void hub_handle(struct exchange *ex)
 	path = path_of(exchange_target(ex), &q->query);
 	if (slice_eq_str(path, "/health"))
 		reply_health(ex, h);
+	else if (web_handle(ex, WEB_HUB, path))
+		return;
 	else if (!is_allowed(h, ex))
 		refuse_stranger(ex);
 	else if (!health_handle(ex, h->core->services))

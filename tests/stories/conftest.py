@@ -11,7 +11,8 @@ import pytest
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib"))
 
-from lab.cachekit import Cache  # noqa: E402 (the path comes first)
+from lab.browser import Browser  # noqa: E402 (the path comes first)
+from lab.cachekit import Cache  # noqa: E402
 from lab.place import Site      # noqa: E402
 
 LIMIT_S = int(os.environ.get("STORY_LIMIT", "90"))
@@ -45,6 +46,34 @@ def path(request, cache):
     """The path of one story on the file's cache, which is in good health again when the story begins."""
     cache.settle()
     return "/" + re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One browser for all stories of a file."""
+    browser = Browser()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browse(chromium, request):
+    """Opens pages (lab/browser.py); at the end none of them may have complained about anything."""
+    pages = []
+
+    def browse(url, **options):
+        pages.append(chromium.open(url, **options))
+        return pages[-1]
+
+    yield browse
+    failed = getattr(request.node, "failed", False)
+    faults = []
+    for i, page in enumerate(pages):
+        faults += page.faults()
+        if failed and os.environ.get("STORY_SCREENSHOTS"):
+            page.screenshot(path=os.path.join(os.environ["STORY_SCREENSHOTS"], "%s-%d.png" % (request.node.name, i)))
+        page.forget()
+    assert not faults, "\n".join(faults)
 
 
 class TooLong(Exception):
@@ -90,6 +119,7 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if report.failed:
+        item.failed = True
         place = getattr(item, "place", None) or item.funcargs.get("shared_site")
         if place:
             report.sections.extend(place.reports())

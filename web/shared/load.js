@@ -1,0 +1,91 @@
+// load.js -- what a view shows: loaded, loaded again every so often, and caught up with when the server was away.
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { Away, link } from './api.js';
+
+const MOST_PAUSE_MS = 10000;
+const waiting = new Set(); // of the loads that wait for the server to come back: each one's `run`
+
+function reached() {
+	if (!link.get().away) return;
+	link.set({ away: false, since: 0, retryAt: 0 });
+	[...waiting].forEach((run) => run());
+}
+
+function lost(pause) {
+	link.set((was) => ({ away: true, since: was.away ? was.since : Date.now(), retryAt: Date.now() + pause }));
+}
+
+export function tryNow() {
+	[...waiting].forEach((run) => run());
+}
+
+// load(signal) is called when the component appears, when a value in `deps` changes, and every(data) ms after it has
+// succeeded (0: not again). While the server is away: again after 1, 2, 4, 8, 10, 10 ... s. A page that is not looked at
+// does not ask. Returns { data, error, busy, stale, again() }: data stays while newer is on its way (stale: it belongs
+// to earlier deps).
+export function useLoad(load, deps, every = () => 0) {
+	const [state, set] = useState({ data: null, error: null, busy: true, stale: false });
+	const latest = useRef({});
+	latest.current.load = load;
+	latest.current.every = every;
+
+	useEffect(() => {
+		let timer = 0, control = null, tries = 0, stopped = false, owed = false;
+
+		function later(pause) {
+			clearTimeout(timer);
+			timer = setTimeout(() => (document.hidden ? (owed = true) : run()), pause);
+		}
+
+		async function run() {
+			clearTimeout(timer);
+			control?.abort();
+			const mine = (control = new AbortController());
+			try {
+				const data = await latest.current.load(mine.signal);
+				if (stopped || mine !== control) return;
+				tries = 0;
+				waiting.delete(run);
+				reached();
+				set({ data, error: null, busy: false, stale: false });
+				const pause = latest.current.every(data);
+				if (pause) later(pause);
+			} catch (error) {
+				if (stopped || mine !== control || error.name === 'AbortError') return;
+				if (error instanceof Away) {
+					const pause = Math.min(MOST_PAUSE_MS, 1000 * 2 ** tries++);
+					waiting.add(run);
+					lost(pause);
+					set((was) => ({ ...was, busy: false }));
+					later(pause);
+				} else {
+					waiting.delete(run);
+					if (error.status) reached();
+					else console.error(error); // a fault of ours
+					set((was) => ({ ...was, error, busy: false }));
+					if (error.status >= 500) later(MOST_PAUSE_MS);
+				}
+			}
+		}
+
+		function seen() {
+			if (document.hidden || !owed) return;
+			owed = false;
+			run();
+		}
+
+		set((was) => ({ ...was, error: null, busy: true, stale: was.data != null }));
+		latest.current.run = run;
+		document.addEventListener('visibilitychange', seen);
+		run();
+		return () => {
+			stopped = true;
+			clearTimeout(timer);
+			control?.abort();
+			waiting.delete(run);
+			document.removeEventListener('visibilitychange', seen);
+		};
+	}, deps);
+
+	return { ...state, again: () => latest.current.run?.() };
+}
