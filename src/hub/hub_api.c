@@ -23,7 +23,7 @@ static const struct {
 	int what;
 } routes[] = {
 	{ "POST", "/api/sessions", hub_post_create, 0 },
-	{ "GET", "/api/sessions/*", hub_get_session, 0 },
+	{ "GET", "/api/sessions/*", hub_get_original, 0 },
 	{ "POST", "/api/sessions/*/state", hub_post_op, HUB_OP_STATE },
 	{ "POST", "/api/sessions/*/events", hub_post_op, HUB_OP_EVENT },
 	{ "POST", "/api/sessions/*/metrics", hub_post_op, HUB_OP_METRIC },
@@ -31,11 +31,13 @@ static const struct {
 	{ "POST", "/api/sessions/*/end", hub_post_op, HUB_OP_END },
 	{ "POST", "/api/sessions/*/crash", hub_post_op, HUB_OP_CRASH },
 	{ "POST", "/api/sessions/*/batch", hub_post_batch, 0 },
+	{ "GET", "/api/data/products", hub_get_look, HUB_LOOK_PRODUCTS },
+	{ "GET", "/api/data/sessions/*/state", hub_get_look, HUB_LOOK_STATE },
 	{ "GET", "/api/data/sessions", hub_get_list, 0 },
-	{ "GET", "/api/data/sessions/*", hub_get_session, 0 },
-	{ "GET", "/api/data/sessions/*/events", hub_get_items, HUB_EVENTS },
-	{ "GET", "/api/data/sessions/*/metrics", hub_get_items, HUB_METRICS },
-	{ "GET", "/api/data/sessions/*/history", hub_get_items, HUB_HISTORY },
+	{ "GET", "/api/data/sessions/*", hub_get_look, HUB_LOOK_SESSION },
+	{ "GET", "/api/data/sessions/*/events", hub_get_look, HUB_LOOK_EVENTS },
+	{ "GET", "/api/data/sessions/*/metrics", hub_get_look, HUB_LOOK_METRICS },
+	{ "GET", "/api/data/sessions/*/history", hub_get_look, HUB_LOOK_HISTORY },
 };
 
 struct hub_request *hub_request_of(struct exchange *ex)

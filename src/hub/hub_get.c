@@ -1,4 +1,4 @@
-/* hub_get.c -- looking at sessions: one, its items, the list.
+/* hub_get.c -- looking at sessions: from the request to the answer. What a look writes is in hub_look.c and its like.
  *
  * WHAT     A worker takes a read, which is one moment of the database, and writes what it finds into an answer that
  *          grows.
@@ -39,46 +39,22 @@ void hub_get_wait_none(struct hub *h)
 	pthread_mutex_unlock(&h->lock);
 }
 
-/* --- one session ------------------------------------------------------------------------------------------------ */
+/* --- one session, or none --------------------------------------------------------------------------------------- */
 
-static void answer_session(struct exchange *ex)
-{
-	struct hub_request *q = hub_request_of(ex);
-	struct hub *h = q->h;
-	struct hub_store *st = h->store;
-	struct hub_session s = HUB_SESSION_EMPTY;
-	struct hub_read *rd = NULL;
-	struct hub_moment m;
-	struct hub_out out;
-	int r;
+#define MOST_QUERY_BYTES (256 * 1024)
 
-	look_begin(h);
-	hub_moment_now(h, &m);
-	hub_out_init(&out, h, ex, "application/json");
-	r = st->t->read_begin(st, &rd);
-	if (r == 0)
-		r = st->t->read_session(rd, q->id, &s);
-	if (r == 0)
-		r = hub_render_session(rd, &s, m.stale_ms, false, &out);
-	st->t->read_end(rd);
-	hub_out_end(&out, r);
-	hub_session_fini(&s);
-	look_end(h);
-}
+static hub_look_fn *const looks[] = {
+	[HUB_LOOK_EVENTS] = hub_look_items,  [HUB_LOOK_METRICS] = hub_look_items,
+	[HUB_LOOK_HISTORY] = hub_look_items, [HUB_LOOK_SESSION] = hub_look_session,
+	[HUB_LOOK_STATE] = hub_look_state,   [HUB_LOOK_PRODUCTS] = hub_look_products,
+};
 
-void hub_get_session(struct exchange *ex, struct slice id, int what)
-{
-	exchange_to_worker(ex, hub_request_of(ex)->h->looking, answer_session);
-}
-
-/* --- what the query says ---------------------------------------------------------------------------------------- */
-
-/* Its texts are in the arena, which has to live as long as they are looked at: a list outlives its exchange. */
-static bool read_query(struct exchange *ex, struct arena *arena, struct hub_query *ret)
+/* The query's texts are in an arena of its own: a look can outlive its exchange. */
+static bool read_query(struct exchange *ex, enum hub_look look, struct arena *arena, struct hub_query *ret)
 {
 	struct hub_request *q = hub_request_of(ex);
 	struct buf why = BUF_EMPTY;
-	int r = hub_query_read(q->query, arena, ret, &why);
+	int r = hub_query_read(q->query, look, arena, ret, &why);
 
 	if (r < 0)
 		hub_refuse(ex, HUB_REFUSED_PATH, 400, "%s", why.data);
@@ -94,59 +70,69 @@ static void set_format(struct hub_out *out, const struct hub_query *query, const
 	out->disposition = csv_name;
 }
 
-/* --- its items -------------------------------------------------------------------------------------------------- */
+static const char *const csv_names[] = {
+	[HUB_LOOK_EVENTS] = "attachment; filename=\"events.csv\"",
+	[HUB_LOOK_METRICS] = "attachment; filename=\"metrics.csv\"",
+	[HUB_LOOK_HISTORY] = "attachment; filename=\"history.csv\"",
+	[HUB_LOOK_SESSIONS] = "attachment; filename=\"sessions.csv\"",
+};
 
-static int render_list(struct hub_read *rd, const struct hub_session *s, enum hub_list list,
-		       const struct hub_query *query, struct hub_out *out)
+static void look(struct exchange *ex, enum hub_look which, const struct hub_query *query)
 {
-	if (query->format == HUB_CSV)
-		return hub_csv_items(rd, s, list, query->from, query->limit, out);
-	if (list == HUB_HISTORY)
-		return hub_render_history(rd, s, query->from, query->limit, out);
-	return hub_render_items(rd, s, list, query->from, query->limit, out);
-}
-
-static void answer_items(struct exchange *ex)
-{
-	static const char *const files[HUB_LIST_COUNT] = {
-		"attachment; filename=\"events.csv\"",
-		"attachment; filename=\"metrics.csv\"",
-		"attachment; filename=\"history.csv\"",
-	};
 	struct hub_request *q = hub_request_of(ex);
 	struct hub *h = q->h;
-	struct hub_store *st = h->store;
-	enum hub_list list = (enum hub_list)q->what;
+	const struct hub_store_table *t = h->store->t;
 	struct hub_session s = HUB_SESSION_EMPTY;
-	struct hub_read *rd = NULL;
-	struct hub_query query;
 	struct hub_out out;
+	struct hub_looking l = { .which = which, .s = &s, .query = query, .out = &out };
 	int r;
 
-	if (!read_query(ex, exchange_arena(ex), &query))
-		return;
 	look_begin(h);
+	hub_moment_now(h, &l.m);
 	hub_out_init(&out, h, ex, "application/json");
-	set_format(&out, &query, files[list]);
-	r = st->t->read_begin(st, &rd);
+	set_format(&out, query, csv_names[which]);
+	r = t->read_begin(h->store, &l.rd);
+	if (r == 0 && which != HUB_LOOK_PRODUCTS)
+		r = t->read_session(l.rd, q->id, &s);
 	if (r == 0)
-		r = st->t->read_session(rd, q->id, &s);
-	if (r == 0)
-		r = render_list(rd, &s, list, &query, &out);
-	st->t->read_end(rd);
+		r = (which == HUB_LOOK_EVENTS && query->is_page ? hub_look_page : looks[which])(&l);
+	t->read_end(l.rd);
 	hub_out_end(&out, r);
 	hub_session_fini(&s);
 	look_end(h);
 }
 
-void hub_get_items(struct exchange *ex, struct slice id, int what)
+static void answer_look(struct exchange *ex)
 {
-	exchange_to_worker(ex, hub_request_of(ex)->h->looking, answer_items);
+	enum hub_look which = (enum hub_look)hub_request_of(ex)->what;
+	struct hub_query query;
+	struct arena arena;
+
+	arena_init(&arena, MOST_QUERY_BYTES);
+	if (read_query(ex, which, &arena, &query))
+		look(ex, which, &query);
+	arena_fini(&arena);
+}
+
+void hub_get_look(struct exchange *ex, struct slice id, int what)
+{
+	exchange_to_worker(ex, hub_request_of(ex)->h->looking, answer_look);
+}
+
+static void answer_original(struct exchange *ex)
+{
+	const struct hub_query all = { .limit = 0 };
+
+	look(ex, HUB_LOOK_SESSION, &all);
+}
+
+/* The original looks at no query. */
+void hub_get_original(struct exchange *ex, struct slice id, int what)
+{
+	exchange_to_worker(ex, hub_request_of(ex)->h->looking, answer_original);
 }
 
 /* --- the list --------------------------------------------------------------------------------------------------- */
-
-#define MOST_QUERY_BYTES (256 * 1024)
 
 struct listing {
 	struct arena arena;
@@ -252,7 +238,7 @@ static void answer_list(struct exchange *ex)
 	int r;
 
 	arena_init(&l->arena, MOST_QUERY_BYTES);
-	if (!read_query(ex, &l->arena, &l->query)) {
+	if (!read_query(ex, HUB_LOOK_SESSIONS, &l->arena, &l->query)) {
 		arena_fini(&l->arena);
 		free(l);
 		return;
@@ -264,7 +250,7 @@ static void answer_list(struct exchange *ex)
 	hub_moment_now(h, &l->moment);
 	l->query.filter.stale_ms = l->moment.stale_ms;
 	hub_out_init(&out, h, ex, "application/json");
-	set_format(&out, &l->query, "attachment; filename=\"sessions.csv\"");
+	set_format(&out, &l->query, csv_names[HUB_LOOK_SESSIONS]);
 	out.link = &link;
 	r = st->t->read_begin(st, &l->rd);
 	if (r == 0 && l->query.limit)

@@ -1,4 +1,4 @@
-/* hub_list.c -- the query strings of lists: which sessions, how many, from where, in which form.
+/* hub_list.c -- query strings: which sessions or items, how many, from where, in which form.
  *
  *   product= version= machine= hostname=   equal
  *   state=active,suspended,ended,crashed   any of these
@@ -9,6 +9,11 @@
  *   limit= after=                          a page: so many, behind the one with this cursor
  *   view=full|summary   format=json|csv
  *   from=                                  of items: the first one's place
+ *   level= group= label= text= since= until= order=   of events with view=page
+ *   name= type= tags= points=              of a series of metrics
+ *   at=   buckets=                         of the state; of a timeline
+ *
+ * The table below tells which look takes what.
  *
  *
  * A cursor is "c.1767323045678.17": the sort's first letter, then what the last session of the page is sorted by, its
@@ -28,6 +33,7 @@
 #include "hub/hub_priv.h"
 
 #define MOST_TEXT 256
+#define TIME      "a time as in 2026-01-02T03:04:05Z"
 
 static int unhex(char c)
 {
@@ -159,6 +165,7 @@ static bool take_order(struct hub_query *q, struct slice v)
 	bool ok = take_word(v, words, &value);
 
 	q->filter.order = (enum hub_order)value;
+	q->is_ordered = true;
 	return ok;
 }
 
@@ -208,6 +215,63 @@ static bool take_text(struct hub_query *q, struct slice v)
 	return v.n > 0 && v.n <= MOST_TEXT;
 }
 
+static bool take_page_view(struct hub_query *q, struct slice v)
+{
+	static const struct word words[] = { { "full", false }, { "page", true }, { NULL, 0 } };
+	unsigned value = 0;
+	bool ok = take_word(v, words, &value);
+
+	q->is_page = value;
+	return ok;
+}
+
+static bool take_buckets(struct hub_query *q, struct slice v)
+{
+	return take_number(v, 1, HUB_MOST_BUCKETS, &q->buckets);
+}
+
+static bool take_at(struct hub_query *q, struct slice v)
+{
+	q->has_at = hub_op_time(v, &q->at_ms) == 0;
+	return q->has_at;
+}
+
+static bool take_level(struct hub_query *q, struct slice v)
+{
+	q->levels = v;
+	return v.n > 0;
+}
+
+static bool take_group(struct hub_query *q, struct slice v)
+{
+	q->group = v;
+	return true;
+}
+
+static bool take_label(struct hub_query *q, struct slice v)
+{
+	q->label = v;
+	return v.n > 0;
+}
+
+static bool take_name(struct hub_query *q, struct slice v)
+{
+	q->name = v;
+	return v.n > 0;
+}
+
+static bool take_type(struct hub_query *q, struct slice v)
+{
+	q->type = v;
+	return v.n > 0;
+}
+
+static bool take_tags(struct hub_query *q, struct slice v)
+{
+	q->tags = v;
+	return true;
+}
+
 static bool take_product(struct hub_query *q, struct slice v)
 {
 	q->filter.product = v;
@@ -232,44 +296,70 @@ static bool take_hostname(struct hub_query *q, struct slice v)
 	return true;
 }
 
-static const struct {
+/* --- which parameters there are --------------------------------------------------------------------------------- */
+
+#define OF(look)  (1u << HUB_LOOK_##look)
+#define OF_LIST   OF(SESSIONS)
+#define OF_EVENTS OF(EVENTS)
+#define OF_ITEMS  (OF(EVENTS) | OF(METRICS) | OF(HISTORY))
+#define OF_SPANS  (OF(TIMELINE) | OF(POINTS))
+
+static const struct parameter {
 	const char *name;
+	unsigned of; /* which looks take it */
 	bool (*take)(struct hub_query *q, struct slice v);
 	const char *accepted;
 } parameters[] = {
-	{ "product", take_product, "a product" },
-	{ "version", take_version, "a version" },
-	{ "machine", take_machine, "a machine_id" },
-	{ "machine_id", take_machine, "a machine_id" },
-	{ "hostname", take_hostname, "a hostname" },
-	{ "state", take_state, "active, suspended, ended, crashed, or several with commas between" },
-	{ "hung", take_hung, "now, ever, recovered, ended or crashed" },
-	{ "since", take_since, "a time as in 2026-01-02T03:04:05Z" },
-	{ "until", take_until, "a time as in 2026-01-02T03:04:05Z" },
-	{ "text", take_text, "1 to 256 bytes" },
-	{ "sort", take_sort, "created, updated, product, hostname or events" },
-	{ "order", take_order, "desc or asc" },
-	{ "limit", take_limit, "a number from 1 on" },
-	{ "after", take_after, "what the Link header of the page before said" },
-	{ "from", take_from, "a number from 0 on" },
-	{ "view", take_view, "full or summary" },
-	{ "format", take_format, "json or csv" },
+	{ "product", OF_LIST, take_product, "a product" },
+	{ "version", OF_LIST, take_version, "a version" },
+	{ "machine", OF_LIST, take_machine, "a machine_id" },
+	{ "machine_id", OF_LIST, take_machine, "a machine_id" },
+	{ "hostname", OF_LIST, take_hostname, "a hostname" },
+	{ "state", OF_LIST, take_state, "active, suspended, ended, crashed, or several with commas between" },
+	{ "hung", OF_LIST, take_hung, "now, ever, recovered, ended or crashed" },
+	{ "since", OF_LIST | OF_EVENTS | OF_SPANS, take_since, TIME },
+	{ "until", OF_LIST | OF_EVENTS | OF_SPANS, take_until, TIME },
+	{ "at", OF(STATE), take_at, TIME },
+	{ "text", OF_LIST | OF_EVENTS, take_text, "1 to 256 bytes" },
+	{ "level", OF_EVENTS, take_level, "a category, or several with commas between" },
+	{ "group", OF_EVENTS, take_group, "a group" },
+	{ "label", OF_EVENTS, take_label, "a label" },
+	{ "name", OF(POINTS), take_name, "a metric's name" },
+	{ "type", OF(POINTS), take_type, "a metric's type" },
+	{ "tags", OF(POINTS), take_tags, "a metric's tags with commas between" },
+	{ "buckets", OF(TIMELINE), take_buckets, "a number from 1 to 2000" },
+	{ "points", OF(POINTS), take_buckets, "a number from 1 to 2000" },
+	{ "sort", OF_LIST, take_sort, "created, updated, product, hostname or events" },
+	{ "order", OF_LIST | OF_EVENTS, take_order, "desc or asc" },
+	{ "limit", OF_LIST | OF_ITEMS, take_limit, "a number from 1 on" },
+	{ "after", OF_LIST, take_after, "what the Link header of the page before said" },
+	{ "from", OF_ITEMS, take_from, "a number from 0 on" },
+	{ "view", OF_LIST | OF(SESSION), take_view, "full or summary" },
+	{ "view", OF_EVENTS, take_page_view, "full or page" },
+	{ "format", OF_LIST | OF_ITEMS, take_format, "json or csv" },
 };
 
-static int take_parameter(struct slice name, struct slice value, struct hub_query *ret, struct buf *why)
+static int take_parameter(enum hub_look look, struct slice name, struct slice value, struct hub_query *ret,
+			  struct buf *why)
 {
-	for (size_t i = 0; i < ARRAY_LEN(parameters); i++) {
-		if (!slice_eq_str(name, parameters[i].name))
+	const char *between = "; there are ";
+
+	for (const struct parameter *p = parameters; p < parameters + ARRAY_LEN(parameters); p++) {
+		if (!(p->of & 1u << look) || !slice_eq_str(name, p->name))
 			continue;
-		if (parameters[i].take(ret, value))
+		if (p->take(ret, value))
 			return 0;
-		buf_addf(why, "Invalid request: %s takes %s", parameters[i].name, parameters[i].accepted);
+		buf_addf(why, "Invalid request: %s takes %s", p->name, p->accepted);
 		return -EINVAL;
 	}
 	buf_add_str(why, "Invalid request: no parameter ");
 	str_add_escaped(why, name, 40);
-	for (size_t i = 0; i < ARRAY_LEN(parameters); i++)
-		buf_addf(why, "%s%s", i ? ", " : "; there are ", parameters[i].name);
+	for (const struct parameter *p = parameters; p < parameters + ARRAY_LEN(parameters); p++) {
+		if (!(p->of & 1u << look))
+			continue;
+		buf_addf(why, "%s%s", between, p->name);
+		between = ", ";
+	}
 	return -EINVAL;
 }
 
@@ -283,12 +373,31 @@ static bool fits_sort(const struct hub_query *q)
 	return q->cursor_sort == sorts[q->filter.sort].name[0] && !q->filter.after.text.p == !has_text(q->filter.sort);
 }
 
-int hub_query_read(struct slice query, struct arena *arena, struct hub_query *ret, struct buf *why)
+/* What goes together only in some ways; NULL: all is well. */
+static const char *misfit(enum hub_look look, const struct hub_query *q)
+{
+	const struct hub_filter *f = &q->filter;
+	bool chooses = q->levels.p || q->group.p || q->label.p || f->text.p || f->since_ms || f->until_ms;
+
+	if (f->after.number && !fits_sort(q))
+		return "after is not of a list with this sort";
+	if (look == HUB_LOOK_EVENTS && !q->is_page && (chooses || q->is_ordered))
+		return "level, group, label, text, since, until and order want view=page";
+	if (q->is_page && q->format != HUB_JSON)
+		return "view=page has no other format than json";
+	if (look == HUB_LOOK_POINTS && !q->name.n)
+		return "name is missing";
+	return NULL;
+}
+
+int hub_query_read(struct slice query, enum hub_look look, struct arena *arena, struct hub_query *ret, struct buf *why)
 {
 	struct slice pair, name, value;
+	const char *wrong;
 	int r = 0;
 
-	*ret = (struct hub_query){ .filter = { .order = HUB_DESCENDING } };
+	*ret = (struct hub_query){ .filter = { .order = look == HUB_LOOK_SESSIONS ? HUB_DESCENDING : HUB_ASCENDING },
+				   .from = -1 };
 	while (query.n && r == 0) {
 		(void)slice_cut(&query, '&', &pair);
 		if (!pair.n)
@@ -298,14 +407,13 @@ int hub_query_read(struct slice query, struct arena *arena, struct hub_query *re
 			buf_add_str(why, "Invalid request: a %-escape in the query is broken");
 			r = -EINVAL;
 		} else {
-			r = take_parameter(name, value, ret, why);
+			r = take_parameter(look, name, value, ret, why);
 		}
 	}
-	if (r == 0 && ret->filter.after.number && !fits_sort(ret)) {
-		buf_add_str(why, "Invalid request: after is not of a list with this sort");
-		r = -EINVAL;
-	}
-	return r;
+	wrong = r == 0 ? misfit(look, ret) : NULL;
+	if (wrong)
+		buf_addf(why, "Invalid request: %s", wrong);
+	return wrong ? -EINVAL : r;
 }
 
 /* --- cursors ---------------------------------------------------------------------------------------------------- */

@@ -93,20 +93,40 @@ void hub_reply_json(struct exchange *ex, struct buf *take);
 typedef void hub_route_fn(struct exchange *ex, struct slice id, int what);
 hub_route_fn hub_post_create, hub_post_op /* enum hub_op_type */, hub_post_batch;
 void hub_write_free(void *write); /* when the answer was sent */
-hub_route_fn hub_get_session, hub_get_list, hub_get_items /* enum hub_list */;
+/* enum hub_look; HUB_LOOK_SESSION without a query for the original's path */
+hub_route_fn hub_get_original, hub_get_list, hub_get_look;
 
 /* --- hub_list.c --- */
+enum hub_look {
+	HUB_LOOK_EVENTS, /* these three as enum hub_list has them */
+	HUB_LOOK_METRICS,
+	HUB_LOOK_HISTORY,
+	HUB_LOOK_SESSION,
+	HUB_LOOK_STATE,
+	HUB_LOOK_TIMELINE,
+	HUB_LOOK_SERIES,
+	HUB_LOOK_POINTS,
+	HUB_LOOK_PRODUCTS,
+	HUB_LOOK_SESSIONS,
+};
+#define HUB_MOST_BUCKETS 2000
 enum hub_format { HUB_JSON, HUB_CSV };
 struct hub_query {
 	struct hub_filter filter;
 	uint64_t limit; /* 0: all */
 	bool summary; /* sessions without their items */
 	enum hub_format format;
-	int64_t from; /* items: the first place */
+	int64_t from; /* items: the first place; -1: not said */
+	bool is_page, is_ordered; /* events: view=page; there was an order */
+	struct slice levels, group, label; /* events; p NULL: any. Levels with commas between */
+	struct slice name, type, tags; /* points; p NULL: not said */
+	uint64_t buckets; /* or points; 0: not said */
+	bool has_at;
+	int64_t at_ms;
 	char cursor_sort; /* the letter of after= */
 };
 /* Reads the query string into *ret, whose slices are in the arena. 0, or -EINVAL with a sentence in why. */
-int hub_query_read(struct slice query, struct arena *arena, struct hub_query *ret, struct buf *why);
+int hub_query_read(struct slice query, enum hub_look look, struct arena *arena, struct hub_query *ret, struct buf *why);
 /* The cursor of a page that ends with s, under f's sort. Its text is a copy in `text`, which may hold the one before. */
 struct hub_cursor hub_cursor_at(const struct hub_filter *f, const struct hub_session *s, struct buf *text);
 void hub_cursor_write(const struct hub_filter *f, struct buf *out); /* f->after, as after= takes it */
@@ -136,7 +156,21 @@ int hub_render_history(struct hub_read *rd, const struct hub_session *s, int64_t
 		       struct hub_out *o);
 int hub_render_items(struct hub_read *rd, const struct hub_session *s, enum hub_list list, int64_t from, uint64_t most,
 		     struct hub_out *o);
+/* What a session's state begins as; NULL: its names are no UTF-8. */
+json_t *hub_render_first_state(const struct hub_session *s);
 void hub_render_time(int64_t ms, struct buf *out); /* as a JSON string */
+
+/* --- looks at one session (at none: products), as their answers in JSON. 0 or a code, as of the store --- */
+struct hub_looking {
+	enum hub_look which;
+	struct hub_read *rd;
+	const struct hub_session *s;
+	const struct hub_query *query;
+	struct hub_moment m;
+	struct hub_out *out;
+};
+typedef int hub_look_fn(const struct hub_looking *l);
+hub_look_fn hub_look_products, hub_look_session, hub_look_items, hub_look_state, hub_look_page;
 
 /* --- hub_csv.c --- */
 void hub_csv_session_head(struct buf *out);

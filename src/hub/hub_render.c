@@ -108,13 +108,18 @@ static int take_update(void *arg, int64_t place, struct slice body)
 	return r;
 }
 
+json_t *hub_render_first_state(const struct hub_session *s)
+{
+	return json_pack("{s:s%, s:s%}", "product", s->product.data, s->product.len, "version", s->version.data,
+			 s->version.len);
+}
+
 int hub_render_history(struct hub_read *rd, const struct hub_session *s, int64_t from, uint64_t most, struct hub_out *o)
 {
 	struct walk w = { .out = o, .between = "", .from = from, .left = most, .limited = most != 0 };
 	int r;
 
-	w.state = json_pack("{s:s%, s:s%}", "product", s->product.data, s->product.len, "version", s->version.data,
-			    s->version.len);
+	w.state = hub_render_first_state(s);
 	if (!w.state)
 		return WEIR_E_DAMAGED; /* no UTF-8: not what was written */
 	buf_add_char(&o->b, '[');

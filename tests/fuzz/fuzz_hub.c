@@ -8,11 +8,34 @@
 #include "base/obj.h"
 #include "core/json_merge.h"
 #include "hub/hub_priv.h"
+#include "hub/hub_scan.h"
 #include "hub/hub_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define NOW SLICE_LIT("2026-01-01T00:00:00.000Z")
+
+/* What the scanner says of an object that was kept is what a reader of JSON says; of anything else it says something. */
+static void check_scan(struct slice kept, const json_t *v)
+{
+	struct hub_scan s = hub_scan_of(kept);
+	struct slice name, value;
+	size_t n = 0;
+
+	while (hub_scan_member(&s, &name, &value)) {
+		struct buf list = BUF_EMPTY;
+		json_t *one = NULL;
+
+		buf_addf(&list, "[\"%.*s\",%.*s]", (int)name.n, name.p, (int)value.n, value.p);
+		ENSURE(json_read(buf_slice(&list), JSON_READ_KEPT, &one, NULL) == 0);
+		ENSURE(json_equal(json_array_get(one, 1),
+				  json_object_get(v, json_string_value(json_array_get(one, 0)))));
+		json_decref(one);
+		buf_fini(&list);
+		n++;
+	}
+	ENSURE(!s.broken && n == json_object_size(v));
+}
 
 static void check_kept(const struct hub_op *op)
 {
@@ -22,9 +45,26 @@ static void check_kept(const struct hub_op *op)
 	if (op->status == 0 && op->body.len) {
 		ENSURE(json_read(buf_slice(&op->body), 0, &v, NULL) == 0);
 		ENSURE(json_is_string(json_object_get(v, "timestamp")));
+		check_scan(buf_slice(&op->body), v);
 		(void)hub_text_occurs(buf_slice(&op->body), SLICE_LIT("a\"B"));
 	}
 	json_decref(v);
+}
+
+static void try_scan(struct slice text)
+{
+	struct hub_scan s = hub_scan_of(text);
+	struct slice name, value;
+	struct buf out = BUF_EMPTY;
+	double number;
+	int64_t ms;
+
+	while (hub_scan_member(&s, &name, &value)) {
+		(void)hub_scan_number(value, &number);
+		(void)hub_scan_time(value, &ms);
+		(void)hub_scan_text(value, &out);
+	}
+	buf_fini(&out);
 }
 
 static void try_batch(json_t *body)
@@ -58,14 +98,17 @@ static void try_merge(json_t *list)
 	buf_fini(&out);
 }
 
+/* Its first byte chooses the look. */
 static void try_query(struct slice text)
 {
+	unsigned look = text.n ? (unsigned char)text.p[0] % (HUB_LOOK_SESSIONS + 1) : HUB_LOOK_SESSIONS;
 	struct buf why = BUF_EMPTY;
 	struct hub_query q;
 	struct arena a;
 
 	arena_init(&a, 65536);
-	ENSURE((hub_query_read(text, &a, &q, &why) == 0) == (why.len == 0));
+	ENSURE((hub_query_read(slice_from(text, text.n ? 1 : 0), (enum hub_look)look, &a, &q, &why) == 0) ==
+	       (why.len == 0));
 	arena_fini(&a);
 	buf_fini(&why);
 }
@@ -73,7 +116,7 @@ static void try_query(struct slice text)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct slice text = { (const char *)data + 1, size ? size - 1 : 0 };
-	unsigned what = size ? data[0] % (HUB_OP_COUNT + 3) : 0;
+	unsigned what = size ? data[0] % (HUB_OP_COUNT + 4) : 0;
 	json_t *body = NULL;
 	struct hub_op op;
 
@@ -81,6 +124,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (what == HUB_OP_COUNT + 2) {
 		try_query(text);
+		return 0;
+	}
+	if (what == HUB_OP_COUNT + 3) {
+		try_scan(text);
 		return 0;
 	}
 	(void)json_read(text, 0, &body, NULL); /* some endpoints do not mind */
