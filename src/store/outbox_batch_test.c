@@ -3,6 +3,7 @@
 #include "store/outbox.h"
 
 #include <pthread.h>
+#include <sqlite3.h>
 
 #include "store/outbox_test_kit.h"
 
@@ -207,6 +208,34 @@ static void a_full_queue_says_so_at_once(void **state)
 	assert_int_equal(t.count, 2);
 }
 
+/* A record that cannot be written, and others in the same transaction and millisecond. */
+static void one_that_fails_leaves_its_neighbours_alone(void **state)
+{
+	struct kit *k = *state;
+	char *path = xstrf("%s/outbox.db", k->dir);
+	struct told t = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+	struct outbox_write w = { .key = SLICE_LIT("/a"), .method = SLICE_LIT("POST"), .body = SLICE_LIT("x") };
+	sqlite3 *conn = NULL;
+
+	assert_int_equal(sqlite3_open_v2(path, &conn, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(conn,
+				      "CREATE TRIGGER no BEFORE INSERT ON entries WHEN NEW.uri='/odd'"
+				      " BEGIN SELECT RAISE(FAIL, 'no'); END",
+				      NULL, NULL, NULL),
+			 SQLITE_OK);
+	(void)sqlite3_close(conn);
+	outbox_gather(k->ob, true);
+	for (int i = 0; i < 6; i++) {
+		w.uri = i % 2 ? SLICE_LIT("/even") : SLICE_LIT("/odd");
+		assert_int_equal(outbox_put_start(k->q, &w, tell, &t), 0);
+	}
+	outbox_gather(k->ob, false);
+	wait_told(&t, 6);
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(t.seqs[i] != 0, i % 2);
+	free(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,6 +250,7 @@ int main(void)
 						kit_tear_down),
 		cmocka_unit_test_setup_teardown(a_key_is_looked_through_by_uri_and_place, kit_set_up, kit_tear_down),
 		cmocka_unit_test_setup_teardown(a_full_queue_says_so_at_once, kit_set_up, kit_tear_down),
+		cmocka_unit_test_setup_teardown(one_that_fails_leaves_its_neighbours_alone, kit_set_up, kit_tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -124,9 +124,8 @@ static int put_job(sqlite3 *conn, struct outbox_op *op)
 		r = insert_body(conn, &ob->st.insert_body, p->row.seq, p->w->body);
 	if (r == WEIR_E_DAMAGED)
 		outbox_suspect(ob);
-	if (r == 0)
-		ob->last_seq = p->row.seq;
-	else
+	ob->last_seq = p->row.seq; /* a place that was left is not taken again: the index's slots go up */
+	if (r < 0)
 		put_leave_place(p); /* before the next job looks */
 	return r;
 }
