@@ -45,6 +45,7 @@ struct call { /* in the arena of its exchange, as its data */
 	const struct endpoint *e;
 	json_t *body;
 	struct session *s; /* used until the answer is sent */
+	unsigned flags_before; /* of s: as they are again when the change cannot be made durable */
 	struct buf why;
 };
 
@@ -94,7 +95,7 @@ static void on_durable(void *arg, int code, uint64_t seq)
 		reply_ok(c->ex);
 }
 
-static void on_row(void *arg, int code)
+static void on_total(void *arg, int code)
 {
 	struct call *c = arg;
 
@@ -162,24 +163,6 @@ static int act_event(struct call *c)
 	return put_item(c, OP_EVENT);
 }
 
-static int add_to_total(struct call *c)
-{
-	struct buf record = BUF_EMPTY;
-	struct total *t;
-	int r = totals_add(c->s, c->body, &t, &c->why);
-
-	if (r < 0)
-		return r;
-	if (!c->s->flush_mono_ms) {
-		c->s->flush_mono_ms = clock_mono_ms() + sessions_config(c->ss)->batch_interval + 1;
-		watcher_poke(c->ss);
-	}
-	total_write(t, &record);
-	r = ledger_total_start(c->ss, c->s, total_key(t), buf_slice(&record), true, on_row, c);
-	buf_fini(&record);
-	return r;
-}
-
 static int act_metric(struct call *c)
 {
 	json_t *delta = json_object_get(c->body, "delta");
@@ -188,7 +171,7 @@ static int act_metric(struct call *c)
 	set_default(c->body, "type", json_string("gauge"));
 	type = slice_str(json_string_value(json_object_get(c->body, "type")));
 	if (slice_eq_str(type, "histogram") || (slice_eq_str(type, "counter") && json_is_number(delta)))
-		return add_to_total(c);
+		return totals_add(c->ss, c->s, c->body, on_total, c, &c->why);
 	(void)json_object_del(c->body, "delta"); /* it may be absent */
 	return put_item(c, OP_METRIC);
 }
@@ -200,44 +183,76 @@ static void is_alive(struct session *s)
 	s->flags &= ~(unsigned)SESSION_PAUSED;
 }
 
+/* What it was told to change is durable, or undone. */
+static void on_changed(void *arg, int code)
+{
+	struct call *c = arg;
+	const unsigned changed = SESSION_HUNG | SESSION_PAUSED;
+
+	if (code < 0) {
+		pthread_mutex_lock(&c->ss->lock);
+		c->s->flags = (c->s->flags & ~changed) | (c->flags_before & changed);
+		session_changed(c->s);
+		pthread_mutex_unlock(&c->ss->lock);
+	}
+	on_durable(c, code, 0);
+}
+
+static void on_recovered(void *arg, int code, uint64_t seq)
+{
+	on_changed(arg, code);
+}
+
+/* Its flags are not as they were, or not durable yet: whoever changed them waits for that. */
+static int save_flags(struct call *c)
+{
+	if (c->s->flags != c->flags_before)
+		session_changed(c->s);
+	return session_is_saved(c->s) ? 1 : ledger_save_start(c->ss, c->s, on_changed, c);
+}
+
 static int act_heartbeat(struct call *c)
 {
-	int r = 0;
+	struct session *s = c->s;
+	int r = 1;
 
-	if (c->s->flags & SESSION_HUNG)
-		r = op_put_event(c->ss, c->s, "application_recovered", "info", "[\"heartbeat\",\"recovery\"]", NULL,
-				 false);
+	c->flags_before = s->flags;
+	if (s->flags & SESSION_HUNG)
+		r = op_put_event(c->ss, s, "application_recovered", "info", "[\"heartbeat\",\"recovery\"]", NULL, false,
+				 on_recovered, c);
 	if (r < 0)
 		return r;
-	if (c->s->flags & (SESSION_HUNG | SESSION_PAUSED))
-		c->s->wants_save = true;
-	c->s->flags &= ~(unsigned)SESSION_HUNG;
-	is_alive(c->s);
+	is_alive(s);
+	s->flags &= ~(unsigned)SESSION_HUNG;
+	if (r == 1 && s->flags != c->flags_before)
+		r = save_flags(c);
+	else if (s->flags != c->flags_before)
+		session_changed(s);
 	sessions_count(c->ss, OP_HEARTBEAT, OUTCOME_ACCEPTED, 1);
-	if (!(c->s->flags & SESSION_ENDED))
-		beat_wanted(c->ss, c->s);
-	return 1;
+	if (!(s->flags & SESSION_ENDED))
+		beat_wanted(c->ss, s);
+	return r;
 }
 
 static int act_pause(struct call *c)
 {
+	c->flags_before = c->s->flags;
 	c->s->flags |= SESSION_PAUSED;
-	c->s->wants_save = true;
-	return 1;
+	return save_flags(c);
 }
 
 static int act_resume(struct call *c)
 {
+	c->flags_before = c->s->flags;
 	is_alive(c->s);
-	c->s->wants_save = true;
-	return 1;
+	return save_flags(c);
 }
 
 static int act_end(struct call *c)
 {
 	const struct ending how = { OP_END, NULL };
 
-	if (c->s->flags & SESSION_ENDED)
+	if ((c->s->flags & SESSION_ENDED) && !c->s->ending)
 		return 1;
 	return session_end(c->ss, c->s, &how, on_durable, c);
 }

@@ -91,11 +91,11 @@ static void hold(struct carry *c, struct part *p, const struct hub_answer *a, co
 	sessions_count(c->ss, p->op, OUTCOME_HELD, 1);
 }
 
-static void applied(struct carry *c, struct part *p, int status)
+static void applied(struct carry *c, struct carried *came, enum op op, int status)
 {
-	p->came->to = CARRIED_APPLIED;
-	p->came->status = status;
-	sessions_count(c->ss, p->op, OUTCOME_DELIVERED, 1);
+	came->to = CARRIED_APPLIED;
+	came->status = status;
+	sessions_count(c->ss, op, OUTCOME_DELIVERED, 1);
 }
 
 /* What is no success, for an operation or a batch of them. */
@@ -130,28 +130,45 @@ static bool read_id(const struct hub_answer *a, char ret[SESSIONS_MOST_ID + 1])
 	return ok;
 }
 
-static void take_id(struct carry *c, struct part *p, const char *id)
+/* Rule 1. */
+static bool save_row(struct carry *c)
 {
-	struct sessions *ss = c->ss;
-	struct session *s = c->s;
-	bool is_remap;
-	int r;
+	bool is_saved;
 
-	pthread_mutex_lock(&ss->lock);
-	if (!s->hub_id)
-		session_set_hub_id(ss, s, id);
-	is_remap = s->flags & SESSION_TOLD_LOCAL;
-	s->forwarded_mono_ms = s->heard_mono_ms = clock_mono_ms();
-	pthread_mutex_unlock(&ss->lock);
-	r = ledger_save(ss, s);
-	if (r < 0) { /* it is sent again, with its key */
-		later(p->came, "the server's id could not be recorded", 0);
+	pthread_mutex_lock(&c->ss->lock);
+	is_saved = session_is_saved(c->s);
+	pthread_mutex_unlock(&c->ss->lock);
+	return is_saved || ledger_save(c->ss, c->s) == 0;
+}
+
+/* The server's id is known, perhaps since a delivery before this one, which could not write it down. */
+static void settle_creation(struct carry *c, struct carried *came)
+{
+	bool is_remap;
+
+	if (!save_row(c)) {
+		later(came, "the server's id could not be recorded", 0);
 		return;
 	}
-	applied(c, p, 200);
-	log_event(LOG_INFO, is_remap ? "session_remapped" : "session_known", LOG_STR("session", s->local_id),
-		  LOG_STR("hub_id", id), LOG_END);
-	register_hub_id_known(ss, s);
+	applied(c, came, OP_CREATE, 200);
+	pthread_mutex_lock(&c->ss->lock);
+	is_remap = c->s->flags & SESSION_TOLD_LOCAL;
+	pthread_mutex_unlock(&c->ss->lock);
+	log_event(LOG_INFO, is_remap ? "session_remapped" : "session_known", LOG_STR("session", c->s->local_id),
+		  LOG_STR("hub_id", c->s->hub_id), LOG_END);
+	register_hub_id_known(c->ss, c->s);
+}
+
+static void take_id(struct carry *c, struct part *p, const char *id)
+{
+	struct session *s = c->s;
+
+	pthread_mutex_lock(&c->ss->lock);
+	if (!s->hub_id)
+		session_set_hub_id(c->ss, s, id);
+	s->forwarded_mono_ms = s->heard_mono_ms = clock_mono_ms();
+	pthread_mutex_unlock(&c->ss->lock);
+	settle_creation(c, p->came);
 }
 
 static void create(struct carry *c, struct part *p)
@@ -195,7 +212,7 @@ static bool send_one(struct carry *c, struct part *p)
 	if (r < 0)
 		unanswered(p->came, r);
 	else if (a.status == 200)
-		applied(c, p, 200);
+		applied(c, p->came, p->op, 200);
 	else
 		refused(c, p, &a);
 	buf_fini(&target);
@@ -260,7 +277,7 @@ static void take_outcomes(struct carry *c, struct part *parts, size_t n, const s
 		if (refusal)
 			hold_refused(c, &parts[i], refusal);
 		else if ((json_int_t)parts[i].e->seq <= upto)
-			applied(c, &parts[i], 200);
+			applied(c, parts[i].came, parts[i].op, 200);
 		else
 			later(parts[i].came, "the server has not applied it yet", 0);
 	}
@@ -371,22 +388,6 @@ static void send_all(struct carry *c, bool batches)
 	}
 }
 
-/* Rule 1. */
-static bool save_row(struct carry *c)
-{
-	bool needs;
-
-	pthread_mutex_lock(&c->ss->lock);
-	needs = c->s->wants_save || c->s->saved_seq < c->s->known_seq;
-	pthread_mutex_unlock(&c->ss->lock);
-	if (!needs || ledger_save(c->ss, c->s) == 0)
-		return true;
-	for (size_t i = 0; i < c->count; i++)
-		if (c->parts[i].came->to == CARRIED_APPLIED)
-			later(c->parts[i].came, "the session's record cannot be written", 0);
-	return false;
-}
-
 static int read_body(struct carry *c, struct part *p)
 {
 	struct spool *body = NULL;
@@ -448,16 +449,19 @@ static void carry_operations(struct carry *c, const struct outbox_entry *e, stru
 	if (gather(c, e, ret, sessions_config(c->ss)->max_batch - 1) < 0)
 		return;
 	send_all(c, batches > 0);
-	(void)save_row(c); /* it has said so in each */
+	if (save_row(c))
+		return;
+	for (size_t i = 0; i < c->count; i++)
+		if (c->parts[i].came->to == CARRIED_APPLIED)
+			later(c->parts[i].came, "the session's record cannot be written", 0);
 }
 
 static void carry(struct carry *c, const struct outbox_entry *e, struct carried *ret)
 {
 	bool is_creation = op_of_uri(buf_slice(&e->uri)) == OP_CREATE;
 
-	if (is_creation && c->s->hub_id) { /* the row says so: it was delivered before a stop */
-		ret->to = CARRIED_APPLIED;
-		ret->status = 200;
+	if (is_creation && c->s->hub_id) { /* it was delivered before: a stop came in between, or a full disk */
+		settle_creation(c, ret);
 	} else if (is_creation) {
 		if (gather(c, e, ret, 0) == 0)
 			create(c, &c->parts[0]);

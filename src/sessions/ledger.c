@@ -3,17 +3,21 @@
  * WHAT     A row for each session that ever was, as its ids stay valid for ever; a row for each counter and histogram
  *          of those that live.
  * WHY      Two databases, as the outbox is everybody's and knows no session. A crash between the two does no harm,
- *          because
- *          each thing is told by one of them alone, or by the later of the two:
- *            registering   row, then creation in the outbox   a row without either id or creation was never answered:
- *            removed
- *            state         in the outbox; the row follows     the row has the state up to state_seq; what the outbox
- *            has above it
- *                                                             is merged at start. A state leaves the outbox only after
- *                                                             the row has it (deliver.c).
- *            the hub's id  row, then the creation is settled  creation repeated with its key: the same id
- *            end           operation, then row                an `end` or `crash` in the outbox ends the row at start
- *            totals        row; then the total in the outbox  the same total once more, which is what a total may be
+ *          because each thing is told by one of them alone, or by the later of the two:
+ *
+ *          what         | written                         | found after a crash in between
+ *          registering  | row; creation in the outbox     | a row without the server's id and without anything in the
+ *                       |                                 | outbox: nobody was answered, it is removed
+ *          state        | in the outbox; row              | the row has the state up to state_seq; what the outbox has
+ *                       |                                 | above it is merged at start
+ *          server's id  | row; creation is settled        | the creation is known to be done, or is repeated with its
+ *                       |                                 | key: the same id
+ *          end, crash   | in the outbox; row              | one in the outbox ends the session at start
+ *          totals       | row; in the outbox; row: clean  | the same total once more, which is what a total may be
+ *          hung, pause  | row (pause: before the answer)  | a hang whose row was not written is told once more
+ *
+ * RULES    1. No operation leaves the outbox before the row has what it did (deliver.c).
+ *          2. A row that could not be written is wanted again, until it is: row_changes, row_given, row_saved.
  * THREADS  Statements belong to the writer thread. Reading has a connection of its own, made for each look: that is
  *          rare.
  * SEE      docs/formats/sessions.md */
@@ -54,6 +58,7 @@ struct job {
 	ledger_fn *cb;
 	void *arg;
 	/* a session */
+	uint64_t change; /* row_changes as it is written; 0: no session's row */
 	int64_t number, created_ms, updated_ms, ended_ms, beat_ms, pid;
 	unsigned flags;
 	uint64_t pid_start, known_seq;
@@ -158,8 +163,10 @@ static void job_done(void *arg, int code)
 	struct sessions *ss = j->ss;
 
 	pthread_mutex_lock(&ss->lock);
-	if (code == 0 && j->state.len && j->s->saved_seq < j->known_seq)
-		j->s->saved_seq = j->known_seq;
+	if (j->change && code < 0)
+		j->s->row_given = j->s->row_saved;
+	else if (j->change > j->s->row_saved)
+		j->s->row_saved = j->change;
 	pthread_mutex_unlock(&ss->lock);
 	if (j->cb)
 		j->cb(j->arg, code);
@@ -190,9 +197,11 @@ static int submit(struct sessions *ss, struct session *s, struct job *j, db_job_
 int ledger_save_start(struct sessions *ss, struct session *s, ledger_fn *cb, void *arg)
 {
 	struct job *j = xcalloc(1, sizeof(*j));
+	int r;
 
 	*j = (struct job){ .cb = cb,
 			   .arg = arg,
+			   .change = s->row_changes,
 			   .created_ms = s->created_ms,
 			   .updated_ms = s->updated_ms,
 			   .ended_ms = s->ended_ms,
@@ -209,8 +218,10 @@ int ledger_save_start(struct sessions *ss, struct session *s, ledger_fn *cb, voi
 			   .record = BUF_EMPTY };
 	(void)snprintf(j->local_id, sizeof(j->local_id), "%s", s->local_id);
 	json_write(s->known, &j->state);
-	s->wants_save = false;
-	return submit(ss, s, j, save_job);
+	r = submit(ss, s, j, save_job);
+	if (r == 0)
+		s->row_given = s->row_changes;
+	return r;
 }
 
 int ledger_total_start(struct sessions *ss, const struct session *s, struct slice key, struct slice record,
@@ -300,7 +311,7 @@ static json_t *state_at(sqlite3_stmt *st, int at)
 {
 	json_t *v = NULL;
 
-	if (json_read(slice_str(text_at(st, at)), 0, &v, NULL) == 0 && json_is_object(v))
+	if (json_read(slice_str(text_at(st, at)), JSON_READ_KEPT, &v, NULL) == 0 && json_is_object(v))
 		return v;
 	json_decref(v);
 	return json_object();
@@ -326,7 +337,7 @@ static struct session *take_row(struct sessions *ss, sqlite3_stmt *st)
 	s->pid_start =
 		strcmp(text_at(st, 12), ss->boot_id) == 0 ? (uint64_t)sqlite3_column_int64(st, 11) : WATCH_ANOTHER_BOOT;
 	s->known = state_at(st, 13);
-	s->known_seq = s->saved_seq = (uint64_t)sqlite3_column_int64(st, 14);
+	s->known_seq = (uint64_t)sqlite3_column_int64(st, 14);
 	s->watch = "no";
 	return s;
 }

@@ -64,7 +64,7 @@ static void merge(struct put *p, uint64_t seq)
 	json_merge(s->known, p->patch);
 	s->known_seq = seq;
 	s->updated_ms = clock_wall_ms();
-	s->wants_save = true;
+	session_changed(s);
 }
 
 static void on_put(void *arg, int code, const struct outbox_receipt *receipt)
@@ -168,7 +168,7 @@ int op_put_state(struct sessions *ss, struct session *s, json_t *patch, struct s
 }
 
 int op_put_event(struct sessions *ss, struct session *s, const char *name, const char *category, const char *labels,
-		 json_t *data_take, bool urgent)
+		 json_t *data_take, bool urgent, op_fn *cb, void *arg)
 {
 	struct buf body = BUF_EMPTY;
 	int r;
@@ -184,7 +184,7 @@ int op_put_event(struct sessions *ss, struct session *s, const char *name, const
 		buf_add_str(&body, "{}");
 	buf_add_char(&body, '}');
 	json_decref(data_take);
-	r = op_put(ss, s, OP_EVENT, buf_slice(&body), urgent, NULL, NULL);
+	r = op_put(ss, s, OP_EVENT, buf_slice(&body), urgent, cb, arg);
 	buf_fini(&body);
 	return r;
 }

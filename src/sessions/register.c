@@ -67,6 +67,7 @@ static void give_up(struct waiter *w, int code)
 	pthread_mutex_lock(&ss->lock);
 	w->s->flags |= SESSION_ENDED |
 		       SESSION_DONE; /* forgotten when nothing uses it any more; its row is at the next start */
+	w->s->row_given = w->s->row_saved = w->s->row_changes; /* none is to be written */
 	ss->count--;
 	watch_end(ss, w->s);
 	pthread_mutex_unlock(&ss->lock);

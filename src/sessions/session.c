@@ -35,6 +35,7 @@ struct session *session_new(struct sessions *ss)
 	struct session *s = xcalloc(1, sizeof(*s));
 
 	s->number = ++ss->last_number;
+	s->row_changes = 1; /* it has none yet */
 	s->is_of_this_start = true;
 	s->created_ms = s->updated_ms = s->beat_wall_ms = clock_wall_ms();
 	s->beat_mono_ms = s->forwarded_mono_ms = clock_mono_ms();
@@ -62,6 +63,7 @@ void session_set_hub_id(struct sessions *ss, struct session *s, const char *hub_
 {
 	ENSURE(!s->hub_id);
 	s->hub_id = xstrdup(hub_id);
+	session_changed(s);
 	(void)map_put(ss->by_id, slice_str(hub_id), s);
 }
 

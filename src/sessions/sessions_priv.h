@@ -1,8 +1,7 @@
 /* sessions_priv.h -- what the files of this folder share: the service, a session, a request.
  *
- * sessions.lock guards all of a session and the maps. It is held while operations are handed to the outbox and rows
- * to the
- * database (which never block), so that the order in memory is the order on disk; never across I/O or a reply. See
+ * sessions.lock guards all of a session and the maps. It is held while operations are handed to the outbox and rows to
+ * the database (which never block), so that the order in memory is the order on disk; never across I/O or a reply. See
  * docs/locks.md. */
 #ifndef WEIR_SESSIONS_SESSIONS_PRIV_H
 #define WEIR_SESSIONS_SESSIONS_PRIV_H
@@ -50,10 +49,13 @@ struct session {
 
 	json_t *known; /* its state, as all operations that are durable make it */
 	uint64_t known_seq; /* of the last of them */
-	uint64_t saved_seq; /* the same of the row in the database */
 	unsigned states_under_way;
-	bool wants_save; /* the row lags behind */
+	uint64_t row_changes; /* how often something changed that its row keeps */
+	uint64_t row_given;   /* as of which change the writer thread has the row */
+	uint64_t row_saved;   /* and as of which it is durable */
 	bool is_created; /* its creation is in the outbox, or at the server */
+	struct end *ending; /* its end is on its way into the outbox: end.c */
+	bool is_crash_told; /* the event of its crash is in the outbox, the crash itself not yet */
 
 	int64_t beat_mono_ms, beat_wall_ms; /* last heard of */
 	int64_t forwarded_mono_ms; /* a heartbeat to the server */
@@ -139,6 +141,19 @@ struct session *session_add_take(struct sessions *ss, struct session *s);
 void session_set_hub_id(struct sessions *ss, struct session *s, const char *hub_id);
 void session_forget(struct sessions *ss, struct session *s); /* out of the maps, freed; uses is 0 */
 void session_free(struct session *s);
+/* Something has changed that its row keeps: saved by the next look (watch.c), and before any operation is settled. */
+static inline void session_changed(struct session *s)
+{
+	s->row_changes++;
+}
+static inline bool session_wants_save(const struct session *s)
+{
+	return s->row_given < s->row_changes;
+}
+static inline bool session_is_saved(const struct session *s)
+{
+	return s->row_saved == s->row_changes;
+}
 static inline void session_use(struct session *s)
 {
 	s->uses++;
@@ -155,8 +170,8 @@ void sessions_leave(struct sessions *ss);
 /* --- ledger.c: sessions.db --- */
 int ledger_open(struct sessions *ss, struct buf *err);
 void ledger_close(struct sessions *ss);
-/* Copies what is to be kept and hands it to the writer: cb(arg, code) on its thread when it is durable. 0 or
- * -ESHUTDOWN. With the lock held. cb may be NULL. */
+/* Copies what is to be kept and hands it to the writer: cb(arg, code) on its thread when it is durable. When it cannot
+ * be made so, the row is wanted again (session_wants_save). 0 or -ESHUTDOWN. With the lock held. cb may be NULL. */
 typedef void ledger_fn(void *arg, int code);
 int ledger_save_start(struct sessions *ss, struct session *s, ledger_fn *cb, void *arg);
 int ledger_save(struct sessions *ss, struct session *s); /* takes the lock; blocks until it is durable */
@@ -177,7 +192,7 @@ typedef void op_fn(void *arg, int code, uint64_t seq);
 int op_put(struct sessions *ss, struct session *s, enum op op, struct slice body, bool urgent, op_fn *cb, void *arg);
 /* An event of the daemon's own (group datacat.daemon). data may be NULL; taken. */
 int op_put_event(struct sessions *ss, struct session *s, const char *name, const char *category, const char *labels,
-		 json_t *data_take, bool urgent);
+		 json_t *data_take, bool urgent, op_fn *cb, void *arg);
 /* State: nothing is put when it changes nothing (*ret_put says). patch is referenced. */
 int op_put_state(struct sessions *ss, struct session *s, json_t *patch, struct slice body, bool *ret_put, op_fn *cb,
 		 void *arg);
@@ -186,12 +201,23 @@ void op_add_now(struct buf *out); /* "timestamp" of the moment, as a member: "ti
 bool op_make_room(struct sessions *ss);
 
 /* --- totals.c: counters and histograms; with the lock held --- */
-/* Adds a sample; key and record of what changed are told for ledger_total_start(). */
+/* Adds a sample: cb(arg, code) on the writer thread when the total with it is durable; before that it counts nowhere,
+ * and when it could not be made durable never. 0; WEIR_E_PARSE with why; or a code of ledger_total_start(): then cb
+ * will not run. */
+int totals_add(struct sessions *ss, struct session *s, const json_t *metric, ledger_fn *cb, void *arg,
+	       struct buf *why);
+/* Its parts, for tests: a sample waits; what waits is put together with the record; that becomes the record, or not. */
 struct total;
-int totals_add(struct session *s, const json_t *metric, struct total **ret,
-	       struct buf *why); /* 0; WEIR_E_PARSE with why */
-struct slice total_key(const struct total *t);
-void total_write(const struct total *t, struct buf *out); /* its record */
+struct sample {
+	struct list node;
+	json_t *value;
+	ledger_fn *cb;
+	void *arg;
+};
+int totals_take(struct session *s, const json_t *metric, ledger_fn *cb, void *arg, struct total **ret,
+		struct buf *why);
+void total_begin(struct total *t, struct buf *ret_record);
+void total_finish(struct total *t, int code, struct list *ret_samples); /* malloc'ed, to be answered */
 int totals_load(struct session *s, struct slice key, struct slice record, bool is_dirty);
 bool totals_is_dirty(const struct session *s);
 void totals_flush(struct sessions *ss, struct session *s); /* puts what changed into the queue, to go at once */
@@ -214,7 +240,7 @@ struct ending {
 	const char *reason; /* of a crash */
 };
 /* Marks it, puts what it has gathered and its end into the queue. With the lock held. cb as op_put: the row follows. 0
- * or a code: then nothing has changed. */
+ * or a code: then nothing has changed. One whose end is on its way is not ended twice: cb hears of that end. */
 int session_end(struct sessions *ss, struct session *s, const struct ending *e, op_fn *cb, void *arg);
 
 /* --- read.c: /session, /sessions, /queue; workers --- */
@@ -265,7 +291,7 @@ void watcher_poke(struct sessions *ss);
 /* With the lock held. A new session: the start of its process is noted; a loaded one: it is compared. */
 void watch_begin(struct sessions *ss, struct session *s, bool is_new);
 void watch_end(struct sessions *ss, struct session *s);
-struct watched *watch_polled(void); /* one for which there is no pidfd */
+void watch_by_polling(struct sessions *ss, struct session *s); /* without its pidfd, if it has one */
 /* With the lock held: an event of that name, what was gathered, the crash. 0 or a code: then it goes on. */
 int watch_report_crash(struct sessions *ss, struct session *s, const char *event, const char *labels,
 		       const char *pid_name, int64_t pid, const char *reason);

@@ -90,7 +90,7 @@ static bool merge_state(void *arg, const struct outbox_entry *e)
 			json_merge(s->known, json_object_get(v, "state"));
 	}
 	s->known_seq = e->seq;
-	s->wants_save = true;
+	session_changed(s);
 	spool_unref(&body);
 	json_decref(v);
 	buf_fini(&text);
@@ -104,7 +104,7 @@ static bool note_end(void *arg, const struct outbox_entry *e)
 	if (!(s->flags & SESSION_ENDED)) {
 		s->flags |= SESSION_ENDED | (op_of_uri(buf_slice(&e->uri)) == OP_CRASH ? SESSION_CRASHED : 0);
 		s->ended_ms = e->queued_wall_ms;
-		s->wants_save = true;
+		session_changed(s);
 	}
 	return false;
 }
@@ -274,7 +274,7 @@ static void come_home(struct sessions *ss)
 	LIST_FOREACH (it, &ss->all) {
 		struct session *s = LIST_ENTRY(it, struct session, node);
 
-		if (s->wants_save && ss->db)
+		if (session_wants_save(s) && ss->db)
 			(void)ledger_save_start(ss, s, NULL, NULL); /* or the next start finds out */
 	}
 	while (ss->busy)

@@ -103,6 +103,19 @@ KIT int kit_tear_down(void **state)
 	return tree_remove(kit.dir);
 }
 
+/* In a database below the folder, from another connection: a trigger there stands for a disk that fails. */
+KIT void kit_sql(const char *database, const char *sql)
+{
+	char *path = xstrf("%s/%s", kit.dir, database);
+	sqlite3 *conn = NULL;
+
+	assert_int_equal(sqlite3_open_v2(path, &conn, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+	(void)sqlite3_busy_timeout(conn, 10000);
+	assert_int_equal(sqlite3_exec(conn, sql, NULL, NULL, NULL), SQLITE_OK);
+	(void)sqlite3_close(conn);
+	free(path);
+}
+
 /* --- waiting for the writers --- */
 
 KIT void on_done(void *arg, int code)

@@ -8,7 +8,9 @@
  * RULES    1. A sample counts in the first bucket whose bound is not below it, one above all in the last; counts are
  *             not cumulative.
  *          2. Unit, tags and further metadata of a histogram are those of its first sample.
- *          3. What goes to the server is an ordinary metric with the time of the flush, which is batch_interval after
+ *          3. A sample counts when sessions.db has it; those that come while a record is written go together into
+ *             the next one. So what is answered with an error is nowhere, and a total that is sent never goes back.
+ *          4. What goes to the server is an ordinary metric with the time of the flush, which is batch_interval after
  *             the first change: so it goes at once, and what was gathered with it. Then it is clean until the next
  *             sample.
  * SEE      DATACAT_API.md, "Aggregation" */
@@ -26,7 +28,9 @@
 
 struct total {
 	char *key;
-	json_t *record;
+	json_t *record; /* as sessions.db has it: what is sent */
+	json_t *next;   /* the same with `written`, on its way there; NULL: none */
+	struct list waiting, written; /* samples */
 	bool is_histogram, is_dirty;
 };
 
@@ -191,8 +195,19 @@ static void add_delta(json_t *record, const json_t *delta)
 
 /* --- samples ---------------------------------------------------------------------------------------------------- */
 
+static void sample_free(struct sample *x)
+{
+	json_decref(x->value);
+	free(x);
+}
+
 static void total_free(struct total *t)
 {
+	LIST_FOREACH_SAFE (it, next, &t->waiting)
+		sample_free(LIST_ENTRY(it, struct sample, node));
+	LIST_FOREACH_SAFE (it, next, &t->written)
+		sample_free(LIST_ENTRY(it, struct sample, node));
+	json_decref(t->next);
 	json_decref(t->record);
 	free(t->key);
 	free(t);
@@ -205,6 +220,8 @@ static struct total *keep(struct session *s, struct slice key, json_t *record_ta
 	t->key = slice_dup(key);
 	t->record = record_take;
 	t->is_histogram = t->key[0] == 'h';
+	list_init(&t->waiting);
+	list_init(&t->written);
 	if (!s->totals)
 		s->totals = map_new();
 	(void)map_put(s->totals, key, t); /* it was not there */
@@ -235,30 +252,134 @@ static int find_or_make(struct session *s, const json_t *metric, bool is_histogr
 	return r;
 }
 
-int totals_add(struct session *s, const json_t *metric, struct total **ret, struct buf *why)
+int totals_take(struct session *s, const json_t *metric, ledger_fn *cb, void *arg, struct total **ret, struct buf *why)
 {
-	const char *type = json_string_value(json_object_get(metric, "type"));
-	bool is_histogram = strcmp(type, "histogram") == 0;
+	bool is_histogram = strcmp(json_string_value(json_object_get(metric, "type")), "histogram") == 0;
 	int r = find_or_make(s, metric, is_histogram, ret, why);
+	struct sample *x;
 
 	if (r < 0)
 		return r;
-	if (is_histogram)
-		add_sample((*ret)->record, json_number_value(json_object_get(metric, "value")));
-	else
-		add_delta((*ret)->record, json_object_get(metric, "delta"));
-	(*ret)->is_dirty = true;
+	x = xcalloc(1, sizeof(*x));
+	x->value = json_copy(json_object_get(metric, is_histogram ? "value" : "delta")); /* the request's own goes */
+	x->cb = cb;
+	x->arg = arg;
+	list_push_back(&(*ret)->waiting, &x->node);
 	return 0;
 }
 
-struct slice total_key(const struct total *t)
+void total_begin(struct total *t, struct buf *ret_record)
 {
-	return slice_str(t->key);
+	t->next = json_deep_copy(t->record);
+	list_splice(&t->written, &t->waiting);
+	LIST_FOREACH (it, &t->written) {
+		const json_t *value = LIST_ENTRY(it, struct sample, node)->value;
+
+		if (t->is_histogram)
+			add_sample(t->next, json_number_value(value));
+		else
+			add_delta(t->next, value);
+	}
+	json_write(t->next, ret_record);
 }
 
-void total_write(const struct total *t, struct buf *out)
+void total_finish(struct total *t, int code, struct list *ret_samples)
 {
-	json_write(t->record, out);
+	if (code == 0) {
+		json_decref(t->record);
+		t->record = t->next;
+		t->is_dirty = true;
+	} else {
+		json_decref(t->next);
+	}
+	t->next = NULL;
+	list_splice(ret_samples, &t->written);
+}
+
+/* --- into sessions.db ------------------------------------------------------------------------------------------- */
+
+struct writing {
+	struct sessions *ss;
+	struct session *s;
+	struct total *t;
+};
+
+static void on_written(void *arg, int code);
+
+static int write_total(struct sessions *ss, struct session *s, struct total *t)
+{
+	struct writing *w = xcalloc(1, sizeof(*w));
+	struct buf record = BUF_EMPTY;
+	int r;
+
+	*w = (struct writing){ ss, s, t };
+	total_begin(t, &record);
+	r = ledger_total_start(ss, s, slice_str(t->key), buf_slice(&record), true, on_written, w);
+	if (r < 0)
+		free(w);
+	buf_fini(&record);
+	return r;
+}
+
+static void answer(struct list *samples, int code)
+{
+	LIST_FOREACH_SAFE (it, next, samples) {
+		struct sample *x = LIST_ENTRY(it, struct sample, node);
+
+		x->cb(x->arg, code);
+		sample_free(x);
+	}
+}
+
+/* What has changed goes when the interval is over, as it may change again; of a session that has ended at once. */
+static void flush_later(struct sessions *ss, struct session *s)
+{
+	bool has_ended = s->flags & SESSION_ENDED;
+
+	if (s->flush_mono_ms && !has_ended)
+		return;
+	s->flush_mono_ms = clock_mono_ms() + (has_ended ? 0 : sessions_config(ss)->batch_interval) + 1;
+	watcher_poke(ss);
+}
+
+static void on_written(void *arg, int code)
+{
+	struct writing *w = arg;
+	struct list done, lost;
+	int r = 0;
+
+	list_init(&done);
+	list_init(&lost);
+	pthread_mutex_lock(&w->ss->lock);
+	total_finish(w->t, code, &done);
+	if (code == 0)
+		flush_later(w->ss, w->s);
+	if (!list_is_empty(&w->t->waiting))
+		r = write_total(w->ss, w->s, w->t);
+	if (r < 0)
+		total_finish(w->t, r, &lost);
+	pthread_mutex_unlock(&w->ss->lock);
+	answer(&done, code);
+	answer(&lost, r);
+	free(w);
+}
+
+int totals_add(struct sessions *ss, struct session *s, const json_t *metric, ledger_fn *cb, void *arg, struct buf *why)
+{
+	struct total *t;
+	struct list lost;
+	int r = totals_take(s, metric, cb, arg, &t, why);
+
+	if (r < 0 || t->next) /* it goes with the next record */
+		return r;
+	r = write_total(ss, s, t);
+	if (r < 0) {
+		list_init(&lost);
+		total_finish(t, r, &lost);
+		LIST_FOREACH_SAFE (it, next, &lost)
+			sample_free(LIST_ENTRY(it, struct sample, node)); /* this one; the caller is told */
+	}
+	return r;
 }
 
 int totals_load(struct session *s, struct slice key, struct slice record, bool is_dirty)
@@ -339,7 +460,7 @@ static void on_queued(void *arg, int code, uint64_t seq)
 	if (t && code < 0) {
 		t->is_dirty = true;
 		f->s->flush_mono_ms = clock_mono_ms() + sessions_config(f->ss)->batch_interval;
-	} else if (t && !t->is_dirty) {
+	} else if (t && !t->is_dirty && !t->next) { /* else a newer record is there, or is on its way */
 		/* When it cannot be written now, the same total goes once more after a restart. */
 		(void)ledger_total_start(f->ss, f->s, buf_slice(&f->key), buf_slice(&f->record), false, NULL, NULL);
 	}
@@ -355,8 +476,8 @@ static void flush_one(struct sessions *ss, struct session *s, struct total *t)
 	struct buf body = BUF_EMPTY;
 
 	*f = (struct flushed){ .ss = ss, .s = s, .key = BUF_EMPTY, .record = BUF_EMPTY };
-	buf_add_slice(&f->key, total_key(t));
-	total_write(t, &f->record);
+	buf_add_str(&f->key, t->key);
+	json_write(t->record, &f->record);
 	add_body(t, &body);
 	if (op_put(ss, s, OP_METRIC, buf_slice(&body), true, on_queued, f) == 0) {
 		t->is_dirty = false;

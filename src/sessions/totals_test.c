@@ -1,6 +1,7 @@
 /* totals_test.c -- samples in, totals out: which belong together, which bucket, what is kept over a restart. */
 #include "sessions/sessions_priv.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -34,6 +35,18 @@ static json_t *parse(const char *text)
 	return v;
 }
 
+static void finish(struct total *t, int code)
+{
+	struct list done;
+
+	list_init(&done);
+	total_finish(t, code, &done);
+	LIST_FOREACH_SAFE (it, next, &done) {
+		json_decref(LIST_ENTRY(it, struct sample, node)->value);
+		free(LIST_ENTRY(it, struct sample, node));
+	}
+}
+
 /* The record after a sample; malloc'ed. */
 static char *add(const char *metric)
 {
@@ -41,10 +54,11 @@ static char *add(const char *metric)
 	struct buf record = BUF_EMPTY, why = BUF_EMPTY;
 	struct total *t = NULL;
 
-	if (totals_add(s, v, &t, &why) < 0)
+	if (totals_take(s, v, NULL, NULL, &t, &why) < 0)
 		fail_msg("%s: %s", metric, why.data);
-	total_write(t, &record);
 	json_decref(v);
+	total_begin(t, &record);
+	finish(t, 0);
 	buf_fini(&why);
 	return buf_detach(&record, NULL);
 }
@@ -131,11 +145,33 @@ static void buckets_that_are_no_numbers_are_refused_and_leave_nothing(void **sta
 	struct buf why = BUF_EMPTY;
 	struct total *t = NULL;
 
-	assert_int_equal(totals_add(s, v, &t, &why), WEIR_E_PARSE);
+	assert_int_equal(totals_take(s, v, NULL, NULL, &t, &why), WEIR_E_PARSE);
 	assert_true(why.len > 0);
 	assert_false(totals_is_dirty(s));
 	buf_fini(&why);
 	json_decref(v);
+}
+
+static void a_sample_that_could_not_be_written_counts_nowhere(void **state)
+{
+	json_t *v = parse("{\"type\":\"counter\",\"name\":\"a\",\"value\":1,\"delta\":0.1}");
+	struct buf record = BUF_EMPTY, why = BUF_EMPTY;
+	struct total *t = NULL;
+
+	free(add("{\"type\":\"counter\",\"name\":\"a\",\"value\":1,\"delta\":2}"));
+	assert_int_equal(totals_take(s, v, NULL, NULL, &t, &why), 0);
+	total_begin(t, &record);
+	assert_string_equal(record.data, "{\"name\":\"a\",\"value\":2.1,\"tags\":[]}");
+	assert_int_equal(totals_take(s, v, NULL, NULL, &t, &why), 0); /* while that is written */
+	assert_int_equal(totals_take(s, v, NULL, NULL, &t, &why), 0);
+	finish(t, -ENOSPC);
+	buf_reset(&record);
+	total_begin(t, &record);
+	assert_string_equal(record.data, "{\"name\":\"a\",\"value\":2.2,\"tags\":[]}");
+	finish(t, 0);
+	json_decref(v);
+	buf_fini(&record);
+	buf_fini(&why);
 }
 
 static void unit_tags_and_metadata_are_those_of_the_first_sample(void **state)
@@ -179,6 +215,7 @@ int main(void)
 			tear_down),
 		cmocka_unit_test_setup_teardown(buckets_that_are_no_numbers_are_refused_and_leave_nothing, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_sample_that_could_not_be_written_counts_nowhere, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(unit_tags_and_metadata_are_those_of_the_first_sample, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_total_goes_on_from_its_record, set_up, tear_down),

@@ -50,7 +50,34 @@ struct watcher {
 	atomic_bool stopping;
 	int64_t looked_mono_ms;
 	bool is_running;
+	bool is_making_room; /* sessions.lock */
 };
+
+/* --- room in a full queue: what is to be told is tried again by the next look ------------------------------------ */
+
+static void make_room(void *arg)
+{
+	struct sessions *ss = arg;
+
+	pthread_mutex_lock(&ss->drop_lock);
+	(void)op_make_room(ss); /* or the next look asks again */
+	pthread_mutex_unlock(&ss->drop_lock);
+	pthread_mutex_lock(&ss->lock);
+	ss->watcher->is_making_room = false;
+	sessions_leave(ss);
+	pthread_mutex_unlock(&ss->lock);
+}
+
+/* With the lock held. code: of what could not be put. */
+static void want_room(struct sessions *ss, int code)
+{
+	struct watcher *w = ss->watcher;
+
+	if (code != -EDQUOT || w->is_making_room || ss->stopping || pool_submit(ss->read_lane, make_room, ss) < 0)
+		return;
+	w->is_making_room = true;
+	sessions_enter(ss);
+}
 
 /* --- a process -------------------------------------------------------------------------------------------------- */
 
@@ -87,12 +114,19 @@ static int open_process(struct sessions *ss, struct session *s, bool is_new)
 	return start ? -EAGAIN : -EPERM;
 }
 
-struct watched *watch_polled(void)
+void watch_by_polling(struct sessions *ss, struct session *s)
 {
-	struct watched *w = xcalloc(1, sizeof(*w));
+	watch_end(ss, s);
+	s->watched = xcalloc(1, sizeof(*s->watched));
+	s->watched->fd = -1;
+	s->watch = "poll";
+}
 
-	w->fd = -1;
-	return w;
+/* It has ended: every look finds that until somebody is told. */
+static void watch_as_ended(struct sessions *ss, struct session *s)
+{
+	watch_by_polling(ss, s);
+	s->pid_start = WATCH_ANOTHER_BOOT;
 }
 
 static bool has_ended(const struct session *s)
@@ -102,19 +136,50 @@ static bool has_ended(const struct session *s)
 	return s->pid_start && start != s->pid_start;
 }
 
+struct told {
+	struct sessions *ss;
+	struct session *s;
+};
+
+static void on_crash_told(void *arg, int code, uint64_t seq)
+{
+	struct told *told = arg;
+
+	pthread_mutex_lock(&told->ss->lock);
+	told->s->is_crash_told = told->s->is_crash_told && code == 0;
+	pthread_mutex_unlock(&told->ss->lock);
+	free(told);
+}
+
+/* Once: when the crash itself found no room, the next look comes here again. */
+static int tell_crash(struct sessions *ss, struct session *s, const char *event, const char *labels, json_t *data_take)
+{
+	struct told *told = xcalloc(1, sizeof(*told));
+	int r;
+
+	*told = (struct told){ ss, s };
+	r = op_put_event(ss, s, event, "critical", labels, data_take, true, on_crash_told, told);
+	if (r < 0)
+		free(told);
+	s->is_crash_told = r == 0;
+	return r;
+}
+
 int watch_report_crash(struct sessions *ss, struct session *s, const char *event, const char *labels,
 		       const char *pid_name, int64_t pid, const char *reason)
 {
 	const struct ending how = { OP_CRASH, reason };
-	int r;
+	int r = 0;
 
-	log_event(LOG_WARN, "session_crashed", LOG_STR("session", s->local_id), LOG_STR("product", s->product),
-		  LOG_STR("reason", reason), LOG_INT("pid", pid), LOG_END);
 	outbox_gather(ss->outbox, true); /* else a stop in between would have it told twice */
-	r = op_put_event(ss, s, event, "critical", labels, json_pack("{s:I}", pid_name, (json_int_t)pid), true);
+	if (!s->is_crash_told)
+		r = tell_crash(ss, s, event, labels, json_pack("{s:I}", pid_name, (json_int_t)pid));
 	if (r == 0)
 		r = session_end(ss, s, &how, NULL, NULL);
 	outbox_gather(ss->outbox, false);
+	if (r == 0)
+		log_event(LOG_WARN, "session_crashed", LOG_STR("session", s->local_id), LOG_STR("product", s->product),
+			  LOG_STR("reason", reason), LOG_INT("pid", pid), LOG_END);
 	return r;
 }
 
@@ -122,15 +187,15 @@ static void crashed(struct sessions *ss, struct session *s)
 {
 	if (!s->is_created) /* the next look will find both */
 		return;
-	watch_end(ss, s);
-	if (s->flags & SESSION_ENDED)
+	if ((s->flags & SESSION_ENDED) && !s->ending) {
+		watch_end(ss, s);
 		return;
-	if (watch_report_crash(ss, s, "parent_process_crashed", "[\"crash\",\"process\"]", "parent_pid", s->pid,
-			       "parent_process_terminated") < 0) { /* a full queue: the next look tries again */
-		s->watched = watch_polled();
-		s->watch = "poll";
-		s->pid_start = s->pid_start ? s->pid_start : WATCH_ANOTHER_BOOT;
 	}
+	if (s->pid_start != WATCH_ANOTHER_BOOT)
+		watch_as_ended(ss, s); /* whatever comes of it: a full disk, an end on its way */
+	if (!s->ending)
+		want_room(ss, watch_report_crash(ss, s, "parent_process_crashed", "[\"crash\",\"process\"]",
+						 "parent_pid", s->pid, "parent_process_terminated"));
 }
 
 void watch_begin(struct sessions *ss, struct session *s, bool is_new)
@@ -142,9 +207,7 @@ void watch_begin(struct sessions *ss, struct session *s, bool is_new)
 	r = open_process(ss, s, is_new);
 	s->watch = r == 0 ? "pidfd" : r == -EAGAIN ? "poll" : "no";
 	if (r == 1) { /* it has ended: told by the next look, when the session is in the queue */
-		s->watched = watch_polled();
-		s->pid_start = WATCH_ANOTHER_BOOT;
-		s->watch = "poll";
+		watch_as_ended(ss, s);
 	} else if (r < 0 && r != -EAGAIN) {
 		log_event(LOG_WARN, "session_unwatched", LOG_STR("session", s->local_id), LOG_INT("pid", s->pid),
 			  LOG_STR("reason",
@@ -173,15 +236,18 @@ static void look_for_silence(struct sessions *ss, struct session *s, int64_t now
 	int64_t silent = now - s->beat_mono_ms;
 	struct buf last = BUF_EMPTY;
 	json_t *data;
+	int r;
 
 	if ((s->flags & (SESSION_PAUSED | SESSION_HUNG | SESSION_ENDED)) ||
 	    silent <= sessions_config(ss)->heartbeat_timeout)
 		return;
 	clock_format_rfc3339(s->beat_wall_ms, &last);
 	data = json_pack("{s:s, s:f}", "last_heartbeat", last.data, "seconds_since_heartbeat", (double)silent / 1000);
-	if (op_put_event(ss, s, "application_appears_hung", "error", "[\"heartbeat\",\"hung\"]", data, false) == 0) {
+	r = op_put_event(ss, s, "application_appears_hung", "error", "[\"heartbeat\",\"hung\"]", data, false, NULL, NULL);
+	want_room(ss, r);
+	if (r == 0) {
 		s->flags |= SESSION_HUNG;
-		s->wants_save = true;
+		session_changed(s);
 		log_event(LOG_WARN, "session_hung", LOG_STR("session", s->local_id), LOG_STR("product", s->product),
 			  LOG_INT("silent_s", silent / 1000), LOG_END);
 	}
@@ -192,7 +258,7 @@ static void tell_dropped(struct sessions *ss, struct session *s)
 {
 	json_t *data = json_pack("{s:I}", "metrics", (json_int_t)s->dropped);
 
-	if (op_put_event(ss, s, "operations_dropped", "warning", "[\"queue\",\"dropped\"]", data, false) == 0)
+	if (op_put_event(ss, s, "operations_dropped", "warning", "[\"queue\",\"dropped\"]", data, false, NULL, NULL) == 0)
 		s->dropped = 0;
 }
 
@@ -201,7 +267,7 @@ static bool is_done(struct sessions *ss, const struct session *s)
 	struct buf key = BUF_EMPTY;
 	bool is;
 
-	if (!(s->flags & SESSION_ENDED) || s->uses || s->wants_save || s->dropped)
+	if (!(s->flags & SESSION_ENDED) || s->uses || !session_is_saved(s) || s->dropped || totals_is_dirty(s))
 		return false;
 	session_key(s, &key);
 	is = !outbox_key_is_pending(ss->queue, buf_slice(&key));
@@ -215,9 +281,10 @@ static bool look_at_end(struct sessions *ss, struct session *s, int64_t now)
 	if (!(s->flags & SESSION_DONE) && is_done(ss, s)) {
 		s->flags |= SESSION_DONE;
 		ss->count--;
-		(void)ledger_save_start(ss, s, NULL, NULL); /* when it cannot, the next start finds out again */
+		session_changed(s);
 	}
-	if (!(s->flags & SESSION_DONE) || s->uses || s->waiter || now - s->used_mono_ms < KEEP_UNUSED_MS)
+	if (!(s->flags & SESSION_DONE) || s->uses || s->waiter || !session_is_saved(s) ||
+	    now - s->used_mono_ms < KEEP_UNUSED_MS)
 		return false;
 	session_forget(ss, s);
 	return true;
@@ -236,7 +303,7 @@ static void look_at(struct sessions *ss, struct session *s, int64_t now, bool is
 		tell_dropped(ss, s);
 	if (!(s->flags & SESSION_ENDED) && now - s->forwarded_mono_ms >= FORWARD_EVERY_MS)
 		beat_wanted(ss, s);
-	if (s->wants_save)
+	if (session_wants_save(s))
 		(void)ledger_save_start(ss, s, NULL, NULL); /* or later */
 }
 

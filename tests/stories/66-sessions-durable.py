@@ -1,0 +1,193 @@
+"""What the session daemon has answered is there, and what it could not keep is nowhere: with rows that cannot be
+written, a queue that is full, and kill -9 in between.
+
+A trigger in the database stands for the disk: it refuses one kind of row, and the others go through."""
+
+import os
+import signal
+import sqlite3
+
+import pytest
+
+from lab.sessions import Refused, Sessions, names
+from lab.wait import wait_until
+
+LEDGER, OUTBOX = "sessions/sessions.db", "outbox/outbox.db"
+
+
+@pytest.fixture
+def lab(site):
+    stage = Sessions(site)
+    yield stage
+    stage.close()
+
+
+def run_sql(lab, database, sql):
+    conn = sqlite3.connect(os.path.join(lab.weir.dir, "data", database), timeout=20)
+    try:
+        conn.executescript(sql)
+    finally:
+        conn.close()
+
+
+def refuse(lab, database, table, when):
+    """Rows of this kind cannot be written from now on."""
+    run_sql(lab, database, "CREATE TRIGGER refused BEFORE INSERT ON %s WHEN %s BEGIN SELECT RAISE(FAIL, 'no'); END;"
+            % (table, when))
+
+
+def accept(lab, database):
+    run_sql(lab, database, "DROP TRIGGER refused;")
+
+
+def numbers(session):
+    return [e["data"]["n"] for e in session["events"] if "n" in e.get("data", {})]
+
+
+def test_the_servers_id_is_written_down_before_the_creation_leaves_the_queue(lab):
+    refuse(lab, LEDGER, "sessions", "NEW.hub_id IS NOT NULL")
+    p = lab.program()
+    assert p.id.startswith("local-session-")
+    p.event("step", data={"n": 0})
+    wait_until(lambda: lab.queue()["retries"] >= 3, 20, "it was tried again")
+    lab.weir.kill9()
+    accept(lab, LEDGER)
+    lab.weir.start(keep_ports=True)
+    p.event("step", data={"n": 1})
+    lab.wait_delivered()
+    assert numbers(lab.at_hub(p)) == [0, 1]
+    assert len(lab.hub.sessions()) == 1
+
+
+def test_an_end_leaves_the_queue_when_the_row_has_it(lab):
+    p = lab.program()
+    lab.wait_delivered()
+    refuse(lab, LEDGER, "sessions", "NEW.flags & 1")
+    p.end()
+    wait_until(lambda: lab.queue()["retries"] >= 3, 20, "it was tried again")
+    lab.weir.kill9()
+    accept(lab, LEDGER)
+    lab.weir.start(keep_ports=True)
+    assert p.look()["active"] is False
+    lab.wait_delivered()
+    lab.weir.kill9()
+    lab.weir.start(keep_ports=True)
+    assert p.look()["active"] is False
+
+
+def test_a_session_is_not_done_while_a_total_of_it_waits(lab):
+    p = lab.program()
+    p.metric("shots", 1, type="counter", delta=5)
+    refuse(lab, OUTBOX, "entries", "NEW.uri LIKE '%/metrics'")
+    p.end()
+    lab.wait_at_hub(p, lambda s: not s["active"], "it has ended")
+    lab.wait_delivered()
+    assert not lab.item(p.id)["delivered"]
+    lab.weir.kill9()
+    accept(lab, OUTBOX)
+    lab.weir.start(keep_ports=True)
+    s = lab.wait_at_hub(p, lambda s: s["metrics"], "the total arrives")
+    assert [m["value"] for m in s["metrics"]] == [5]
+    wait_until(lambda: lab.item(p.id)["delivered"], 20, "now it is done")
+
+
+def test_a_sample_that_was_refused_is_not_counted(lab):
+    p = lab.program()
+    p.metric("shots", 1, type="counter", delta=5)
+    refuse(lab, LEDGER, "totals", "1")
+    for name in ("shots", "other"):
+        a = p.send("POST", "/metric", {"session_id": p.id, "name": name, "value": 1, "type": "counter", "delta": 100})
+        assert a.status == 503
+    accept(lab, LEDGER)
+    p.metric("shots", 1, type="counter", delta=2)
+    p.end()
+    s = lab.wait_at_hub(p, lambda s: not s["active"], "it has ended")
+    assert [m["value"] for m in s["metrics"] if m["name"] == "shots"][-1] == 7
+    assert not [m for m in s["metrics"] if m["name"] == "other"]
+
+
+def test_a_program_whose_end_could_not_be_kept_is_watched_on(lab):
+    child = lab.child()
+    p = lab.program(pid=child.pid)
+    refuse(lab, OUTBOX, "entries", "NEW.uri LIKE '%/end'")
+    a = p.send("POST", "/end", {"session_id": p.id})
+    assert a.status == 503
+    assert p.look()["active"]
+    accept(lab, OUTBOX)
+    child.end(signal.SIGKILL)
+    s = lab.wait_at_hub(p, lambda s: s["crashed"], "it has crashed")
+    assert names(s).count("parent_process_crashed") == 1
+
+
+def test_a_pause_is_durable_when_it_is_answered(lab):
+    p = lab.program()
+    lab.wait_delivered()
+    refuse(lab, LEDGER, "sessions", "NEW.flags & 8")
+    a = p.send("POST", "/pause_heartbeat", {"session_id": p.id})
+    assert a.status == 503
+    assert not lab.item(p.id)["paused"]
+    accept(lab, LEDGER)
+    for want in (True, False):
+        p.pause() if want else p.resume()
+        lab.weir.kill9()
+        lab.weir.start(keep_ports=True)
+        assert lab.item(p.id)["paused"] is want
+
+
+def fill(p, room):
+    """Reports until the queue is full but for `room` entries; how many events."""
+    n = 0
+    while True:
+        try:
+            p.event("step", data={"n": n})
+        except Refused as e:
+            assert e.answer.status == 503
+            return n
+        n += 1
+        assert n < 1000
+        if room(n):
+            return n
+
+
+def test_a_crash_in_a_queue_with_room_for_half_of_it_is_told_once(site):
+    lab = Sessions(site, queue={"max_entries": 20, "on_full": "reject"})
+    try:
+        child = lab.child()
+        p = lab.program(pid=child.pid)
+        lab.wait_delivered()
+        lab.go_offline()
+        fill(p, lambda n: lab.queue()["entries"] == 19)
+        child.end(signal.SIGKILL)
+        wait_until(lambda: lab.queue()["entries"] == 20, 20, "the event took the last place")
+        first = next(e for e in lab.weir.outbox(service="sessions") if e["raw_uri"].endswith("/events"))
+        assert lab.weir.entry_do(first["id"], "drop").status == 200
+        wait_until(lambda: lab.item(p.id)["crashed"], 20, "the crash has the place that became free")
+        lab.come_back()
+        s = lab.wait_at_hub(p, lambda s: s["crashed"], "it has crashed")
+        assert names(s).count("parent_process_crashed") == 1
+    finally:
+        lab.close()
+
+
+def test_the_daemon_makes_room_for_what_it_has_to_tell_itself(site):
+    lab = Sessions(site, queue={"max_entries": 20}, heartbeat_timeout="1s")
+    try:
+        child = lab.child()
+        p, q = lab.program(pid=child.pid), lab.program()
+        p.pause()
+        lab.wait_delivered()
+        lab.go_offline()
+        while lab.queue()["entries"] < 20:
+            q.metric("fps", 60)
+        child.end(signal.SIGKILL)
+        wait_until(lambda: lab.item(p.id)["crashed"] and lab.item(q.id)["hung"], 20, "both are told")
+        lab.come_back()
+        s = lab.wait_at_hub(p, lambda s: s["crashed"], "it has crashed")
+        assert names(s).count("parent_process_crashed") == 1
+        s = lab.wait_at_hub(q, lambda s: "operations_dropped" in names(s), "what was dropped is told")
+        told = sum(e["data"]["metrics"] for e in s["events"] if e["name"] == "operations_dropped")
+        dropped = lab.weir.metric("weir_session_operations_total", type="metric", outcome="dropped")
+        lab.wait_delivered()
+        assert told == dropped > 0
+    finally:
+        lab.close()
