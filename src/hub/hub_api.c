@@ -33,9 +33,6 @@ static const struct {
 	{ "POST", "/api/sessions/*/batch", hub_post_batch, 0 },
 	{ "GET", "/api/data/products", hub_get_look, HUB_LOOK_PRODUCTS },
 	{ "GET", "/api/data/sessions/*/state", hub_get_look, HUB_LOOK_STATE },
-	{ "GET", "/api/data/sessions/*/timeline", hub_get_look, HUB_LOOK_TIMELINE },
-	{ "GET", "/api/data/sessions/*/series", hub_get_look, HUB_LOOK_SERIES },
-	{ "GET", "/api/data/sessions/*/series/points", hub_get_look, HUB_LOOK_POINTS },
 	{ "GET", "/api/data/sessions", hub_get_list, 0 },
 	{ "GET", "/api/data/sessions/*", hub_get_look, HUB_LOOK_SESSION },
 	{ "GET", "/api/data/sessions/*/events", hub_get_look, HUB_LOOK_EVENTS },
@@ -84,11 +81,22 @@ void hub_refuse_code(struct exchange *ex, int code)
 {
 	struct hub *h = hub_request_of(ex)->h;
 
+	if (err_is_unavailable(code)) {
+		hub_refuse(ex, HUB_REFUSED_STORE, 503, "The hub's database is away; nothing was kept, send it again");
+		return;
+	}
 	switch (code) {
 	case -ENOENT: hub_refuse(ex, HUB_REFUSED_SESSION, 404, "Session not found"); break;
 	case -ENOSPC: hub_refuse(ex, HUB_REFUSED_STORE, 507, "The disk of the hub is full; nothing was kept"); break;
 	case -ESHUTDOWN: hub_refuse(ex, HUB_REFUSED_BUSY, 503, "The hub is stopping; send it again"); break;
 	case -EBUSY: hub_refuse(ex, HUB_REFUSED_BUSY, 503, "Too many large answers are being sent; ask again"); break;
+	case -EAGAIN: hub_refuse(ex, HUB_REFUSED_BUSY, 503, "The hub's database is busy; send it again"); break;
+	case -ETIMEDOUT: hub_refuse(ex, HUB_REFUSED_BUSY, 503, "The hub's database took too long; send it again"); break;
+	case -EINPROGRESS:
+		hub_refuse(ex, HUB_REFUSED_STORE, 504,
+			   "The hub's database went away while this was being kept, and nobody knows whether it was; look before "
+			   "you send it again");
+		break;
 	case -EIO:
 		atomic_store(&h->store_failed, true);
 		/* fall through */

@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 
+#include "hub/hub_store.h"
+
 #define DAY_MS     (24 * 3600 * 1000ULL)
 #define SQLITE     "sqlite:"
 #define AT(member) .offset = offsetof(struct hub_config, member)
@@ -13,7 +15,16 @@ static const struct setting settings[] = {
 	  .type = SETTING_STRING,
 	  AT(database),
 	  .fallback = "sqlite:hub.db",
-	  .help = "Where sessions are kept: sqlite: and a path, which starts at data_dir unless it begins with a slash." },
+	  .help = "Where sessions are kept: sqlite: and a path, which starts at data_dir unless it begins with a slash; or "
+		  "postgresql://USER@HOST:PORT/DATABASE, with the parameters that libpq knows, as ?sslmode=verify-full. The "
+		  "password is best kept in ~/.pgpass or the file that ?passfile= names." },
+	{ .name = "database_timeout",
+	  .type = SETTING_DURATION,
+	  AT(database_timeout),
+	  .fallback = "10s",
+	  .min = 500,
+	  .max = 300000,
+	  .help = "A PostgreSQL server that says nothing for so long is away: requests are answered 503 until it is back." },
 	{ .name = "api_key_file",
 	  .type = SETTING_SECRET_FILE,
 	  AT(api_key_file),
@@ -59,16 +70,25 @@ char *hub_config_path(const struct hub_config *c, const char *data_dir)
 {
 	const char *path = c->database + strlen(SQLITE);
 
+	if (!slice_starts(slice_str(c->database), SQLITE))
+		return NULL;
 	return *path == '/' ? xstrdup(path) : xstrf("%s/%s", data_dir, path);
 }
 
 static void check(const void *section, struct config_problems *p)
 {
 	const struct hub_config *c = section;
+	struct slice database = slice_str(c->database);
+	bool is_file = slice_starts(database, SQLITE) && database.n > strlen(SQLITE);
+	bool is_url = slice_starts(database, "postgresql://") || slice_starts(database, "postgres://");
 
-	if (!slice_starts(slice_str(c->database), SQLITE) || !c->database[strlen(SQLITE)])
+	/* What it is instead is not shown: there may be a password in it. */
+	if (!is_file && !is_url)
 		config_problem(p, "hub.database",
-			       "\"%s\" is not understood; accepted: sqlite:PATH, as in sqlite:hub.db", c->database);
+			       "is not understood; accepted: sqlite:PATH, as in sqlite:hub.db, and postgresql://USER@HOST/DATABASE");
+	else if (is_url && !hub_pg_is_url(c->database))
+		config_problem(p, "hub.database",
+			       "is no URL that libpq understands; as in postgresql://weir@db.example.org:5432/weir?sslmode=require");
 }
 
 const struct config_section hub_section = {

@@ -14,6 +14,7 @@
 
 #define MOST_SESSIONS 100 /* in a job */
 #define MOST_ITEMS    2000
+#define AWAY_MS       10000 /* until it is tried again with a database that is away */
 
 struct step {
 	int64_t created_ms, forgotten;
@@ -34,7 +35,8 @@ static int sweep(struct hub_store *st, struct hub_tx *tx, void *arg)
 	return st->t->sweep(tx, MOST_ITEMS, &s->more);
 }
 
-static void clean(struct hub *h)
+/* False: the database is away. */
+static bool clean(struct hub *h)
 {
 	struct step s = { .created_ms = clock_wall_ms() - hub_config(h)->retention, .more = true };
 	int64_t all = 0;
@@ -49,8 +51,9 @@ static void clean(struct hub *h)
 	metric_add(h->metrics.forgotten, (uint64_t)all);
 	if (all)
 		log_event(LOG_INFO, "hub_sessions_deleted", LOG_INT("sessions", all), LOG_END);
-	if (r < 0)
+	if (r < 0 && !err_is_unavailable(r))
 		log_event(LOG_ERROR, "hub_cleanup_failed", LOG_ERR("error", r), LOG_END);
+	return !err_is_unavailable(r);
 }
 
 static void add_ms(struct timespec *t, int64_t ms)
@@ -64,13 +67,13 @@ static void add_ms(struct timespec *t, int64_t ms)
 }
 
 /* Until the interval is over, or somebody wakes us: then it begins anew. False at the end. */
-static bool rest(struct hub *h)
+static bool rest(struct hub *h, int64_t most_ms)
 {
 	struct timespec until;
 	bool go_on;
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &until); /* cannot fail on Linux */
-	add_ms(&until, hub_config(h)->cleanup_interval);
+	add_ms(&until, hub_config(h)->cleanup_interval < most_ms ? hub_config(h)->cleanup_interval : most_ms);
 	pthread_mutex_lock(&h->lock);
 	if (!atomic_load(&h->stopping))
 		(void)pthread_cond_timedwait(&h->wake, &h->lock, &until); /* woken early it only cleans early */
@@ -83,9 +86,10 @@ static void *keeper(void *arg)
 {
 	struct hub *h = arg;
 
-	do {
-		clean(h);
-	} while (rest(h));
+	bool go_on = true;
+
+	while (go_on)
+		go_on = rest(h, clean(h) ? INT64_MAX : AWAY_MS);
 	return NULL;
 }
 

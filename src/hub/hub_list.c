@@ -385,8 +385,6 @@ static const char *misfit(enum hub_look look, const struct hub_query *q)
 		return "level, group, label, text, since, until and order want view=page";
 	if (q->is_page && q->format != HUB_JSON)
 		return "view=page has no other format than json";
-	if ((OF_SPANS & 1u << look) && f->since_ms && f->until_ms && f->since_ms >= f->until_ms)
-		return "since is not before until";
 	if (look == HUB_LOOK_POINTS && !q->name.n)
 		return "name is missing";
 	return NULL;
@@ -419,21 +417,6 @@ int hub_query_read(struct slice query, enum hub_look look, struct arena *arena, 
 }
 
 /* --- cursors ---------------------------------------------------------------------------------------------------- */
-
-struct hub_cursor hub_cursor_at(const struct hub_filter *f, const struct hub_session *s, struct buf *text)
-{
-	struct hub_cursor c = { .number = s->number, .value = s->created_ms };
-
-	if (f->sort == HUB_BY_UPDATED)
-		c.value = s->updated_ms;
-	if (f->sort == HUB_BY_EVENTS)
-		c.value = s->counts[HUB_EVENTS];
-	buf_reset(text);
-	if (has_text(f->sort))
-		buf_add_slice(text, buf_slice(f->sort == HUB_BY_PRODUCT ? &s->product : &s->hostname));
-	c.text = buf_slice(text);
-	return c;
-}
 
 /* What a URI may have as it is stays (RFC 3986 2.3). */
 static void add_escaped(struct slice s, struct buf *out)

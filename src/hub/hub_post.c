@@ -127,13 +127,23 @@ static void answer_ok(struct write *w)
 	exchange_reply(w->ex, 200, lines, ARRAY_LEN(lines), blob_ref(w->h->ok));
 }
 
+/* Done twice it is done once: nobody has to know whether the first time counted. */
+static bool can_be_repeated(const struct write *w)
+{
+	bool has_moment_only = w->kind == WRITE_OP && (w->ops->type == HUB_OP_HEARTBEAT || w->ops->type == HUB_OP_END);
+
+	return w->kind == WRITE_BATCH || (w->kind == WRITE_CREATE && w->creation.key.p) || has_moment_only;
+}
+
 static void answer(struct exchange *ex)
 {
 	struct write *w = hub_request_of(ex)->write;
 
 	if (w->code == 0)
 		count_ops(w);
-	if (w->code < 0)
+	if (w->code == -EINPROGRESS && can_be_repeated(w))
+		hub_refuse(ex, HUB_REFUSED_STORE, 503, "The hub's database went away; send it again");
+	else if (w->code < 0)
 		hub_refuse_code(ex, w->code);
 	else if (w->kind == WRITE_CREATE)
 		answer_create(w);

@@ -127,8 +127,6 @@ struct hub_query {
 };
 /* Reads the query string into *ret, whose slices are in the arena. 0, or -EINVAL with a sentence in why. */
 int hub_query_read(struct slice query, enum hub_look look, struct arena *arena, struct hub_query *ret, struct buf *why);
-/* The cursor of a page that ends with s, under f's sort. Its text is a copy in `text`, which may hold the one before. */
-struct hub_cursor hub_cursor_at(const struct hub_filter *f, const struct hub_session *s, struct buf *text);
 void hub_cursor_write(const struct hub_filter *f, struct buf *out); /* f->after, as after= takes it */
 
 /* --- hub_out.c: an answer that grows: from memory while it is small, then through a spool --- */
@@ -170,8 +168,7 @@ struct hub_looking {
 	struct hub_out *out;
 };
 typedef int hub_look_fn(const struct hub_looking *l);
-hub_look_fn hub_look_products, hub_look_session, hub_look_items, hub_look_state, hub_look_page, hub_look_timeline,
-	hub_look_series, hub_look_points;
+hub_look_fn hub_look_products, hub_look_session, hub_look_items, hub_look_state, hub_look_page;
 
 /* --- hub_csv.c --- */
 void hub_csv_session_head(struct buf *out);

@@ -54,8 +54,10 @@ static int open_store(struct hub *h, const struct hub_config *c, struct buf *err
 
 	if (r < 0)
 		buf_addf(err, "cannot make %s: %s", h->dir, err_text(r));
-	else
+	else if (path)
 		r = hub_sqlite_open(path, &h->store, &h->is_damaged, err);
+	else
+		r = hub_pg_open(c->database, c->database_timeout, &h->store, err);
 	if (r == 0 && h->is_damaged)
 		log_event(LOG_ERROR, "hub_database_damaged", LOG_STR("database", path),
 			  LOG_STR("next", "it was moved to damaged/ beside it, and a fresh one begun"), LOG_END);
@@ -191,6 +193,23 @@ static uint64_t applied(const struct hub *h, int type)
 	return (uint64_t)metric_value(h->metrics.operations[type][HUB_APPLIED]);
 }
 
+static void describe_database(struct hub *h, json_t *into)
+{
+	struct buf name = BUF_EMPTY, trouble = BUF_EMPTY;
+	json_t *o;
+
+	if (h->store->t->describe)
+		h->store->t->describe(h->store, &name, &trouble);
+	else
+		buf_add_str(&name, "sqlite");
+	o = json_pack("{s:s, s:s}", "name", name.data, "state", trouble.len ? "away" : "up");
+	if (trouble.len)
+		(void)json_object_set_new(o, "trouble", json_string(trouble.data));
+	(void)json_object_set_new(into, "database", o);
+	buf_fini(&name);
+	buf_fini(&trouble);
+}
+
 static void status(void *state, json_t *into)
 {
 	struct hub *h = state;
@@ -201,13 +220,17 @@ static void status(void *state, json_t *into)
 	(void)json_object_set_new(into, "sessions_created", json_integer((json_int_t)applied(h, HUB_OP_CREATE)));
 	(void)json_object_set_new(into, "operations", operations);
 	(void)json_object_set_new(into, "database_damaged", json_boolean(h->is_damaged));
+	describe_database(h, into);
 }
 
 static void health(void *state, struct service_health *ret)
 {
 	struct hub *h = state;
+	const struct hub_store_table *t = h->store->t;
 
-	if (atomic_load(&h->store_failed)) {
+	if (t->ready && t->ready(h->store, &ret->reason) < 0) {
+		ret->state = HEALTH_UNHEALTHY;
+	} else if (atomic_load(&h->store_failed)) {
 		ret->state = HEALTH_UNHEALTHY;
 		ret->reason = "the hub's database cannot be written; see the log, and restart";
 	} else if (h->is_damaged) {

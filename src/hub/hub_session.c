@@ -113,7 +113,10 @@ static int add_session(struct hub_store *st, struct hub_tx *tx, const struct hub
 int hub_session_create(struct hub_store *st, struct hub_tx *tx, const struct hub_creation *c,
 		       const struct hub_moment *m, struct hub_session *ret, bool *ret_known, int64_t *ret_crashed)
 {
-	int r = c->key.p ? st->t->find_key(tx, c->key, ret) : -ENOENT;
+	int r;
+
+	hub_session_fini(ret); /* of a run before this one */
+	r = c->key.p ? st->t->find_key(tx, c->key, ret) : -ENOENT;
 
 	*ret_known = r == 0;
 	*ret_crashed = 0;

@@ -483,13 +483,3 @@ int hub_sqlite_open(const char *path, struct hub_store **ret, bool *ret_damaged,
 	*ret = &h->store;
 	return 0;
 }
-
-void hub_session_fini(struct hub_session *s)
-{
-	buf_fini(&s->product);
-	buf_fini(&s->version);
-	buf_fini(&s->machine_id);
-	buf_fini(&s->hostname);
-	buf_fini(&s->extra);
-	*s = (struct hub_session)HUB_SESSION_EMPTY;
-}

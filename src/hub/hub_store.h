@@ -5,7 +5,7 @@
  * a transaction that is all or nothing and durable when its `done` runs; looking is done in a `read`, which sees one
  * moment.
  *
- * A backend: a struct that begins with a struct hub_store, and a const table. hub_sqlite.c is one. */
+ * A backend: a struct that begins with a struct hub_store, and a const table: hub_sqlite.c, hub_pg.c. */
 #ifndef WEIR_HUB_HUB_STORE_H
 #define WEIR_HUB_HUB_STORE_H
 
@@ -82,6 +82,9 @@ struct hub_filter {
 	struct hub_cursor after;
 };
 
+/* The cursor of a page that ends with s, under f's sort. Its text is a copy in `text`, which may hold the one before. */
+struct hub_cursor hub_cursor_at(const struct hub_filter *f, const struct hub_session *s, struct buf *text);
+
 /* How many sessions a product's version has, and what they are; slices are good while the call lasts. hung: open, and
  * hung now. */
 struct hub_product {
@@ -103,9 +106,12 @@ typedef int hub_product_fn(void *arg, const struct hub_product *p); /* likewise 
 struct hub_store_table {
 	/* Ends all; what was submitted is done first. */
 	void (*close)(struct hub_store *st);
-	/* Runs job, later, on one thread for all jobs, in the order given; several may share a commit. done(arg, code)
-	 * runs once, on that thread: 0 when durable; the job's own code when it gave one (nothing of it stands);
-	 * -ENOSPC; -EIO. 0 or -ESHUTDOWN (neither runs). Any thread; never blocks. */
+	/* Runs job, later, on one thread for all jobs; several may share a commit. Of two jobs that wait at the same
+	 * time either may be first. A job may be run again from its beginning, when nothing of what it did before
+	 * stands. done(arg, code) runs once, on that thread: 0 when durable; the job's own code when it gave one
+	 * (nothing of it stands); -ENOSPC; -EIO; of an engine that may be away: an unavailable one (base/err.h), -EAGAIN
+	 * (nothing of it stands, it may be tried again), -EINPROGRESS (nobody knows whether it stands). 0, or -ESHUTDOWN
+	 * or WEIR_E_OPEN (away; neither runs). Any thread; never blocks. */
 	int (*submit)(struct hub_store *st, hub_job_fn *job, hub_done_fn *done, void *arg);
 	/* The same, waiting. Not from a job, nor on a front thread. */
 	int (*submit_and_wait)(struct hub_store *st, hub_job_fn *job, void *arg);
@@ -113,9 +119,10 @@ struct hub_store_table {
 	/* --- in jobs. 0 or a code; -ENOENT: no such session (key). Results are as with a session that is empty on
 	 * failure. */
 	int (*find)(struct hub_tx *tx, struct slice id, struct hub_session *ret);
+	/* To know it; whoever would change it has to find() it. */
 	int (*find_key)(struct hub_tx *tx, struct slice key, struct hub_session *ret);
-	/* A session whose beat_ms is above 0 and below stale_ms, of this machine, neither ended nor crashed. -ENOENT:
-	 * none. */
+	/* A session whose beat_ms is above 0 and below stale_ms, of this machine, neither ended nor crashed. Asked again
+	 * in a job: another one, as the one before is no longer suspended by then. -ENOENT: none. */
 	int (*find_suspended)(struct hub_tx *tx, struct slice machine_id, int64_t stale_ms, struct hub_session *ret);
 	/* A new one, whose number is set in s; key may have no p. */
 	int (*add)(struct hub_tx *tx, struct hub_session *s, struct slice key);
@@ -147,6 +154,12 @@ struct hub_store_table {
 	int (*read_products)(struct hub_read *rd, int64_t stale_ms, hub_product_fn *fn, void *arg);
 	/* How many sessions there are. */
 	int (*read_count)(struct hub_read *rd, int64_t *ret);
+
+	/* --- for the operator; any thread, never blocks. NULL: an engine that is always there. */
+	/* 0, or the code with which all is refused now, and why: static text. */
+	int (*ready)(struct hub_store *st, const char **ret_why);
+	/* Appends where it is, and what is wrong now (nothing: nothing). Neither has user or password. */
+	void (*describe)(struct hub_store *st, struct buf *name, struct buf *trouble);
 };
 
 struct hub_store {
@@ -156,5 +169,12 @@ struct hub_store {
 /* The embedded engine: a file. 0, or a code with a sentence in err. *ret_damaged: what was there could not be read, was
  * set aside beside it, and a fresh one begun. Blocks. */
 int hub_sqlite_open(const char *path, struct hub_store **ret, bool *ret_damaged, struct buf *err);
+
+/* PostgreSQL, by a URL as libpq takes it. A server that is silent for patience_ms is away; one that is away now is no
+ * failure: see ready(). 0, or a code with a sentence in err: -EINVAL (no such URL), -EPROTO (a newer weir's). Blocks, for
+ * patience_ms at most, or as long as bringing an older schema up to date takes. */
+int hub_pg_open(const char *url, int64_t patience_ms, struct hub_store **ret, struct buf *err);
+/* Whether libpq understands it. Pure. */
+bool hub_pg_is_url(const char *url);
 
 #endif

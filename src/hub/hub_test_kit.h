@@ -9,8 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
+#include <libpq-fe.h>
 
 #include "base/obj.h"
 #include "hub/hub_session.h"
@@ -18,8 +20,11 @@
 
 #define TIMEOUT_MS 60000
 
+/* The same tests for both engines: WEIR_TEST_POSTGRESQL names a database by URL, in which each test gets a schema of its
+ * own (tests/lib/with-postgresql). Unset: a file. */
 struct kit {
 	char dir[64], *path;
+	bool is_postgresql; /* path is a URL */
 	struct hub_store *st;
 	int64_t now_ms; /* the scripted time, for both clocks */
 };
@@ -27,11 +32,16 @@ struct kit {
 static inline void kit_open(struct kit *k)
 {
 	struct buf err = BUF_EMPTY;
-	bool damaged = true;
+	bool damaged = false;
+	int r = k->is_postgresql ? hub_pg_open(k->path, 10000, &k->st, &err) :
+				   hub_sqlite_open(k->path, &k->st, &damaged, &err);
+	const char *why;
 
-	if (hub_sqlite_open(k->path, &k->st, &damaged, &err) < 0)
+	if (r < 0)
 		fail_msg("%s", err.data);
 	assert_false(damaged);
+	if (k->st->t->ready && k->st->t->ready(k->st, &why) < 0)
+		fail_msg("%s", why);
 	buf_fini(&err);
 }
 
@@ -41,13 +51,36 @@ static inline void kit_reopen(struct kit *k)
 	kit_open(k);
 }
 
+static inline void kit_sql(const char *url, const char *sql)
+{
+	PGconn *pg = PQconnectdb(url);
+	PGresult *res = PQexec(pg, sql);
+
+	if (PQresultStatus(res) != PGRES_COMMAND_OK && PQresultStatus(res) != PGRES_TUPLES_OK)
+		fail_msg("%s", PQerrorMessage(pg));
+	PQclear(res);
+	PQfinish(pg);
+}
+
+static inline char *kit_schema(const char *url)
+{
+	static int count;
+	char sql[64];
+
+	(void)snprintf(sql, sizeof(sql), "CREATE SCHEMA t_%d_%d", (int)getpid(), ++count);
+	kit_sql(url, sql);
+	return xstrf("%s&options=-csearch_path%%3Dt_%d_%d", url, (int)getpid(), count);
+}
+
 static inline int kit_set_up(void **state)
 {
 	struct kit *k = xcalloc(1, sizeof(*k));
+	const char *url = getenv("WEIR_TEST_POSTGRESQL");
 
 	(void)snprintf(k->dir, sizeof(k->dir), "/tmp/weir-hub-XXXXXX");
 	assert_non_null(mkdtemp(k->dir));
-	k->path = xstrf("%s/hub.db", k->dir);
+	k->is_postgresql = url != NULL;
+	k->path = url ? kit_schema(url) : xstrf("%s/hub.db", k->dir);
 	k->now_ms = 1000000;
 	kit_open(k);
 	*state = k;

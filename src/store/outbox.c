@@ -43,6 +43,7 @@
  *          outbox_open.c */
 #include "store/outbox.h"
 
+
 #include "base/err.h"
 #include "base/obj.h"
 #include "base/rand.h"

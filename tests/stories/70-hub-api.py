@@ -10,6 +10,8 @@ ALWAYS = ["id", "created_at", "updated_at", "active", "suspended", "crashed", "h
           "metrics"]
 SOMETIMES = ["ended_at", "last_heartbeat", "machine_id", "hostname"]
 
+BOTH_DATABASES = True
+
 
 @pytest.fixture(scope="module")
 def hub(shared_site):

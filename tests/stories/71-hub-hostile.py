@@ -12,6 +12,8 @@ from lab.wire import Raw
 
 MIB = 1 << 20
 
+BOTH_DATABASES = True
+
 
 @pytest.fixture(scope="module")
 def hub(shared_site):

@@ -7,6 +7,8 @@ import pytest
 
 from lab.hub import packed
 
+BOTH_DATABASES = True
+
 
 @pytest.fixture(scope="module")
 def hub(shared_site):

@@ -4,6 +4,8 @@ import signal
 
 from lab.wait import wait_until
 
+BOTH_DATABASES = True
+
 
 def is_suspended(session):
     now = session.now()

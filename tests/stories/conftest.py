@@ -14,23 +14,48 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 from lab.browser import Browser  # noqa: E402 (the path comes first)
 from lab.cachekit import Cache  # noqa: E402
 from lab.place import Site      # noqa: E402
+from lab import postgres        # noqa: E402
 
 LIMIT_S = int(os.environ.get("STORY_LIMIT", "90"))
 
 
+def pytest_generate_tests(metafunc):
+    """A file with BOTH_DATABASES tells its stories twice: on SQLite and on PostgreSQL."""
+    if getattr(metafunc.module, "BOTH_DATABASES", False):
+        metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def database(request):
+    """Where hubs keep their sessions, unless a story says otherwise."""
+    kind = getattr(request, "param", "sqlite")
+    if kind == "postgresql" and not postgres.programs():
+        pytest.skip("there is no PostgreSQL server: apt-get install postgresql")
+    return kind
+
+
 @pytest.fixture
-def site(tmp_path, request):
+def server():
+    """The PostgreSQL server of this file's stories, in good health."""
+    if not postgres.programs():
+        pytest.skip("there is no PostgreSQL server: apt-get install postgresql")
+    yield postgres.the_server()
+    postgres.the_server()
+
+
+@pytest.fixture
+def site(tmp_path, request, database):
     """A site of this story's own."""
-    place = Site(tmp_path)
+    place = Site(tmp_path, database)
     request.node.place = place
     yield place
     place.finish()
 
 
 @pytest.fixture(scope="module")
-def shared_site(tmp_path_factory):
+def shared_site(tmp_path_factory, database):
     """One site for all stories of a file that only read, or keep to a repository of their own."""
-    place = Site(tmp_path_factory.mktemp("shared"))
+    place = Site(tmp_path_factory.mktemp("shared"), database)
     yield place
     place.finish()
 

@@ -57,7 +57,7 @@ class Weir:
 
     def __init__(self, directory, env, options, host="git.test", args=(), more_env=None):
         self.dir = str(directory)
-        self.env = dict(env, **sanitizer_environment(), **(more_env or {}))
+        self.env = {**env, **sanitizer_environment(), **(more_env or {})}
         self.host = host
         self.args = list(args)
         self.ports = {}

@@ -3,6 +3,7 @@
 import functools
 import os
 
+from . import postgres
 from .daemon import Weir, merge
 from .faults import FaultProxy
 from .gitkit import Git, hermetic_environment
@@ -25,8 +26,9 @@ OPTIONS = {
 class Site:
     """Actors are made when first asked for; finish() ends them all."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, database="sqlite"):
         self.dir = str(directory)
+        self.database = database        # of hubs: sqlite, or postgresql
         self.env = hermetic_environment(os.path.join(self.dir, "home"))
         self.weirs = []
         self.mirrors = []
@@ -82,6 +84,8 @@ class Site:
         """A running `weir hub` with an admin listener. Options are the hub's; weir={...}: sections beside it."""
         name = name or "hub-%d" % (len(self.weirs) + 1)
         sections = merge({k: v for k, v in OPTIONS.items() if k != "git"}, weir or {})
+        if self.database == "postgresql":
+            options.setdefault("database", postgres.the_server().database())
         sections["hub"] = dict({"listen": "127.0.0.1:0"}, **options)
         self.weirs.append(Hub(os.path.join(self.dir, name), self.env, sections, args=args, more_env=env))
         return self.weirs[-1].start()
