@@ -254,7 +254,7 @@ static uint64_t count_of(const struct core *core, const char *name)
 	uint64_t n;
 
 	s->service->status(s->state, status);
-	n = (uint64_t)json_integer_value(json_object_get(json_object_get(status, "sessions"), name));
+	n = (uint64_t)json_integer_value(json_object_get(status, name));
 	json_decref(status);
 	return n;
 }

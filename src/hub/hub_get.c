@@ -44,9 +44,11 @@ void hub_get_wait_none(struct hub *h)
 #define MOST_QUERY_BYTES (256 * 1024)
 
 static hub_look_fn *const looks[] = {
-	[HUB_LOOK_EVENTS] = hub_look_items,  [HUB_LOOK_METRICS] = hub_look_items,
-	[HUB_LOOK_HISTORY] = hub_look_items, [HUB_LOOK_SESSION] = hub_look_session,
-	[HUB_LOOK_STATE] = hub_look_state,   [HUB_LOOK_PRODUCTS] = hub_look_products,
+	[HUB_LOOK_EVENTS] = hub_look_items,      [HUB_LOOK_METRICS] = hub_look_items,
+	[HUB_LOOK_HISTORY] = hub_look_items,     [HUB_LOOK_SESSION] = hub_look_session,
+	[HUB_LOOK_STATE] = hub_look_state,       [HUB_LOOK_PRODUCTS] = hub_look_products,
+	[HUB_LOOK_TIMELINE] = hub_look_timeline, [HUB_LOOK_SERIES] = hub_look_series,
+	[HUB_LOOK_POINTS] = hub_look_points,
 };
 
 /* The query's texts are in an arena of its own: a look can outlive its exchange. */

@@ -385,6 +385,8 @@ static const char *misfit(enum hub_look look, const struct hub_query *q)
 		return "level, group, label, text, since, until and order want view=page";
 	if (q->is_page && q->format != HUB_JSON)
 		return "view=page has no other format than json";
+	if ((OF_SPANS & 1u << look) && f->since_ms && f->until_ms && f->since_ms >= f->until_ms)
+		return "since is not before until";
 	if (look == HUB_LOOK_POINTS && !q->name.n)
 		return "name is missing";
 	return NULL;

@@ -6,7 +6,10 @@
 #include "base/err.h"
 #include "core/json_merge.h"
 #include "hub/hub_priv.h"
+#include "hub/hub_points.h"
 #include "hub/hub_scan.h"
+#include "hub/hub_series.h"
+#include "hub/hub_timeline.h"
 
 /* --- products --------------------------------------------------------------------------------------------------- */
 
@@ -158,4 +161,101 @@ int hub_look_state(const struct hub_looking *l)
 	buf_fini(&state);
 	buf_fini(&p.time);
 	return r == 0 ? hub_out_move(l->out) : r;
+}
+
+/* --- what is drawn ---------------------------------------------------------------------------------------------- */
+
+#define TIMELINE_STEPS 200
+#define CHART_POINTS   500
+
+/* What was asked for; otherwise from the creation to the end, or now. */
+static struct hub_span span_of(const struct hub_looking *l, uint64_t steps)
+{
+	const struct hub_filter *f = &l->query->filter;
+	int64_t end = (l->s->ended_ms ? l->s->ended_ms : l->m.now_ms) + 1;
+
+	return hub_span_of(f->since_ms ? f->since_ms : l->s->created_ms, f->until_ms ? f->until_ms : end,
+			   l->query->buckets ? l->query->buckets : steps);
+}
+
+/* A stop of the hub does not wait for it; see hub_out_move(). */
+static int go_on(const struct hub_looking *l, bool ok)
+{
+	return !ok ? WEIR_E_DAMAGED : hub_out_move(l->out);
+}
+
+struct drawing {
+	const struct hub_looking *l;
+	struct hub_timeline *timeline;
+	struct hub_series_set *series;
+	struct hub_points *points;
+};
+
+static int draw_event(void *arg, int64_t place, struct slice body)
+{
+	struct drawing *d = arg;
+
+	return go_on(d->l, hub_timeline_event(d->timeline, body));
+}
+
+static int draw_update(void *arg, int64_t place, struct slice body)
+{
+	struct drawing *d = arg;
+
+	return go_on(d->l, hub_timeline_update(d->timeline, body));
+}
+
+static int draw_series(void *arg, int64_t place, struct slice body)
+{
+	struct drawing *d = arg;
+
+	return go_on(d->l, hub_series_take(d->series, body));
+}
+
+static int draw_points(void *arg, int64_t place, struct slice body)
+{
+	struct drawing *d = arg;
+
+	return go_on(d->l, hub_points_take(d->points, body));
+}
+
+static int walk(const struct hub_looking *l, enum hub_list list, hub_item_fn *fn, struct drawing *d)
+{
+	return l->out->h->store->t->read_items(l->rd, l->s->number, list, 0, HUB_ASCENDING, fn, d);
+}
+
+int hub_look_timeline(const struct hub_looking *l)
+{
+	struct drawing d = { .l = l, .timeline = hub_timeline_new(span_of(l, TIMELINE_STEPS)) };
+	int r = walk(l, HUB_EVENTS, draw_event, &d);
+
+	if (r == 0)
+		r = walk(l, HUB_HISTORY, draw_update, &d);
+	if (r == 0)
+		hub_timeline_write(d.timeline, &l->out->b);
+	hub_timeline_free(d.timeline);
+	return r;
+}
+
+int hub_look_series(const struct hub_looking *l)
+{
+	struct drawing d = { .l = l, .series = hub_series_new() };
+	int r = walk(l, HUB_METRICS, draw_series, &d);
+
+	if (r == 0)
+		hub_series_write(d.series, &l->out->b);
+	hub_series_free(d.series);
+	return r;
+}
+
+int hub_look_points(const struct hub_looking *l)
+{
+	const struct hub_query *q = l->query;
+	struct drawing d = { .l = l, .points = hub_points_new(span_of(l, CHART_POINTS), q->name, q->type, q->tags) };
+	int r = walk(l, HUB_METRICS, draw_points, &d);
+
+	if (r == 0)
+		hub_points_write(d.points, &l->out->b);
+	hub_points_free(d.points);
+	return r;
 }

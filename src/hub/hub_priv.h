@@ -168,7 +168,8 @@ struct hub_looking {
 	struct hub_out *out;
 };
 typedef int hub_look_fn(const struct hub_looking *l);
-hub_look_fn hub_look_products, hub_look_session, hub_look_items, hub_look_state, hub_look_page;
+hub_look_fn hub_look_products, hub_look_session, hub_look_items, hub_look_state, hub_look_page, hub_look_timeline,
+	hub_look_series, hub_look_points;
 
 /* --- hub_csv.c --- */
 void hub_csv_session_head(struct buf *out);

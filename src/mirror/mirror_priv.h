@@ -211,5 +211,4 @@ delivery_theirs_fn mirror_theirs;
 /* --- mirror_metrics.c --- */
 void mirror_metrics_init(struct mirror_metrics *mm, struct metrics *m, const char *name);
 
-
 #endif

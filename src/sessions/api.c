@@ -1,12 +1,11 @@
 /* api.c -- what programs ask of the daemon: one table of endpoints, one way through for all that carry a body.
  *
  * WHAT     JSON, types of the known fields, session, action; in this order, so that a client that sends nonsense
- *          hears 400 whether or not it names
- *          a session. A known field may be null, which is as good as absent; unknown ones are passed on.
+ *          hears 400 whether or not it names a session. A known field may be null, which is as good as absent; unknown
+ *          ones are passed on.
  * RULES    1. "ok" leaves when the operation is durable: the callback of the outbox, or of sessions.db, answers.
  *          2. All of it runs on the front thread, as nothing blocks; on a worker when the body is large, when the
- *             session has to be
- *             looked up in the database, or when a full queue has to make room.
+ *             session has to be looked up in the database, or when a full queue has to make room.
  *          3. Errors are one line of text; success is 200 with JSON (clients parse every body).
  * SEE      DATACAT_API.md, section 1 */
 #include "base/clock.h"
@@ -19,7 +18,9 @@
 
 #define MOST_DEPTH (JSON_MOST_DEPTH - 4) /* in a batch, or among others in a histogram, it stands deeper */
 
-enum kind { TEXT, TEXTS, OBJECT, INTEGER, NUMBER };
+#define MOST_NAME  4096 /* bytes, as a hub takes them: else their session would never be created */
+
+enum kind { TEXT, NAME, TEXTS, OBJECT, INTEGER, NUMBER };
 
 struct field {
 	const char *name;
@@ -77,6 +78,9 @@ static void reply_code(struct call *c, int code)
 				    c->why.len ? c->why.data : "a field has the wrong type");
 	else if (code == WEIR_E_TOO_LARGE)
 		exchange_reply_text(c->ex, 413, "Too large: an operation has at most %d bytes", SESSIONS_MOST_BODY);
+	else if (code == -EFBIG)
+		exchange_reply_text(c->ex, 413, "Too large: the session's state would grow above %d bytes; nothing was kept",
+				    SESSIONS_MOST_STATE);
 	else if (code == -EDQUOT)
 		exchange_reply_text(c->ex, 503, "The queue is full (sessions.queue in weir.yaml); nothing was kept");
 	else if (code == -ENOSPC)
@@ -270,14 +274,16 @@ static struct sessions *service_of(struct exchange *ex)
 static void health(struct exchange *ex)
 {
 	struct sessions *ss = service_of(ex);
+	json_t *o;
 	size_t n;
 
 	pthread_mutex_lock(&ss->lock);
 	n = ss->count;
 	pthread_mutex_unlock(&ss->lock);
-	sessions_reply_json(
-		ex, 200,
-		json_pack("{s:s, s:I, s:o}", "status", "ok", "sessions", (json_int_t)n, "queue", read_queue_json(ss)));
+	o = json_pack("{s:s, s:I, s:o}", "status", "ok", "sessions", (json_int_t)n, "queue", read_queue_json(ss));
+	if (ss->is_damaged)
+		(void)json_object_set_new(o, "damaged", json_pack("{s:I}", "saved", (json_int_t)ss->salvaged));
+	sessions_reply_json(ex, 200, o);
 }
 
 static void queue(struct exchange *ex)
@@ -296,7 +302,7 @@ static void flush(struct exchange *ex)
 /* --- the table -------------------------------------------------------------------------------------------------- */
 
 static const struct field register_fields[] = {
-	{ "parent_pid", INTEGER, false }, { "product", TEXT, true }, { "version", TEXT, true }, { NULL, TEXT, false }
+	{ "parent_pid", INTEGER, false }, { "product", NAME, true }, { "version", NAME, true }, { NULL, TEXT, false }
 };
 static const struct field session_fields[] = { { "session_id", TEXT, false }, { NULL, TEXT, false } };
 static const struct field state_fields[] = { { "session_id", TEXT, false },
@@ -357,7 +363,8 @@ static bool are_texts(const json_t *v)
 static bool is_of(enum kind k, const json_t *v)
 {
 	switch (k) {
-	case TEXT: return json_is_string(v);
+	case TEXT:
+	case NAME: return json_is_string(v);
 	case TEXTS: return are_texts(v);
 	case OBJECT: return json_is_object(v);
 	case INTEGER: return json_is_integer(v);
@@ -368,6 +375,7 @@ static bool is_of(enum kind k, const json_t *v)
 static int check_fields(struct call *c)
 {
 	static const char *const kinds[] = { [TEXT] = "a string",
+					     [NAME] = "a string",
 					     [TEXTS] = "a list of strings",
 					     [OBJECT] = "an object",
 					     [INTEGER] = "an integer of 64 bits",
@@ -381,8 +389,12 @@ static int check_fields(struct call *c)
 			buf_addf(&c->why, "\"%s\" is not %s", f->name, kinds[f->kind]);
 			return WEIR_E_PARSE;
 		}
-		if (f->required && (is_missing || (f->kind == TEXT && !json_string_length(v)))) {
+		if (f->required && (is_missing || (is_of(TEXT, v) && !json_string_length(v)))) {
 			buf_addf(&c->why, "\"%s\" is missing", f->name);
+			return WEIR_E_PARSE;
+		}
+		if (f->kind == NAME && json_string_length(v) > MOST_NAME) {
+			buf_addf(&c->why, "\"%s\" is longer than %d bytes", f->name, MOST_NAME);
 			return WEIR_E_PARSE;
 		}
 	}

@@ -24,6 +24,7 @@ struct end {
 	struct sessions *ss;
 	struct session *s;
 	struct list listeners; /* who want to hear of it */
+	unsigned was_hung;     /* SESSION_HUNG, or 0 */
 };
 
 static void listen_to(struct end *e, op_fn *cb, void *arg)
@@ -43,14 +44,17 @@ static void end_free(struct end *e)
 
 static void mark(struct session *s, enum op op)
 {
-	s->flags |= SESSION_ENDED | (op == OP_CRASH ? SESSION_CRASHED : 0);
+	s->flags |= SESSION_ENDED;
+	if (op == OP_CRASH) /* which is more than hung */
+		s->flags = (s->flags | SESSION_CRASHED) & ~(unsigned)SESSION_HUNG;
 	s->ended_ms = s->updated_ms = clock_wall_ms();
 	session_changed(s);
 }
 
-static void unmark(struct session *s)
+static void unmark(struct session *s, const struct end *e)
 {
 	s->flags &= ~(unsigned)(SESSION_ENDED | SESSION_CRASHED);
+	s->flags |= e->was_hung;
 	s->ended_ms = 0;
 	session_changed(s);
 }
@@ -66,7 +70,7 @@ static void on_end(void *arg, int code, uint64_t seq)
 		e->ss->ended += s->is_of_this_start;
 		watch_end(e->ss, s);
 	} else {
-		unmark(s); /* and it is watched on */
+		unmark(s, e); /* and it is watched on */
 	}
 	(void)ledger_save_start(e->ss, s, NULL, NULL); /* when it cannot now, the next look does */
 	pthread_mutex_unlock(&e->ss->lock);
@@ -106,7 +110,7 @@ int session_end(struct sessions *ss, struct session *s, const struct ending *how
 		return 0;
 	}
 	e = xcalloc(1, sizeof(*e));
-	*e = (struct end){ .ss = ss, .s = s };
+	*e = (struct end){ .ss = ss, .s = s, .was_hung = s->flags & SESSION_HUNG };
 	list_init(&e->listeners);
 	listen_to(e, cb, arg);
 	totals_flush(ss, s);
@@ -115,7 +119,7 @@ int session_end(struct sessions *ss, struct session *s, const struct ending *how
 	r = put(ss, s, how, e);
 	if (r < 0) {
 		s->ending = NULL;
-		unmark(s);
+		unmark(s, e);
 		end_free(e);
 	}
 	return r;

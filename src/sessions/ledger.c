@@ -21,30 +21,30 @@
  * THREADS  Statements belong to the writer thread. Reading has a connection of its own, made for each look: that is
  *          rare.
  * SEE      docs/formats/sessions.md */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "base/obj.h"
 #include "core/json.h"
 #include "sessions/sessions_priv.h"
 
-#define VERSION 1
+#define VERSION 2 /* 1: without `dropped` */
 
 static const char schema[] =
 	"CREATE TABLE sessions(number INTEGER PRIMARY KEY, local_id TEXT NOT NULL UNIQUE, hub_id TEXT,"
 	" product TEXT NOT NULL, version TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL,"
 	" flags INTEGER NOT NULL, beat_ms INTEGER NOT NULL, pid INTEGER NOT NULL, pid_start INTEGER NOT NULL,"
-	" boot_id TEXT NOT NULL, state TEXT NOT NULL, state_seq INTEGER NOT NULL);"
+	" boot_id TEXT NOT NULL, state TEXT NOT NULL, state_seq INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0);"
 	"CREATE INDEX sessions_hub_id ON sessions(hub_id);"
 	"CREATE INDEX sessions_alive ON sessions(number) WHERE flags&16=0;"
 	"CREATE TABLE totals(session INTEGER NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, dirty INTEGER NOT NULL,"
 	" PRIMARY KEY(session, key)) WITHOUT ROWID;";
 _Static_assert(SESSION_DONE == 16, "the index above says so");
 
-#define COLUMNS                                                                                                         \
-	"number, local_id, hub_id, product, version, created_ms, updated_ms, ended_ms, flags, beat_ms, pid, pid_start," \
-	" boot_id, state, state_seq"
+#define COLUMNS LEDGER_COLUMNS_1 ", dropped"
 
 struct ledger_statements {
 	sqlite3_stmt *save, *total, *remove, *remove_totals;
@@ -61,7 +61,7 @@ struct job {
 	uint64_t change; /* row_changes as it is written; 0: no session's row */
 	int64_t number, created_ms, updated_ms, ended_ms, beat_ms, pid;
 	unsigned flags;
-	uint64_t pid_start, known_seq;
+	uint64_t pid_start, known_seq, dropped;
 	char local_id[SESSION_ID_ROOM];
 	char *hub_id, *product, *version;
 	struct buf state;
@@ -95,7 +95,7 @@ static int save_job(sqlite3 *conn, void *arg)
 	sqlite3_stmt *st;
 	int r = prepare(conn, &j->ss->statements->save,
 			"INSERT OR REPLACE INTO sessions(" COLUMNS
-			") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)");
+			") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)");
 
 	if (r < 0)
 		return r;
@@ -118,6 +118,7 @@ static int save_job(sqlite3 *conn, void *arg)
 	bind_text(st, 13, slice_str(j->ss->boot_id));
 	bind_text(st, 14, buf_slice(&j->state));
 	(void)sqlite3_bind_int64(st, 15, (int64_t)j->known_seq);
+	(void)sqlite3_bind_int64(st, 16, (int64_t)j->dropped);
 	r = run(st);
 	if (r == 0 && (j->flags & SESSION_DONE)) {
 		r = prepare(conn, &j->ss->statements->remove_totals, "DELETE FROM totals WHERE session=?1");
@@ -210,6 +211,7 @@ int ledger_save_start(struct sessions *ss, struct session *s, ledger_fn *cb, voi
 			   .flags = s->flags,
 			   .pid_start = s->pid_start,
 			   .known_seq = s->known_seq,
+			   .dropped = s->dropped,
 			   .hub_id = s->hub_id ? xstrdup(s->hub_id) : NULL,
 			   .product = xstrdup(s->product),
 			   .version = xstrdup(s->version),
@@ -272,6 +274,16 @@ int ledger_save(struct sessions *ss, struct session *s)
 		pthread_cond_wait(&w.finished, &w.lock);
 	pthread_mutex_unlock(&w.lock);
 	return w.code;
+}
+
+static int nothing_job(sqlite3 *conn, void *arg)
+{
+	return 0;
+}
+
+void ledger_wait(struct sessions *ss)
+{
+	(void)db_do(ss->db, nothing_job, NULL); /* it stands behind all that was handed over */
 }
 
 struct removal {
@@ -338,6 +350,7 @@ static struct session *take_row(struct sessions *ss, sqlite3_stmt *st)
 		strcmp(text_at(st, 12), ss->boot_id) == 0 ? (uint64_t)sqlite3_column_int64(st, 11) : WATCH_ANOTHER_BOOT;
 	s->known = state_at(st, 13);
 	s->known_seq = (uint64_t)sqlite3_column_int64(st, 14);
+	s->dropped = (uint64_t)sqlite3_column_int64(st, 15);
 	s->watch = "no";
 	return s;
 }
@@ -392,7 +405,7 @@ int ledger_find(struct sessions *ss, struct slice id, struct session **ret)
 }
 
 struct loading {
-	void (*fn)(struct sessions *ss, struct session *take);
+	ledger_take_fn *fn;
 };
 
 static void one_loaded(struct sessions *ss, sqlite3_stmt *st, void *arg)
@@ -407,7 +420,7 @@ static void last_number(struct sessions *ss, sqlite3_stmt *st, void *arg)
 	*(int64_t *)arg = sqlite3_column_int64(st, 0);
 }
 
-int ledger_load(struct sessions *ss, void (*fn)(struct sessions *ss, struct session *take), int64_t *ret_last_number)
+int ledger_load(struct sessions *ss, ledger_take_fn *fn, int64_t *ret_last_number)
 {
 	struct slice none = { NULL, 0 };
 	struct loading l = { fn };
@@ -416,7 +429,9 @@ int ledger_load(struct sessions *ss, void (*fn)(struct sessions *ss, struct sess
 	*ret_last_number = 0;
 	r = query(ss, "SELECT max(number) FROM sessions", none, 0, last_number, ret_last_number);
 	return r < 0 ? r
-		     : query(ss, "SELECT " COLUMNS " FROM sessions WHERE flags&16=0 ORDER BY number", none, 0,
+		     : query(ss, "SELECT " COLUMNS " FROM sessions WHERE flags&16=0"
+					" OR number IN (SELECT session FROM totals WHERE dirty) ORDER BY number",
+			     none, 0,
 			     one_loaded, &l);
 }
 
@@ -445,21 +460,42 @@ int ledger_load_totals(struct sessions *ss)
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
+static int upgrade_job(sqlite3 *conn, void *arg)
+{
+	sqlite3_stmt *st = NULL;
+	int found = 0;
+
+	if (sqlite3_prepare_v2(conn, "PRAGMA user_version", -1, &st, NULL) == SQLITE_OK &&
+	    sqlite3_step(st) == SQLITE_ROW)
+		found = sqlite3_column_int(st, 0);
+	(void)sqlite3_finalize(st); /* repeats the failure of the step */
+	return found != 1 ? 0
+			  : db_code(sqlite3_exec(conn,
+						 "ALTER TABLE sessions ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;"
+						 "PRAGMA user_version=2",
+						 NULL, NULL, NULL));
+}
+
+static int use(struct sessions *ss, const char *path)
+{
+	int r = db_do(ss->db, upgrade_job, NULL);
+
+	if (r < 0 || !ss->is_damaged)
+		return r;
+	return ledger_salvage(ss, &ss->salvaged);
+}
+
 int ledger_open(struct sessions *ss, struct buf *err)
 {
 	char *path = xstrf("%s/sessions.db", ss->dir);
 	struct db_options o = { .path = path, .schema = schema, .version = VERSION };
-	bool damaged = false;
-	int r = db_open(&o, &ss->db, &damaged);
+	int r = db_open(&o, &ss->db, &ss->is_damaged);
 
+	ss->statements = xcalloc(1, sizeof(*ss->statements));
+	if (r == 0)
+		r = use(ss, path);
 	if (r < 0)
 		buf_addf(err, "cannot open %s: %s", path, r == -EPROTO ? "it was made by a newer weir" : err_text(r));
-	else if (damaged)
-		log_event(LOG_ERROR, "sessions_damaged", LOG_STR("file", path),
-			  LOG_STR("reason",
-				  "it could not be read and was set aside; what waits to be sent is in the outbox"),
-			  LOG_END);
-	ss->statements = xcalloc(1, sizeof(*ss->statements));
 	free(path);
 	return r;
 }

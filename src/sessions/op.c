@@ -1,18 +1,18 @@
 /* op.c -- operations: written as JSON, put into the outbox in the order in which they were accepted.
  *
  * WHAT     An operation is an entry of the queue "sessions" with key s/LOCAL-ID. Its uri names the session by its
- *          local id, whatever the server
- *          calls it: what is on disk needs no rewriting when the server's id comes.
+ *          local id, whatever the server calls it: what is on disk needs no rewriting when the server's id comes.
  * RULES    1. Entries are handed over with sessions.lock held, so that their order is that of the states in memory.
  *          2. A state is merged when it is durable; while one is on its way the next is put without being compared,
- *             as nobody
- *             knows yet with what.
+ *             as nobody knows yet with what.
  *          3. Creation is what all others depend on; nothing depends on any other (outbox_write.alone).
  *          4. A full queue drops metrics, the oldest first, and nothing else (invariant 2: the configuration says so,
- *             it is counted,
- *             and the server is told). */
+ *             it is counted, and the server is told). A total that was dropped is sent again when there is room.
+ *          5. No state grows beyond what a hub takes: else it would be refused there for ever. */
+#include <errno.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -53,6 +53,7 @@ struct put {
 	enum op op;
 	bool urgent;
 	json_t *patch; /* of a state */
+	size_t patch_bytes;
 	op_fn *cb;
 	void *arg;
 };
@@ -62,6 +63,7 @@ static void merge(struct put *p, uint64_t seq)
 	struct session *s = p->s;
 
 	json_merge(s->known, p->patch);
+	s->known_bytes += p->patch_bytes; /* at most: what it replaces is not taken off */
 	s->known_seq = seq;
 	s->updated_ms = clock_wall_ms();
 	session_changed(s);
@@ -75,6 +77,7 @@ static void on_put(void *arg, int code, const struct outbox_receipt *receipt)
 
 	pthread_mutex_lock(&ss->lock);
 	s->states_under_way -= p->patch != NULL;
+	s->bytes_under_way -= p->patch_bytes;
 	if (code == 0 && p->patch)
 		merge(p, receipt->seq);
 	pthread_mutex_unlock(&ss->lock);
@@ -121,6 +124,8 @@ static int put(struct put *take, struct slice body)
 		session_use(s);
 		sessions_enter(ss);
 		s->states_under_way += take->patch != NULL;
+		s->bytes_under_way += take->patch_bytes;
+		session_reopen(ss, s);
 	} else {
 		json_decref(take->patch);
 		free(take);
@@ -154,6 +159,36 @@ static bool differs(const struct session *s, json_t *patch)
 	return false;
 }
 
+static size_t written_bytes(const json_t *v)
+{
+	struct buf text = BUF_EMPTY;
+	size_t n;
+
+	json_write(v, &text);
+	n = text.len;
+	buf_fini(&text);
+	return n;
+}
+
+/* Whether the state with all that is on its way may have the patch, too. It is measured only when what is replaced
+ * might make the difference. */
+static bool has_room(struct session *s, const json_t *patch, size_t patch_bytes)
+{
+	json_t *then;
+	size_t n;
+
+	if (!s->known_bytes)
+		s->known_bytes = written_bytes(s->known);
+	if (s->known_bytes + s->bytes_under_way + patch_bytes <= SESSIONS_MOST_STATE)
+		return true;
+	s->known_bytes = written_bytes(s->known);
+	then = json_deep_copy(s->known);
+	json_merge(then, patch);
+	n = written_bytes(then);
+	json_decref(then);
+	return n + s->bytes_under_way <= SESSIONS_MOST_STATE;
+}
+
 int op_put_state(struct sessions *ss, struct session *s, json_t *patch, struct slice body, bool *ret_put, op_fn *cb,
 		 void *arg)
 {
@@ -162,8 +197,16 @@ int op_put_state(struct sessions *ss, struct session *s, json_t *patch, struct s
 	*ret_put = s->states_under_way || differs(s, patch);
 	if (!*ret_put)
 		return 0;
+	if (!has_room(s, patch, body.n))
+		return -EFBIG;
 	p = xcalloc(1, sizeof(*p));
-	*p = (struct put){ .ss = ss, .s = s, .op = OP_STATE, .patch = json_incref(patch), .cb = cb, .arg = arg };
+	*p = (struct put){ .ss = ss,
+			   .s = s,
+			   .op = OP_STATE,
+			   .patch = json_incref(patch),
+			   .patch_bytes = body.n, /* at least */
+			   .cb = cb,
+			   .arg = arg };
 	return put(p, body);
 }
 
@@ -189,11 +232,31 @@ int op_put_event(struct sessions *ss, struct session *s, const char *name, const
 	return r;
 }
 
+/* --- bodies, as they were kept ---------------------------------------------------------------------------------- */
+
+int op_read(struct sessions *ss, const struct outbox_entry *e, json_t **ret)
+{
+	struct spool *body = NULL;
+	struct buf text = BUF_EMPTY;
+	int r = outbox_body(ss->outbox, e, &body);
+
+	if (r == 0 &&
+	    pread(spool_fd(body), buf_reserve(&text, e->body_bytes), e->body_bytes, 0) != (ssize_t)e->body_bytes)
+		r = -EIO;
+	if (r == 0) {
+		text.len = e->body_bytes;
+		r = json_read(buf_slice(&text), JSON_READ_KEPT, ret, NULL);
+	}
+	spool_unref(&body);
+	buf_fini(&text);
+	return r;
+}
+
 /* --- a full queue ----------------------------------------------------------------------------------------------- */
 
 struct oldest {
 	uint64_t seqs[DROP_AT_ONCE];
-	struct buf ids[DROP_AT_ONCE]; /* keys of the outbox: whose they are */
+	struct session *whose[DROP_AT_ONCE]; /* used; NULL: it is not dropped */
 	size_t count;
 };
 
@@ -201,22 +264,48 @@ static bool note_metric(void *arg, const struct outbox_entry *e)
 {
 	struct oldest *o = arg;
 
-	if (op_of_uri(buf_slice(&e->uri)) == OP_METRIC && e->state == OUTBOX_QUEUED) {
-		buf_init(&o->ids[o->count], 0);
-		buf_add_slice(&o->ids[o->count], slice_from(buf_slice(&e->key), 2));
+	if (op_of_uri(buf_slice(&e->uri)) == OP_METRIC && e->state == OUTBOX_QUEUED)
 		o->seqs[o->count++] = e->seq;
-	}
 	return o->count < DROP_AT_ONCE;
 }
 
-static void note_dropped(struct sessions *ss, struct slice id)
+/* Counted in its session's row, and wanted again when it is a total: before it is dropped, as a stop may come at any
+ * moment. */
+static struct session *announce(struct sessions *ss, uint64_t seq)
 {
-	struct session *s = session_get(ss, id);
+	struct outbox_entry e;
+	struct session *s = NULL;
+	json_t *metric = NULL;
 
+	if (outbox_get(ss->outbox, seq, &e) < 0)
+		return NULL; /* it was delivered meanwhile */
+	s = session_get(ss, slice_from(buf_slice(&e.key), 2));
+	if (s && op_read(ss, &e, &metric) < 0)
+		metric = NULL; /* damaged */
+	outbox_entry_fini(&e);
 	if (!s)
-		return;
+		return NULL;
 	pthread_mutex_lock(&ss->lock);
 	s->dropped++;
+	session_changed(s);
+	if (metric)
+		totals_again(ss, s, metric);
+	(void)ledger_save_start(ss, s, NULL, NULL); /* or by the next look */
+	pthread_mutex_unlock(&ss->lock);
+	json_decref(metric);
+	return s;
+}
+
+static void drop_one(struct sessions *ss, uint64_t seq, struct session *s, uint64_t *dropped)
+{
+	bool is = outbox_drop(ss->outbox, seq) == 0; /* others are being sent, or were dropped by somebody else */
+
+	*dropped += is;
+	pthread_mutex_lock(&ss->lock);
+	if (!is) {
+		s->dropped--;
+		session_changed(s);
+	}
 	session_unuse(ss, s);
 	pthread_mutex_unlock(&ss->lock);
 }
@@ -232,14 +321,12 @@ bool op_make_room(struct sessions *ss)
 	o = xcalloc(1, sizeof(*o));
 	(void)outbox_list(ss->outbox, outbox_queue_name(ss->queue), OUTBOX_QUEUED, 0, SIZE_MAX, note_metric,
 			  o); /* less, then */
-	for (size_t i = 0; i < o->count; i++) {
-		if (outbox_drop(ss->outbox, o->seqs[i]) ==
-		    0) { /* others are being sent, or were dropped by somebody else */
-			dropped++;
-			note_dropped(ss, buf_slice(&o->ids[i]));
-		}
-		buf_fini(&o->ids[i]);
-	}
+	for (size_t i = 0; i < o->count; i++)
+		o->whose[i] = announce(ss, o->seqs[i]);
+	ledger_wait(ss);
+	for (size_t i = 0; i < o->count; i++)
+		if (o->whose[i])
+			drop_one(ss, o->seqs[i], o->whose[i], &dropped);
 	free(o);
 	if (!dropped)
 		atomic_store(&ss->nothing_to_drop_until_mono_ms, clock_mono_ms() + LOOK_AGAIN_MS);

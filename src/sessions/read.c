@@ -2,11 +2,8 @@
  *
  * RULES    1. A failing or slow server never fails a read: the local record answers then.
  *          2. What is in the queue is shown as if it had arrived; an operation that the server has already, and whose
- *             end is not recorded here
- *             yet, is recognised by its time, which is as exact as a microsecond.
+ *             end is not recorded here yet, is recognised by its time, which is as exact as a microsecond.
  *          3. `id` is the server's once it is known; `local_id` stands beside it. */
-#include <unistd.h>
-
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/obj.h"
@@ -121,31 +118,13 @@ static void add_state(struct adding *a, json_t *item)
 	(void)json_array_append_new(history, one);
 }
 
-static int read_item(struct sessions *ss, const struct outbox_entry *e, json_t **ret)
-{
-	struct spool *body = NULL;
-	struct buf text = BUF_EMPTY;
-	int r = outbox_body(ss->outbox, e, &body);
-
-	if (r == 0 &&
-	    pread(spool_fd(body), buf_reserve(&text, e->body_bytes), e->body_bytes, 0) != (ssize_t)e->body_bytes)
-		r = -EIO;
-	if (r == 0) {
-		text.len = e->body_bytes;
-		r = json_read(buf_slice(&text), 0, ret, NULL);
-	}
-	spool_unref(&body);
-	buf_fini(&text);
-	return r;
-}
-
 static bool add_operation(void *arg, const struct outbox_entry *e)
 {
 	struct adding *a = arg;
 	enum op op = op_of_uri(buf_slice(&e->uri));
 	json_t *item = NULL, *list;
 
-	if ((op != OP_STATE && op != OP_EVENT && op != OP_METRIC) || read_item(a->ss, e, &item) < 0)
+	if ((op != OP_STATE && op != OP_EVENT && op != OP_METRIC) || op_read(a->ss, e, &item) < 0)
 		return true; /* settled meanwhile, or damaged: `weir outbox` shows it */
 	list = op == OP_STATE ? NULL : list_in(a->o, op == OP_EVENT ? "events" : "metrics");
 	if (!list)

@@ -22,6 +22,7 @@ struct waiter { /* in the arena of its exchange */
 	struct sessions *ss;
 	struct session *s;
 	struct exchange *ex;
+	json_t *body; /* of the request, as long as ex is not answered */
 	int64_t until_mono_ms;
 	char id[SESSIONS_MOST_ID + 1]; /* to be answered */
 };
@@ -40,12 +41,36 @@ static void add_member(struct buf *out, const char *name, const char *value)
 	buf_add_char(out, ',');
 }
 
-static void write_creation(const struct sessions *ss, const struct session *s, struct buf *out)
+/* What its program told beyond what is known here. */
+static void add_further(struct buf *out, json_t *body)
+{
+	static const char *const ours[] = { "product", "version",    "machine_id", "hostname",
+					    "key",     "created_at", "parent_pid", "session_id" };
+	const char *name;
+	json_t *v;
+
+	json_object_foreach(body, name, v)
+	{
+		bool is_ours = false;
+
+		for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+			is_ours = is_ours || strcmp(name, ours[i]) == 0;
+		if (is_ours)
+			continue;
+		json_write_text(slice_str(name), out);
+		buf_add_char(out, ':');
+		json_write(v, out);
+		buf_add_char(out, ',');
+	}
+}
+
+static void write_creation(const struct sessions *ss, const struct session *s, json_t *body, struct buf *out)
 {
 	unsigned char random[16];
 
 	rand_bytes(random, sizeof(random));
 	buf_add_char(out, '{');
+	add_further(out, body);
 	add_member(out, "product", s->product);
 	add_member(out, "version", s->version);
 	add_member(out, "machine_id", ss->machine_id);
@@ -117,7 +142,7 @@ static int put_creation(struct waiter *w)
 	int r;
 
 	pthread_mutex_lock(&ss->lock);
-	write_creation(ss, w->s, &body);
+	write_creation(ss, w->s, w->body, &body);
 	r = op_put(ss, w->s, OP_CREATE, buf_slice(&body), true, on_created, w);
 	pthread_mutex_unlock(&ss->lock);
 	buf_fini(&body);
@@ -174,7 +199,7 @@ void register_begin(struct exchange *ex, json_t *body)
 	s->known = json_pack("{s:s, s:s}", "product", s->product, "version", s->version);
 	s->pid = pid > 0 ? pid : 0;
 	*w = (struct waiter){
-		.ss = ss, .s = s, .ex = ex, .until_mono_ms = clock_mono_ms() + sessions_config(ss)->register_patience
+		.ss = ss, .s = s, .ex = ex, .body = body, .until_mono_ms = clock_mono_ms() + sessions_config(ss)->register_patience
 	};
 	list_init(&w->node);
 	watch_begin(ss, s, true);

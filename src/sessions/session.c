@@ -1,14 +1,14 @@
 /* session.c -- the sessions of this daemon: by which ids they are known, and how long they stay in memory.
  *
  * WHAT     A map from local ids and the server's to sessions. What has ended, is delivered and was not asked for in a
- *          while is in the database
- *          alone, where its ids stay for ever, and comes back when somebody names it.
+ *          while is in the database alone, where its ids stay for ever, and comes back when somebody names it.
  * RULES    Whoever keeps a pointer over a release of the lock has used it (session_use), and says when not any more. */
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/obj.h"
+#include "core/json_merge.h"
 #include "sessions/sessions_priv.h"
 
 struct session *session_find(struct sessions *ss, struct slice id)
@@ -101,6 +101,65 @@ void session_unuse(struct sessions *ss, struct session *s)
 	s->uses--;
 }
 
+void session_reopen(struct sessions *ss, struct session *s)
+{
+	if (!(s->flags & SESSION_DONE))
+		return;
+	s->flags &= ~(unsigned)SESSION_DONE;
+	ss->count++;
+	session_changed(s);
+}
+
+/* --- out of the database, with what the outbox has above it ----------------------------------------------------- */
+
+static bool merge_state(void *arg, const struct outbox_entry *e)
+{
+	struct session *s = ((void **)arg)[0];
+	struct sessions *ss = ((void **)arg)[1];
+	json_t *v = NULL;
+
+	if (op_read(ss, e, &v) == 0)
+		json_merge(s->known, json_object_get(v, "state"));
+	s->known_seq = e->seq;
+	session_changed(s);
+	json_decref(v);
+	return true;
+}
+
+static bool note_end(void *arg, const struct outbox_entry *e)
+{
+	struct session *s = arg;
+
+	if (!(s->flags & SESSION_ENDED)) {
+		s->flags |= SESSION_ENDED;
+		if (op_of_uri(buf_slice(&e->uri)) == OP_CRASH)
+			s->flags = (s->flags | SESSION_CRASHED) & ~(unsigned)SESSION_HUNG;
+		s->ended_ms = e->queued_wall_ms;
+		session_changed(s);
+	}
+	return false;
+}
+
+void session_catch_up(struct sessions *ss, struct session *s)
+{
+	static const char *const ends[] = { "/end", "/crash" };
+	struct buf key = BUF_EMPTY;
+	void *both[] = { s, ss };
+	char *uri = xstrf("/api/sessions/%s/state", s->local_id);
+
+	session_key(s, &key);
+	(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), s->known_seq, merge_state,
+			      both); /* as far as it can be read */
+	free(uri);
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		uri = xstrf("/api/sessions/%s%s", s->local_id, ends[i]);
+		(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), 0, note_end, s); /* the same */
+		free(uri);
+	}
+	s->is_created = s->hub_id || outbox_key_is_pending(ss->queue, buf_slice(&key));
+	buf_fini(&key);
+}
+
 struct session *session_get(struct sessions *ss, struct slice id)
 {
 	struct session *s, *row = NULL;
@@ -112,6 +171,7 @@ struct session *session_get(struct sessions *ss, struct slice id)
 	pthread_mutex_unlock(&ss->lock);
 	if (s || id.n == 0 || id.n > SESSIONS_MOST_ID || ledger_find(ss, id, &row) < 0)
 		return s;
+	session_catch_up(ss, row);
 	pthread_mutex_lock(&ss->lock);
 	s = session_add_take(ss, row);
 	session_use(s);

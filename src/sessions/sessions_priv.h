@@ -23,6 +23,8 @@
 #define SESSIONS_MOST_ID   128 /* bytes of the server's ids; longer ones are not believed */
 #define SESSIONS_MOST_BODY (2 * 1024 * 1024) /* of a request of a program: 413 beyond */
 
+#define SESSIONS_MOST_STATE (1024 * 1024) /* of a session, as JSON: 413 beyond, as the hub says */
+
 /* Operations, as the outbox knows them by their uri: /api/sessions/LOCAL-ID/PATH. */
 enum op { OP_CREATE, OP_STATE, OP_EVENT, OP_METRIC, OP_HEARTBEAT, OP_END, OP_CRASH, OP_COUNT };
 extern const char *const op_names[OP_COUNT + 1]; /* "create", "state", ... NULL-terminated */
@@ -49,7 +51,9 @@ struct session {
 
 	json_t *known; /* its state, as all operations that are durable make it */
 	uint64_t known_seq; /* of the last of them */
+	size_t known_bytes; /* at most, as JSON; 0: not counted yet */
 	unsigned states_under_way;
+	size_t bytes_under_way; /* of them */
 	uint64_t row_changes; /* how often something changed that its row keeps */
 	uint64_t row_given;   /* as of which change the writer thread has the row */
 	uint64_t row_saved;   /* and as of which it is durable */
@@ -69,7 +73,8 @@ struct session {
 
 	struct map *totals; /* struct total by its key; NULL: none yet */
 	int64_t flush_mono_ms; /* when changed totals go; 0: none did */
-	uint64_t dropped; /* metrics that a full queue lost, and nobody was told of yet */
+	uint64_t dropped; /* metrics that a full queue lost, and nobody was told of yet; its row keeps it */
+	bool is_telling_dropped;
 
 	struct waiter *waiter; /* its registration, which waits for hub_id; NULL: answered */
 	unsigned uses; /* callbacks under way, carriers: it stays */
@@ -95,6 +100,8 @@ struct sessions {
 	char machine_id[40], hostname[256], boot_id[64];
 
 	struct db *db;
+	bool is_damaged; /* sessions.db was found so at this start; immutable afterwards */
+	uint64_t salvaged; /* how many sessions could be read of it */
 	struct ledger_statements *statements; /* the writer thread's: ledger.c */
 
 	atomic_int batches; /* whether the server takes batches: 0 not known, 1, -1 */
@@ -159,6 +166,9 @@ static inline void session_use(struct session *s)
 	s->uses++;
 }
 void session_unuse(struct sessions *ss, struct session *s);
+/* Of one that is in no map yet, or at start: its row, and what the outbox has above it. Blocks. */
+void session_catch_up(struct sessions *ss, struct session *s);
+void session_reopen(struct sessions *ss, struct session *s); /* something comes late: it is not done with */
 /* Takes the lock: finds it in memory, or in the database, where ids stay for ever. Used once when found. NULL: there is
  * none. Blocks. */
 struct session *session_get(struct sessions *ss, struct slice id);
@@ -176,14 +186,25 @@ typedef void ledger_fn(void *arg, int code);
 int ledger_save_start(struct sessions *ss, struct session *s, ledger_fn *cb, void *arg);
 int ledger_save(struct sessions *ss, struct session *s); /* takes the lock; blocks until it is durable */
 int ledger_remove(struct sessions *ss, int64_t number); /* blocks */
-/* All that are not done: fn gets a session to keep. 0 or a code. *ret_last_number: of all that there ever were. */
-int ledger_load(struct sessions *ss, void (*fn)(struct sessions *ss, struct session *take), int64_t *ret_last_number);
+void ledger_wait(struct sessions *ss); /* until all that was handed over before is durable, or could not be made so */
+/* All that are not done, or have a total to be sent: fn gets a session to keep. 0 or a code. *ret_last_number: of all
+ * that there ever were. */
+typedef void ledger_take_fn(struct sessions *ss, struct session *take);
+int ledger_load(struct sessions *ss, ledger_take_fn *fn, int64_t *ret_last_number);
 /* By either id. 0, -ENOENT, or a code. Blocks. */
 int ledger_find(struct sessions *ss, struct slice id, struct session **ret);
 /* A total as it is now: its record, and whether it waits to be sent. */
 int ledger_total_start(struct sessions *ss, const struct session *s, struct slice key, struct slice record,
 		       bool is_dirty, ledger_fn *cb, void *arg);
 int ledger_load_totals(struct sessions *ss); /* at start, of all that were loaded. Blocks */
+
+/* --- ledger_salvage.c: after sessions.db was found damaged --- */
+/* The columns of its first version, all of which salvage can hope for. */
+#define LEDGER_COLUMNS_1                                                                                                \
+	"number, local_id, hub_id, product, version, created_ms, updated_ms, ended_ms, flags, beat_ms, pid, pid_start," \
+	" boot_id, state, state_seq"
+int ledger_salvage(struct sessions *ss, uint64_t *ret_sessions); /* 0; or a code of the fresh one. Blocks */
+void ledger_remake(struct sessions *ss, ledger_take_fn *fn); /* sessions whose creation waits and whose row is gone */
 
 /* --- op.c: operations into the queue; with the lock held --- */
 typedef void op_fn(void *arg, int code, uint64_t seq);
@@ -193,10 +214,13 @@ int op_put(struct sessions *ss, struct session *s, enum op op, struct slice body
 /* An event of the daemon's own (group datacat.daemon). data may be NULL; taken. */
 int op_put_event(struct sessions *ss, struct session *s, const char *name, const char *category, const char *labels,
 		 json_t *data_take, bool urgent, op_fn *cb, void *arg);
-/* State: nothing is put when it changes nothing (*ret_put says). patch is referenced. */
+/* State: nothing is put when it changes nothing (*ret_put says). patch is referenced. -EFBIG: it would grow above
+ * SESSIONS_MOST_STATE. */
 int op_put_state(struct sessions *ss, struct session *s, json_t *patch, struct slice body, bool *ret_put, op_fn *cb,
 		 void *arg);
 void op_add_now(struct buf *out); /* "timestamp" of the moment, as a member: "timestamp":"..." */
+/* The body of an entry as JSON: 0, or a code. Blocks. */
+int op_read(struct sessions *ss, const struct outbox_entry *e, json_t **ret);
 /* Makes room by the policy of the configuration. True: something was dropped. Without the lock; blocks. */
 bool op_make_room(struct sessions *ss);
 
@@ -220,6 +244,7 @@ void total_begin(struct total *t, struct buf *ret_record);
 void total_finish(struct total *t, int code, struct list *ret_samples); /* malloc'ed, to be answered */
 int totals_load(struct session *s, struct slice key, struct slice record, bool is_dirty);
 bool totals_is_dirty(const struct session *s);
+void totals_again(struct sessions *ss, struct session *s, const json_t *metric); /* one that was dropped goes again */
 void totals_flush(struct sessions *ss, struct session *s); /* puts what changed into the queue, to go at once */
 void totals_free(struct session *s);
 

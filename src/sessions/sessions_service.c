@@ -1,8 +1,7 @@
 /* sessions_service.c -- the session daemon from start to stop.
  *
  * WHAT     Start: database, outbox, link, the sessions that live with what the outbox still has of them, listener,
- *          delivery, watcher. Stop: nobody
- *          watches any more, delivery ends, callbacks come home, all is freed.
+ *          delivery, watcher. Stop: nobody watches any more, delivery ends, callbacks come home, all is freed.
  * RULES    1. <data_dir>/sessions is its own; the outbox is everybody's (service_outbox()).
  *          2. At start a session is what its row says and what the outbox has above it: ledger.c tells why that is
  *             right after any crash.
@@ -16,7 +15,6 @@
 #include "base/err.h"
 #include "base/obj.h"
 #include "core/json.h"
-#include "core/json_merge.h"
 #include "io/file.h"
 #include "sessions/sessions_priv.h"
 
@@ -75,61 +73,6 @@ static int open_link(struct sessions *ss, const struct sessions_config *c, struc
 	return 0;
 }
 
-static bool merge_state(void *arg, const struct outbox_entry *e)
-{
-	struct session *s = ((void **)arg)[0];
-	struct sessions *ss = ((void **)arg)[1];
-	struct buf text = BUF_EMPTY;
-	struct spool *body = NULL;
-	json_t *v = NULL;
-
-	if (outbox_body(ss->outbox, e, &body) == 0 &&
-	    pread(spool_fd(body), buf_reserve(&text, e->body_bytes), e->body_bytes, 0) == (ssize_t)e->body_bytes) {
-		text.len = e->body_bytes;
-		if (json_read(buf_slice(&text), 0, &v, NULL) == 0)
-			json_merge(s->known, json_object_get(v, "state"));
-	}
-	s->known_seq = e->seq;
-	session_changed(s);
-	spool_unref(&body);
-	json_decref(v);
-	buf_fini(&text);
-	return true;
-}
-
-static bool note_end(void *arg, const struct outbox_entry *e)
-{
-	struct session *s = arg;
-
-	if (!(s->flags & SESSION_ENDED)) {
-		s->flags |= SESSION_ENDED | (op_of_uri(buf_slice(&e->uri)) == OP_CRASH ? SESSION_CRASHED : 0);
-		s->ended_ms = e->queued_wall_ms;
-		session_changed(s);
-	}
-	return false;
-}
-
-/* What the outbox has of it, over what its row says. */
-static void catch_up(struct sessions *ss, struct session *s)
-{
-	static const char *const ends[] = { "/end", "/crash" };
-	struct buf key = BUF_EMPTY;
-	void *both[] = { s, ss };
-	char *uri = xstrf("/api/sessions/%s/state", s->local_id);
-
-	session_key(s, &key);
-	(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), s->known_seq, merge_state,
-			      both); /* as far as it can be read */
-	free(uri);
-	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
-		uri = xstrf("/api/sessions/%s%s", s->local_id, ends[i]);
-		(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), 0, note_end, s); /* the same */
-		free(uri);
-	}
-	s->is_created = s->hub_id || outbox_key_is_pending(ss->queue, buf_slice(&key));
-	buf_fini(&key);
-}
-
 /* Nothing of it is anywhere but its row: its registration was never answered. */
 static bool is_stillborn(const struct session *s)
 {
@@ -140,10 +83,11 @@ static void load_one(struct sessions *ss, struct session *take)
 {
 	struct session *s;
 
+	session_catch_up(ss, take);
 	pthread_mutex_lock(&ss->lock);
 	s = session_add_take(ss, take);
+	session_reopen(ss, s); /* a total of it waits */
 	pthread_mutex_unlock(&ss->lock);
-	catch_up(ss, s);
 	if (is_stillborn(s)) {
 		(void)ledger_remove(ss, s->number); /* or at the next start */
 		pthread_mutex_lock(&ss->lock);
@@ -153,6 +97,16 @@ static void load_one(struct sessions *ss, struct session *take)
 	}
 	if (!s->hub_id)
 		s->flags |= SESSION_TOLD_LOCAL; /* whoever was told anything was told this */
+}
+
+static void tell_damage(struct sessions *ss)
+{
+	ledger_remake(ss, load_one);
+	log_event(LOG_ERROR, "sessions_damaged", LOG_STR("folder", ss->dir), LOG_INT("saved", (int64_t)ss->salvaged),
+		  LOG_STR("reason",
+			  "sessions.db could not be read and lies in damaged/; sessions that were saved go on, of others "
+			  "nothing is known, and what waits of them is held: see weir outbox ls"),
+		  LOG_END);
 }
 
 static int load(struct sessions *ss, struct buf *err)
@@ -166,6 +120,8 @@ static int load(struct sessions *ss, struct buf *err)
 		ss->last_number = last;
 	if (r == 0)
 		(void)ledger_load_totals(ss); /* what cannot be read begins anew */
+	if (r == 0 && ss->is_damaged)
+		tell_damage(ss);
 	pthread_mutex_lock(&ss->lock);
 	LIST_FOREACH (it, &ss->all) {
 		struct session *s = LIST_ENTRY(it, struct session, node);
@@ -369,9 +325,20 @@ static void status(void *state, json_t *into)
 	live = (json_int_t)(ss->began - ss->ended);
 	ended = (json_int_t)ss->ended;
 	pthread_mutex_unlock(&ss->lock);
-	(void)json_object_set_new(into, "sessions",
-				  json_pack("{s:I, s:I, s:I, s:o}", "count", count, "live", live, "ended", ended,
-					    "queue", read_queue_json(ss)));
+	(void)json_object_update_new(into, json_pack("{s:I, s:I, s:I, s:o}", "count", count, "live", live, "ended", ended,
+						     "queue", read_queue_json(ss))); /* both are objects */
+	if (ss->is_damaged)
+		(void)json_object_set_new(into, "damaged", json_pack("{s:I}", "saved", (json_int_t)ss->salvaged));
+}
+
+static void health(void *state, struct service_health *ret)
+{
+	const struct sessions *ss = state;
+
+	if (ss->is_damaged && ret->state == HEALTH_OK) {
+		ret->state = HEALTH_DEGRADED;
+		ret->reason = "sessions.db was damaged at the last start: see the log, sessions_damaged";
+	}
 }
 
 /* The program that started this daemon for itself has gone: its sessions with it. */
@@ -412,6 +379,7 @@ const struct service sessions_service = {
 	.reload = reload,
 	.stop = stop,
 	.status = status,
+	.health = health,
 	.each_link = each_link,
 	.traffic = traffic,
 	.admin_routes = sessions_admin_routes,

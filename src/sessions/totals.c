@@ -315,7 +315,9 @@ static int write_total(struct sessions *ss, struct session *s, struct total *t)
 	*w = (struct writing){ ss, s, t };
 	total_begin(t, &record);
 	r = ledger_total_start(ss, s, slice_str(t->key), buf_slice(&record), true, on_written, w);
-	if (r < 0)
+	if (r == 0)
+		session_reopen(ss, s);
+	else
 		free(w);
 	buf_fini(&record);
 	return r;
@@ -441,6 +443,33 @@ static void add_body(const struct total *t, struct buf *out)
 	buf_add_char(out, ',');
 	buf_add_slice(out, slice_from(buf_slice(&text), 1));
 	buf_fini(&text);
+}
+
+void totals_again(struct sessions *ss, struct session *s, const json_t *metric)
+{
+	const json_t *name = json_object_get(metric, "name"), *tags = json_object_get(metric, "tags");
+	bool is_histogram = slice_eq_str(slice_str(json_string_value(json_object_get(metric, "type"))), "histogram");
+	struct buf record = BUF_EMPTY;
+	struct slice key;
+	size_t pos = 0;
+	void *p;
+
+	while (s->totals && map_next(s->totals, &pos, &key, &p)) {
+		struct total *t = p;
+
+		if (t->is_dirty || t->is_histogram != is_histogram ||
+		    !json_equal(json_object_get(t->record, "name"), name) ||
+		    (tags && !json_equal(json_object_get(t->record, "tags"), tags)))
+			continue;
+		t->is_dirty = true;
+		flush_later(ss, s);
+		buf_reset(&record);
+		json_write(t->record, &record);
+		if (!t->next) /* what is on its way there says the same */
+			(void)ledger_total_start(ss, s, key, buf_slice(&record), true, NULL,
+						 NULL); /* else it is wanted as long as this daemon runs */
+	}
+	buf_fini(&record);
 }
 
 struct flushed {

@@ -254,12 +254,36 @@ static void look_for_silence(struct sessions *ss, struct session *s, int64_t now
 	buf_fini(&last);
 }
 
+struct telling {
+	struct sessions *ss;
+	struct session *s;
+	uint64_t dropped;
+};
+
+static void on_told_dropped(void *arg, int code, uint64_t seq)
+{
+	struct telling *t = arg;
+
+	pthread_mutex_lock(&t->ss->lock);
+	t->s->is_telling_dropped = false;
+	if (code == 0) {
+		t->s->dropped -= t->dropped;
+		session_changed(t->s);
+	}
+	pthread_mutex_unlock(&t->ss->lock);
+	free(t);
+}
+
 static void tell_dropped(struct sessions *ss, struct session *s)
 {
-	json_t *data = json_pack("{s:I}", "metrics", (json_int_t)s->dropped);
+	struct telling *t = xcalloc(1, sizeof(*t));
 
-	if (op_put_event(ss, s, "operations_dropped", "warning", "[\"queue\",\"dropped\"]", data, false, NULL, NULL) == 0)
-		s->dropped = 0;
+	*t = (struct telling){ ss, s, s->dropped };
+	s->is_telling_dropped = op_put_event(ss, s, "operations_dropped", "warning", "[\"queue\",\"dropped\"]",
+					     json_pack("{s:I}", "metrics", (json_int_t)s->dropped), false,
+					     on_told_dropped, t) == 0;
+	if (!s->is_telling_dropped)
+		free(t);
 }
 
 static bool is_done(struct sessions *ss, const struct session *s)
@@ -299,7 +323,7 @@ static void look_at(struct sessions *ss, struct session *s, int64_t now, bool is
 	if (s->watched && s->watched->fd < 0 && has_ended(s))
 		crashed(ss, s);
 	look_for_silence(ss, s, now);
-	if (s->dropped)
+	if (s->dropped && !s->is_telling_dropped)
 		tell_dropped(ss, s);
 	if (!(s->flags & SESSION_ENDED) && now - s->forwarded_mono_ms >= FORWARD_EVERY_MS)
 		beat_wanted(ss, s);

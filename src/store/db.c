@@ -10,13 +10,12 @@
  *             in any other way the file is given up: after a failed sync the kernel may have dropped the pages, so all
  *             later jobs get -EIO until the daemon is started anew.
  *          4. A database that SQLite calls corrupt is moved aside with its -wal, at opening, and a fresh one takes its
- *             place.
- *             Believed is that only when it is said twice: an error of the disk while reading looks the same.
+ *             place. Believed is that only when it is said twice: an error of the disk while reading looks the same.
  *          5. The names of the file and of its -wal are synced before db_open() succeeds. SQLite syncs the folder too,
  *             at the first commit, but takes no notice when that fails.
  *          6. A -wal that is found at opening is written anew, in place: see rewrite_journal().
  * THREADS  Any may submit. One writer thread for each database; readers have connections of their own.
- * LIMITS   At most 1,000 jobs in a transaction, so that no answer waits for long. What SQLite keeps aside within one
+ * LIMITS   At most 1,000 jobs in a transaction, so that no answer waits for long; more only of what was gathered. What SQLite keeps aside within one
  *          stays in memory: a full or missing /tmp is nothing to it. Files above 256 MiB are not read through at
  *          opening (quick_check took 0.5 s for 250 MB): their rows carry sums of their own. */
 #include "store/db.h"
@@ -65,6 +64,7 @@ struct db {
 	pthread_cond_t wake;
 	struct list queue;
 	unsigned gathering; /* callers between db_gather(true) and (false) */
+	bool has_gathered; /* a job, since the first of them */
 	bool stopping;
 	bool is_given_up; /* rule 3; the writer's alone */
 	sqlite3_stmt *steps[STEPS]; /* the writer's, too */
@@ -203,10 +203,12 @@ static int copy_onto_itself(int fd)
 static int rewrite_journal(sqlite3 *conn, const char *path)
 {
 	char *wal = xstrf("%s-wal", path);
-	int fd = open(wal, O_RDWR | O_CLOEXEC), r = 0;
-	struct stat file;
+	int fd = open(wal, O_RDWR | O_CLOEXEC), r = fd < 0 && errno != ENOENT ? -errno : 0;
+	struct stat file = { .st_size = 0 };
 
-	if (fd >= 0 && fstat(fd, &file) == 0 && file.st_size > 0)
+	if (fd >= 0 && fstat(fd, &file) < 0)
+		r = -errno;
+	if (r == 0 && file.st_size > 0)
 		r = sql(conn, "BEGIN IMMEDIATE");
 	if (r == 0 && !sqlite3_get_autocommit(conn)) {
 		r = copy_onto_itself(fd);
@@ -252,22 +254,19 @@ static char *folder_of(const char *path)
 	return slice_dup((struct slice){ path, slash == path ? 1 : (size_t)(slash - path) });
 }
 
-/* The database with what belongs to it; the journal would be applied to the fresh one otherwise. */
-static int set_aside(const char *path)
+/* First goes -shm, an index of the -wal that is made anew when it is missing: while somebody's sqlite3 has it open, the
+ * fresh database would believe what it says of the old one. A -wal that is left alone is no harm: SQLite removes one
+ * that it finds beside a database that it makes. */
+int db_set_aside(const char *path)
 {
-	static const char *const tails[] = { "-wal", "-shm", "" };
-	char *dir = folder_of(path);
-	int r = 0;
+	char *dir = folder_of(path), *shm = xstrf("%s-shm", path);
+	int r = unlink(shm) < 0 && errno != ENOENT ? -errno : 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(tails) && r == 0; i++) {
-		char *file = xstrf("%s%s", path, tails[i]);
-		r = wholefile_set_aside(file, dir);
-		if (r == -ENOENT)
-			r = 0;
-		free(file);
-	}
+	if (r == 0)
+		r = wholefile_set_aside_both(path, "-wal", dir);
 	free(dir);
-	return r;
+	free(shm);
+	return r == -ENOENT ? 0 : r;
 }
 
 /* Opens, with a fresh database in the place of a damaged one; the -wal is there as soon as the version was asked. */
@@ -281,7 +280,7 @@ static int open_or_renew(const struct db_options *o, sqlite3 **ret, bool *ret_da
 		r = open_conn(o, &conn);
 	*ret_damaged = r == WEIR_E_DAMAGED;
 	if (r == WEIR_E_DAMAGED) {
-		r = set_aside(o->path);
+		r = db_set_aside(o->path);
 		if (r == 0)
 			r = open_conn(o, &conn);
 	}
@@ -421,7 +420,7 @@ static void answer(struct list *batch, int code)
 	}
 }
 
-/* With the lock: as many as a transaction takes; what was gathered is not parted. */
+/* With the lock: as many as a transaction takes; what was gathered together is not parted. */
 static void take_batch(struct db *d, struct list *batch)
 {
 	for (int n = 0; !list_is_empty(&d->queue); n++) {
@@ -473,7 +472,8 @@ int db_submit(struct db *d, db_job_fn *job, db_done_fn *done, void *arg)
 		free(j);
 		return -ESHUTDOWN;
 	}
-	j->is_gathered = d->gathering > 0;
+	j->is_gathered = d->gathering > 0 && d->has_gathered;
+	d->has_gathered = d->gathering > 0;
 	list_push_back(&d->queue, &j->node);
 	pthread_cond_signal(&d->wake);
 	pthread_mutex_unlock(&d->lock);
@@ -486,6 +486,7 @@ void db_gather(struct db *d, bool begins)
 	pthread_mutex_lock(&d->lock);
 	ENSURE(begins || d->gathering > 0);
 	d->gathering += begins ? 1 : -1u;
+	d->has_gathered = d->has_gathered && d->gathering > 0;
 	pthread_cond_signal(&d->wake);
 	pthread_mutex_unlock(&d->lock);
 }

@@ -30,7 +30,8 @@ void db_close(struct db *d);
 /* job(conn, arg) runs inside the transaction: 0 keeps it, a negative code undoes this job alone (savepoint). done(arg,
  * code) runs once on the writer thread after the commit: 0, the job's code, -ENOSPC when the disk was full, or -EIO
  * when the commit failed otherwise (then all later jobs get -EIO too: a failed sync is final). done may be NULL, and
- * must not submit with db_do(). At most 1,000 jobs share a transaction. Any thread; never blocks. */
+ * must not submit with db_do(). At most 1,000 jobs share a transaction (but see db_gather()). Any thread; never
+ * blocks. */
 typedef int db_job_fn(sqlite3 *conn, void *arg);
 typedef void db_done_fn(void *arg, int code);
 int db_submit(struct db *d, db_job_fn *job, db_done_fn *done, void *arg); /* 0, -ESHUTDOWN */
@@ -40,6 +41,9 @@ void db_gather(struct db *d, bool begins);
 int db_do(struct db *d, db_job_fn *job, void *arg); /* the same, waiting for the commit; not on front threads */
 bool db_is_given_up(const struct db *d); /* whether all later jobs get -EIO; from a job or a done only */
 int db_reader(struct db *d, sqlite3 **ret); /* a read-only connection; the caller closes it */
+/* Moves a database that is not open, with its journal, to damaged/ in its folder: NAME.<time>-<random> and that with
+ * "-wal" at its end. Does nothing when it is not there. 0 or -errno. */
+int db_set_aside(const char *path);
 int db_code(int rc); /* an SQLite result as one of ours: 0; -ENOSPC, WEIR_E_DAMAGED, -EEXIST (constraint), -EIO, ... */
 
 #endif

@@ -199,6 +199,33 @@ static void what_is_gathered_is_one_transaction(void **state)
 	assert_true(commits <= 3); /* at most the hook's own, what was gathered, the last */
 }
 
+/* A transaction ends between two of them once it has its 1,000: 4 of 300 in each of two, and the rest. */
+static void gatherings_that_follow_each_other_are_not_one(void **state)
+{
+	static int n[3000];
+
+	commits = answers = 0;
+	gate.may_go_on = false;
+	assert_int_equal(db_do(d, install_hook, NULL), 0);
+	assert_int_equal(db_submit(d, wait_at_gate, NULL, NULL), 0);
+	for (int i = 0; i < 3000; i++) {
+		if (i % 300 == 0)
+			db_gather(d, true);
+		n[i] = i;
+		assert_int_equal(db_submit(d, insert, count_answer, &n[i]), 0);
+		if (i % 300 == 299)
+			db_gather(d, false);
+	}
+	commits = 0;
+	pthread_mutex_lock(&gate.lock);
+	gate.may_go_on = true;
+	pthread_cond_broadcast(&gate.changed);
+	pthread_mutex_unlock(&gate.lock);
+	assert_int_equal(db_do(d, insert, &(int){ 6000 }), 0);
+	assert_int_equal(answers, 3000);
+	assert_in_range(commits, 3, 4); /* and perhaps the last */
+}
+
 static void *submit_many(void *arg)
 {
 	for (int i = 0; i < 200; i++)
@@ -395,6 +422,7 @@ int main(void)
 		T(a_job_that_fails_is_undone_alone),
 		T(what_waits_shares_one_commit),
 		T(what_is_gathered_is_one_transaction),
+		T(gatherings_that_follow_each_other_are_not_one),
 		T(many_threads_may_write),
 		T(closing_runs_what_waits),
 		T(a_corrupt_database_is_moved_aside),

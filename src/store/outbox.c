@@ -43,7 +43,6 @@
  *          outbox_open.c */
 #include "store/outbox.h"
 
-
 #include "base/err.h"
 #include "base/obj.h"
 #include "base/rand.h"

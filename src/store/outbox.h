@@ -125,7 +125,8 @@ int outbox_spool_new(struct outbox_queue *q, struct spool **ret);
 /* Returns when the entry is durable: 0. WEIR_E_TOO_LARGE (body above max_body, or head above OUTBOX_MOST_HEAD), -EDQUOT
  * (max_entries or max_bytes), -ENOSPC (disk), -EAGAIN (expect_tail), WEIR_E_DAMAGED (the spool is not whole): then
  * nothing was kept. -EIO: a write or a sync failed, and nobody knows whether it was kept: after the restart that puts
- * wait for now (outbox_is_readonly), the entry may be there. w is borrowed and copied. Blocks. */
+ * wait for now (outbox_is_readonly), the entry may be there; without that, another process held the database for five
+ * seconds, nothing was kept, and the next put may succeed. w is borrowed and copied. Blocks. */
 int outbox_put(struct outbox_queue *q, const struct outbox_write *w, struct outbox_receipt *ret);
 
 /* The same without waiting, so that one thread can have many under way; no spool, no parent, and the body may be larger
@@ -215,10 +216,11 @@ struct outbox_settlement {
 int outbox_settle(struct outbox_queue *q, uint64_t seq, const struct outbox_settlement *s);
 /* The entries directly behind `first`, which is lent, of the same key: at most `most`, with most_bytes of bodies
  * together, until one that is not queued, is sent once only, or has to do with a parent. All are marked as being sent,
- * whatever their time. How many were put into ret (outbox_entry_fini() each). */
+ * whatever their time. How many were put into ret (outbox_entry_fini() each). Asserts that `first` is lent. */
 size_t outbox_lend_more(struct outbox_queue *q, const struct outbox_entry *first, size_t most, uint64_t most_bytes,
 			struct outbox_entry *ret);
-/* outbox_settle() of several lent entries of one key, without parents or children, in one transaction. */
+/* outbox_settle() of several lent entries of one key, without parents or children, in one transaction. Asserts that none
+ * goes to CONFLICT, which would have to take along what follows. */
 int outbox_settle_all(struct outbox_queue *q, const uint64_t *seqs, const struct outbox_settlement *each, size_t count);
 /* What is queued under this key is due now. Front too. */
 void outbox_wake_key(struct outbox_queue *q, struct slice key);

@@ -144,23 +144,27 @@ bool outbox_bodies_is_there(struct outbox *ob, struct slice name, uint64_t bytes
 
 /* --- at start --------------------------------------------------------------------------------------------------- */
 
-static void remove_orphan(struct outbox *ob, struct slice name)
+/* False: it is evidence, and could not be set aside. */
+static bool remove_orphan(struct outbox *ob, struct slice name)
 {
 	char *path;
+	int r;
 
 	if (outbox_damaged(ob) == 0) {
 		outbox_bodies_remove(ob, name);
-		return;
+		return true;
 	}
 	path = path_of(ob, name);
-	(void)wholefile_set_aside(path, ob->dir); /* tried again at the next start */
+	r = wholefile_set_aside(path, ob->dir);
 	free(path);
+	return r == 0;
 }
 
-int outbox_bodies_sweep(struct outbox *ob, const struct map *expected)
+int outbox_bodies_sweep(struct outbox *ob, const struct map *expected, bool *ret_is_complete)
 {
 	int r = wholefile_sweep(ob->bodies); /* spool_keep leaves such names for two system calls */
 	DIR *d = r == 0 ? opendir(ob->bodies) : NULL;
+	bool is_complete = true;
 	struct dirent *e;
 
 	if (!d)
@@ -168,8 +172,9 @@ int outbox_bodies_sweep(struct outbox *ob, const struct map *expected)
 	while ((e = readdir(d))) {
 		struct slice name = slice_str(e->d_name);
 		if (name.n == OUTBOX_BODY_NAME && str_is_hex(name) && !map_get(expected, name))
-			remove_orphan(ob, name);
+			is_complete &= remove_orphan(ob, name);
 	}
 	(void)closedir(d);
+	*ret_is_complete = is_complete;
 	return 0;
 }

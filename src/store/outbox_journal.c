@@ -128,30 +128,42 @@ static bool hides_commits(int fd)
 	return hides;
 }
 
-/* A whole copy in damaged/: the journal itself is about to be written on. */
-static int keep_copy(struct outbox *ob, int fd)
+static int copy_into(struct spool *to, int fd)
 {
-	char *copy = xstrf("%s/outbox.db-wal", ob->bodies); /* moved from there, under a unique name */
-	int to = open(copy, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), r = to < 0 ? -errno : 0;
 	size_t room = 256 * 1024;
 	char *bytes = xmalloc(room);
 	ssize_t n = 0;
+	int r = 0;
 
 	for (off_t at = 0; r == 0 && (n = pread(fd, bytes, room, at)) > 0; at += n)
-		r = fd_write_all(to, bytes, (size_t)n);
-	if (r == 0 && (n < 0 || fsync(to) < 0))
+		r = spool_append(to, bytes, (size_t)n);
+	if (r == 0 && n < 0)
 		r = -errno;
-	fd_close(&to);
-	if (r == 0)
-		r = wholefile_set_aside(copy, ob->dir);
-	if (r < 0)
-		(void)unlink(copy); /* it may not be there */
 	free(bytes);
-	free(copy);
 	return r;
 }
 
-int outbox_check_journal(struct outbox *ob)
+/* A whole copy in damaged/: the journal itself is about to be written on. */
+static int keep_copy(struct outbox *ob, int fd)
+{
+	struct spool *copy = NULL;
+	int r = 0;
+	char *to = wholefile_aside_path("outbox.db-wal", ob->dir, &r);
+
+	if (r == 0)
+		r = spool_new(ob->bodies, 0, &copy);
+	if (r == 0)
+		r = copy_into(copy, fd);
+	if (r == 0) {
+		spool_complete(copy);
+		r = spool_keep(copy, to);
+	}
+	spool_unref(&copy);
+	free(to);
+	return r;
+}
+
+int outbox_check_journal(struct outbox *ob, bool *ret_hides)
 {
 	char *path = xstrf("%s/outbox.db-wal", ob->dir);
 	int fd = open(path, O_RDONLY | O_CLOEXEC), r = 0;
@@ -160,7 +172,7 @@ int outbox_check_journal(struct outbox *ob)
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (hides_commits(fd)) {
-		atomic_fetch_add(&ob->damaged, 1);
+		*ret_hides = true;
 		r = keep_copy(ob, fd);
 	}
 	fd_close(&fd);

@@ -178,17 +178,39 @@ static int scan(struct load *l, sqlite3 *conn)
 	return db_code(rc);
 }
 
-static int read_last_seq(struct outbox *ob, sqlite3 *conn)
+/* 0 also when there is no such row; then *ret stays as it is. */
+static int read_meta(sqlite3 *conn, const char *name, uint64_t *ret)
 {
 	sqlite3_stmt *st = NULL;
-	int rc = sqlite3_prepare_v2(conn, "SELECT value FROM meta WHERE name='last_seq'", -1, &st, NULL);
+	int rc = sqlite3_prepare_v2(conn, "SELECT value FROM meta WHERE name=?1", -1, &st, NULL);
 
+	if (rc == SQLITE_OK)
+		rc = sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
 	if (rc == SQLITE_OK)
 		rc = sqlite3_step(st);
 	if (rc == SQLITE_ROW)
-		ob->last_seq = (uint64_t)sqlite3_column_int64(st, 0);
+		*ret = (uint64_t)sqlite3_column_int64(st, 0);
 	(void)sqlite3_finalize(st); /* repeats the failure of the step */
 	return db_code(rc);
+}
+
+/* Bodies without a record are evidence as long as this is noted: see outbox_bodies_sweep(). */
+static int forget_losses(sqlite3 *conn, void *arg)
+{
+	return db_code(sqlite3_exec(conn, "DELETE FROM meta WHERE name='" OUTBOX_META_LOSSES "'", NULL, NULL, NULL));
+}
+
+static int sweep(struct outbox *ob, const struct map *expected, uint64_t losses)
+{
+	char *damaged = xstrf("%s/damaged", ob->dir);
+	bool is_complete = false;
+	int r = outbox_bodies_sweep(ob, expected, &is_complete);
+
+	if (is_complete && losses)
+		(void)db_do(ob->db, forget_losses, NULL); /* at worst the next start counts them again */
+	(void)wholefile_sweep(damaged); /* a copy that got no name; mostly there is no such folder */
+	free(damaged);
+	return r;
 }
 
 /* --- repairs ---------------------------------------------------------------------------------------------------- */
@@ -244,17 +266,21 @@ int outbox_load(struct outbox *ob)
 {
 	struct load l = { .ob = ob, .bodies = map_new(), .now_ms = clock_wall_ms() };
 	sqlite3 *conn = NULL;
+	uint64_t losses = 0;
 	int r;
 
 	list_init(&l.repairs);
 	r = db_reader(ob->db, &conn);
 	if (r == 0)
-		r = read_last_seq(ob, conn);
+		r = read_meta(conn, "last_seq", &ob->last_seq);
+	if (r == 0)
+		r = read_meta(conn, OUTBOX_META_LOSSES, &losses);
+	atomic_fetch_add(&ob->damaged, losses);
 	if (r == 0)
 		r = scan(&l, conn);
 	(void)sqlite3_close(conn); /* nothing is left open */
 	if (r == 0)
-		r = outbox_bodies_sweep(ob, l.bodies);
+		r = sweep(ob, l.bodies, losses);
 	LIST_FOREACH_SAFE(it, next, &l.repairs) {
 		struct repair *p = LIST_ENTRY(it, struct repair, node);
 		if (r == 0)
@@ -315,16 +341,19 @@ static int open_all(struct outbox *ob, struct buf *err)
 {
 	char *path = xstrf("%s/outbox.db", ob->dir);
 	struct db_options o = { .path = path, .schema = outbox_schema, .version = OUTBOX_DB_VERSION };
+	bool hides = false;
 	int r = dir_make_all(ob->bodies, 0700);
 
 	if (r == 0)
-		r = outbox_check_journal(ob);
+		r = outbox_check_journal(ob, &hides);
 	if (r == 0)
 		r = db_open(&o, &ob->db, NULL);
 	if (r == 0)
 		r = check_if_suspect(ob);
 	if (r == 0)
 		r = outbox_salvage(ob);
+	if (r == 0 && hides)
+		r = db_do(ob->db, outbox_note_loss, NULL);
 	if (r == 0)
 		r = outbox_load(ob);
 	if (r == -EPROTO)
@@ -356,19 +385,13 @@ static int open_once(const char *dir, struct outbox **ret, struct buf *err)
 	return r;
 }
 
-/* As db_open() does when it is SQLite that notices at opening: large databases are not read through then. */
+/* As db_open() does; here it is about what that did not notice, as large databases are not read through then. */
 static int set_database_aside(const char *dir)
 {
-	static const char *const names[] = { "outbox.db-wal", "outbox.db-shm", "outbox.db" };
-	int r = 0;
+	char *path = xstrf("%s/outbox.db", dir);
+	int r = db_set_aside(path);
 
-	for (size_t i = 0; i < ARRAY_LEN(names) && r == 0; i++) {
-		char *path = xstrf("%s/%s", dir, names[i]);
-		r = wholefile_set_aside(path, dir);
-		if (r == -ENOENT)
-			r = 0;
-		free(path);
-	}
+	free(path);
 	return r;
 }
 

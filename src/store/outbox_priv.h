@@ -16,6 +16,8 @@
 /* at start: the clock may have been set back since an attempt was put off */
 #define OUTBOX_MOST_DELAY_MS (60 * 60 * 1000)
 
+#define OUTBOX_META_LOSSES "losses" /* row of `meta`: see docs/formats/outbox.md */
+
 #define OUTBOX_ORPHAN_TEXT "the write that this one is based on is lost or damaged"
 
 struct outbox_queue {
@@ -143,8 +145,9 @@ void outbox_bodies_remove(struct outbox *ob, struct slice name);
 int outbox_bodies_open(struct outbox *ob, struct slice name, uint64_t bytes, uint32_t crc, struct spool **ret);
 int outbox_bodies_in_memory(struct slice body, struct spool **ret);
 /* At start: what no record names (`expected` has the names that do) is removed; set aside when records were found
- * damaged or lost, as one of them may have named it. 0 or -errno. */
-int outbox_bodies_sweep(struct outbox *ob, const struct map *expected);
+ * damaged or lost, as one of them may have named it. 0 or -errno. *ret_is_complete: false when something could not be
+ * set aside; it is still there. */
+int outbox_bodies_sweep(struct outbox *ob, const struct map *expected, bool *ret_is_complete);
 /* Whether the file is there with this size. */
 bool outbox_bodies_is_there(struct outbox *ob, struct slice name, uint64_t bytes);
 
@@ -155,12 +158,15 @@ void outbox_suspect(struct outbox *ob);
 int outbox_load(struct outbox *ob); /* fills the index, sweeps, puts back what was being sent. 0 or a code */
 
 /* --- outbox_journal.c --- */
-/* Before the database is opened: counts a journal that hides commits, and keeps a copy of it. 0 or -errno. */
-int outbox_check_journal(struct outbox *ob);
+/* Before the database is opened: whether its journal hides commits; then a copy of it is kept. 0 or -errno. */
+int outbox_check_journal(struct outbox *ob, bool *ret_hides);
 
 /* --- outbox_salvage.c --- */
-/* When the database is fresh: takes over what can be read of the one that was set aside last, counts what is lost, and
- * notes that the database is in use, all in one transaction. 0 or a code. */
+/* When the database is fresh: takes over what can be read of the one that was set aside last, notes whether anything is
+ * lost and that the database is in use, all in one transaction. 0 or a code. */
 int outbox_salvage(struct outbox *ob);
+/* A job of the database: records are lost, so bodies that no record names are evidence. outbox_load() counts it, at
+ * this start and at each until those are set aside. */
+int outbox_note_loss(sqlite3 *conn, void *arg);
 
 #endif

@@ -1,16 +1,17 @@
 /* outbox_salvage.c -- what can be saved of a database that SQLite calls corrupt.
  *
- * db_open() has moved such a database to damaged/ with its journal, and made a fresh one. A fresh one says so: it has
- * no row "in_use" in `meta`. Then whatever outbox.db was set aside last is read row by row, and what is readable goes
- * into the fresh one in the same transaction as "in_use": a stop on the way leaves a fresh database, and the next start
- * does it all again. What was taken over keeps its seq, its id and its sums, so a row that is readable but wrong is
- * shown as damaged like any other.
+ * db_set_aside() has moved such a database to damaged/ with its journal, and db_open() made a fresh one. A fresh one says
+ * so: it has no row "in_use" in `meta`. Then every outbox.db in damaged/ that was not salvaged is read row by row, the
+ * newest first (mostly there is one; there are two when the fresh one could not even be begun), and what is readable
+ * goes into the fresh one in the same transaction as "in_use": a stop on the way leaves a fresh database, and the next
+ * start does it all again. When one is in use, whatever lies there was salvaged before, and is marked so: else entries
+ * that were applied and purged since would come back from it one day. What was taken over keeps its seq, its id and its
+ * sums, so a row that is readable but wrong is shown as damaged like any other.
  *
  * A table is walked from its first row on; where SQLite finds a page corrupt, from its last row back; and between the
  * two ends by trying seqs ahead, at doubling distances. Rows that are on readable pages below a corrupt inner one may
  * be lost; that something is lost is counted, once, as nobody can say how many. The moved files stay as they are: what
- * is read is a second name of them in salvage/, because journal and database must be called alike, and SQLite puts its
- * shared memory beside them. */
+ * is read is a second name of them in salvage/, because SQLite puts its shared memory beside them. */
 #include "store/outbox_priv.h"
 
 #include <dirent.h>
@@ -21,40 +22,51 @@
 #include "io/file.h"
 
 #define DONE_TAIL ".salvaged"
+#define JOURNAL_TAIL "-wal"
 #define MOST_FAILURES 4096 /* pages that cannot be read, before the rest is given up */
 
 /* --- finding it ------------------------------------------------------------------------------------------------- */
 
-/* The newest name in damaged/ that begins with `head` and a time ("outbox.db.1234567890123-0badcafe"); NULL: none. The
- * caller frees. */
-static char *newest(const char *folder, const char *head)
-{
-	DIR *d = opendir(folder);
-	struct dirent *e;
-	char *found = NULL;
+struct names {
+	char **all;
+	size_t count;
+};
 
-	while (d && (e = readdir(d))) {
-		struct slice name = slice_str(e->d_name);
-		if (!slice_starts(name, head) || slice_ends(name, DONE_TAIL))
-			continue;
-		if (found && strcmp(found, e->d_name) >= 0)
-			continue;
-		free(found);
-		found = xstrdup(e->d_name);
-	}
-	if (d)
-		(void)closedir(d);
-	return found;
+static void names_fini(struct names *n)
+{
+	for (size_t i = 0; i < n->count; i++)
+		free(n->all[i]);
+	free(n->all);
 }
 
-/* The journal that was set aside with the database, in the same moment but for milliseconds. */
-static bool belongs(const char *database, const char *journal)
+/* A database that was not salvaged: "outbox.db.1234567890123-0badcafe". */
+static bool is_waiting(struct slice name)
 {
-	int64_t of_database = strtoll(strrchr(database, '.') + 1, NULL, 10);
-	int64_t of_journal = strtoll(strrchr(journal, '.') + 1, NULL, 10);
+	return slice_starts(name, "outbox.db.") && !slice_ends(name, DONE_TAIL) && !slice_ends(name, JOURNAL_TAIL);
+}
 
-	return of_journal <= of_database &&
-	       of_database - of_journal < 60 * 1000; /* it is moved first; disks can be slow */
+static int by_name_backwards(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)b, *(char *const *)a);
+}
+
+/* What waits in damaged/, the newest first. 0, also when there is no such folder, or -errno. */
+static int list_waiting(const char *damaged, struct names *ret)
+{
+	DIR *d = opendir(damaged);
+	struct dirent *e;
+
+	if (!d)
+		return errno == ENOENT ? 0 : -errno;
+	while ((e = readdir(d)))
+		if (is_waiting(slice_str(e->d_name))) {
+			ret->all = xrealloc(ret->all, (ret->count + 1) * sizeof(*ret->all));
+			ret->all[ret->count++] = xstrdup(e->d_name);
+		}
+	(void)closedir(d);
+	if (ret->count)
+		qsort(ret->all, ret->count, sizeof(*ret->all), by_name_backwards);
+	return 0;
 }
 
 static int link_as(const char *damaged, const char *name, const char *salvage, const char *as)
@@ -67,30 +79,29 @@ static int link_as(const char *damaged, const char *name, const char *salvage, c
 	return r;
 }
 
-/* Gives what is to be read its second names. 0; -ENOENT: there is nothing. *ret_name: in damaged/. */
-static int lay_out(const char *damaged, const char *salvage, char **ret_name)
+/* Gives what is to be read its second names, in place of another's. */
+static int lay_out(const char *damaged, const char *name, const char *salvage)
 {
-	char *name = newest(damaged, "outbox.db."), *journal = newest(damaged, "outbox.db-wal.");
-	int r = name ? tree_remove(salvage) : -ENOENT; /* of a start that was stopped */
+	char *journal = xstrf("%s" JOURNAL_TAIL, name);
+	int r = tree_remove(salvage); /* of the one before, or of a start that was stopped */
 
 	if (r == 0)
 		r = dir_make_all(salvage, 0700);
 	if (r == 0)
 		r = link_as(damaged, name, salvage, "outbox.db");
-	if (r == 0 && journal && belongs(name, journal))
-		r = link_as(damaged, journal, salvage, "outbox.db-wal");
+	if (r == 0) {
+		r = link_as(damaged, journal, salvage, "outbox.db" JOURNAL_TAIL);
+		r = r == -ENOENT ? 0 : r; /* it had none */
+	}
 	free(journal);
-	if (r == 0)
-		*ret_name = name;
-	else
-		free(name);
 	return r;
 }
 
 /* --- walking a table -------------------------------------------------------------------------------------------- */
 
 struct salvage {
-	struct outbox *ob;
+	const char *damaged, *folder; /* folder: for second names */
+	const struct names *names;
 	sqlite3 *from, *to;
 	sqlite3_stmt *insert, *insert_body;
 	bool is_broken; /* something could not be read */
@@ -217,6 +228,64 @@ static bool is_in_use(sqlite3 *conn)
 	return rc == SQLITE_ROW;
 }
 
+int outbox_note_loss(sqlite3 *conn, void *arg)
+{
+	return db_code(sqlite3_exec(conn,
+				    "INSERT INTO meta VALUES('" OUTBOX_META_LOSSES "',1)"
+				    " ON CONFLICT(name) DO UPDATE SET value=value+1",
+				    NULL, NULL, NULL));
+}
+
+/* The last seq that was given, if it can still be read: those of purged entries do not come again either. */
+static void note_last_seq(struct salvage *s)
+{
+	sqlite3_stmt *st = NULL;
+	int64_t seq = 0;
+
+	if (sqlite3_prepare_v2(s->from, "SELECT value FROM meta WHERE name='last_seq'", -1, &st, NULL) == SQLITE_OK &&
+	    sqlite3_step(st) == SQLITE_ROW)
+		seq = sqlite3_column_int64(st, 0);
+	(void)sqlite3_finalize(st); /* as above */
+	if (seq > 0 && (uint64_t)seq > s->last_seq)
+		s->last_seq = (uint64_t)seq;
+}
+
+/* 0, also with no connection: nothing can be read; or a code that ends this start. */
+static int open_damaged(struct salvage *s)
+{
+	char *path = xstrf("%s/outbox.db", s->folder);
+	int rc = SQLITE_OK;
+
+	for (int tries = 0; tries < 2 && !s->from && !is_passing(rc); tries++) {
+		rc = sqlite3_open_v2(path, &s->from, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+		if (rc == SQLITE_OK)
+			rc = sqlite3_exec(s->from, "SELECT 1 FROM sqlite_master", NULL, NULL, NULL); /* reads it */
+		if (rc != SQLITE_OK) {
+			(void)sqlite3_close(s->from); /* nothing is left open */
+			s->from = NULL;
+		}
+	}
+	free(path);
+	return is_passing(rc) ? db_code(rc) : 0;
+}
+
+static int take_all(struct salvage *s, const char *name)
+{
+	int r = lay_out(s->damaged, name, s->folder);
+
+	if (r == 0)
+		r = open_damaged(s);
+	if (r == 0 && s->from) {
+		note_last_seq(s);
+		r = walk_table(s, OUTBOX_ROW_COLUMNS " FROM entries", take_entry);
+	}
+	if (r == 0 && s->from)
+		r = walk_table(s, "seq,body FROM bodies", take_body);
+	(void)sqlite3_close(s->from); /* nothing is left open */
+	s->from = NULL;
+	return r;
+}
+
 static int salvage_job(sqlite3 *conn, void *arg)
 {
 	struct salvage *s = arg;
@@ -224,10 +293,8 @@ static int salvage_job(sqlite3 *conn, void *arg)
 	int r = 0;
 
 	s->to = conn;
-	if (s->from)
-		r = walk_table(s, OUTBOX_ROW_COLUMNS " FROM entries", take_entry);
-	if (s->from && r == 0)
-		r = walk_table(s, "seq,body FROM bodies", take_body);
+	for (size_t i = 0; i < s->names->count && r == 0; i++)
+		r = take_all(s, s->names->all[i]);
 	(void)sqlite3_finalize(s->insert); /* neither is under way */
 	(void)sqlite3_finalize(s->insert_body);
 	if (r < 0)
@@ -235,93 +302,40 @@ static int salvage_job(sqlite3 *conn, void *arg)
 	meta = xstrf("INSERT OR REPLACE INTO meta VALUES('in_use',1),('last_seq',%lld)", (long long)s->last_seq);
 	r = db_code(sqlite3_exec(conn, meta, NULL, NULL, NULL));
 	free(meta);
-	return r;
+	return r == 0 && s->names->count ? outbox_note_loss(conn, NULL) : r; /* SQLite called it corrupt */
 }
 
-/* The last seq that was given, if it can still be read: those of purged entries do not come again either. */
-static uint64_t last_seq_of(sqlite3 *conn)
+static void mark_done(const char *damaged, const struct names *names)
 {
-	sqlite3_stmt *st = NULL;
-	int64_t seq = 0;
+	for (size_t i = 0; i < names->count; i++) {
+		char *from = xstrf("%s/%s", damaged, names->all[i]), *to = xstrf("%s" DONE_TAIL, from);
 
-	if (sqlite3_prepare_v2(conn, "SELECT value FROM meta WHERE name='last_seq'", -1, &st, NULL) == SQLITE_OK &&
-	    sqlite3_step(st) == SQLITE_ROW)
-		seq = sqlite3_column_int64(st, 0);
-	(void)sqlite3_finalize(st); /* as above */
-	return seq > 0 ? (uint64_t)seq : 0;
-}
-
-/* It is not read a second time, should the fresh one be damaged, too. */
-static void mark_done(const char *damaged, const char *name)
-{
-	char *from = xstrf("%s/%s", damaged, name), *to = xstrf("%s/%s" DONE_TAIL, damaged, name);
-
-	(void)rename(from, to); /* at worst it is read again in that case, and rows that are there stay as they are */
-	free(from);
-	free(to);
-}
-
-/* 0, also with no connection: nothing can be read; or a code that ends this start. */
-static int open_damaged(struct salvage *s, const char *path)
-{
-	int rc = SQLITE_OK;
-
-	for (int tries = 0; tries < 2; tries++) {
-		rc = sqlite3_open_v2(path, &s->from, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
-		if (rc == SQLITE_OK)
-			rc = sqlite3_exec(s->from, "SELECT 1 FROM sqlite_master", NULL, NULL, NULL); /* reads it */
-		if (rc == SQLITE_OK)
-			break;
-		(void)sqlite3_close(s->from); /* nothing is left open */
-		s->from = NULL;
-		if (is_passing(rc))
-			return db_code(rc) < 0 ? db_code(rc) : -EIO;
+		(void)rename(from, to); /* the next start does it */
+		free(from);
+		free(to);
 	}
-	s->last_seq = s->from ? last_seq_of(s->from) : 0;
-	return 0;
-}
-
-static int salvage_from(struct outbox *ob, const char *damaged, const char *salvage)
-{
-	struct salvage s = { .ob = ob };
-	char *name = NULL, *path = xstrf("%s/outbox.db", salvage);
-	int r = lay_out(damaged, salvage, &name);
-
-	if (r == 0) {
-		s.is_broken = true; /* SQLite said so */
-		r = open_damaged(&s, path);
-	}
-	if (r == 0 || r == -ENOENT)
-		r = db_do(ob->db, salvage_job, &s);
-	(void)sqlite3_close(s.from); /* nothing is left open */
-	if (r == 0 && s.is_broken)
-		atomic_fetch_add(&ob->damaged, 1);
-	if (r == 0 && name)
-		mark_done(damaged, name);
-	if (name)
-		(void)tree_remove(salvage); /* second names only; the next time begins with that */
-	free(name);
-	free(path);
-	return r;
 }
 
 int outbox_salvage(struct outbox *ob)
 {
-	char *damaged, *salvage;
-	sqlite3 *conn;
-	bool is_used;
+	char *damaged = xstrf("%s/damaged", ob->dir), *folder = xstrf("%s/salvage", ob->dir);
+	struct names names = { 0 };
+	struct salvage s = { .damaged = damaged, .folder = folder, .names = &names };
+	sqlite3 *conn = NULL;
 	int r = db_reader(ob->db, &conn);
+	bool is_used = r == 0 && is_in_use(conn);
 
-	if (r < 0)
-		return r;
-	is_used = is_in_use(conn);
 	(void)sqlite3_close(conn); /* nothing is left open */
-	if (is_used)
-		return 0;
-	damaged = xstrf("%s/damaged", ob->dir);
-	salvage = xstrf("%s/salvage", ob->dir);
-	r = salvage_from(ob, damaged, salvage);
+	if (r == 0)
+		r = list_waiting(damaged, &names);
+	if (r == 0 && !is_used)
+		r = db_do(ob->db, salvage_job, &s);
+	if (r == 0)
+		mark_done(damaged, &names);
+	if (names.count)
+		(void)tree_remove(folder); /* second names only; the next time begins with that */
+	names_fini(&names);
 	free(damaged);
-	free(salvage);
+	free(folder);
 	return r;
 }

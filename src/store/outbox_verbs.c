@@ -14,7 +14,6 @@
 #include "base/err.h"
 #include "base/obj.h"
 
-
 enum verb { VERB_RETRY, VERB_REBASE, VERB_RESOLVE, VERB_DROP };
 
 struct verb_op {

@@ -166,22 +166,77 @@ int wholefile_read_checked(const char *path, const char *name, unsigned version,
 	return r;
 }
 
+char *wholefile_aside_path(const char *path, const char *dir, int *ret_err)
+{
+	char *damaged = xstrf("%s/damaged", dir), *to = NULL;
+	int r = dir_make_all(damaged, 0700);
+
+	if (r < 0)
+		*ret_err = r;
+	else
+		to = xstrf("%s/%s.%lld-%08x", damaged, name_of(path), (long long)clock_wall_ms(), (unsigned)rand_u64());
+	free(damaged);
+	return to;
+}
+
+/* Of the folder that the path is in. */
+static int sync_around(const char *path)
+{
+	char *dir = dir_of(path);
+	int r = dir_sync(dir);
+
+	free(dir);
+	return r;
+}
+
+static int move_aside(const char *path, const char *to)
+{
+	int r = rename(path, to) < 0 ? -errno : sync_around(to);
+
+	return r < 0 ? r : sync_around(path);
+}
+
 int wholefile_set_aside(const char *path, const char *dir)
 {
-	char *damaged = xstrf("%s/damaged", dir), *from = dir_of(path);
-	char *to = xstrf("%s/%s.%lld-%08x", damaged, name_of(path), (long long)clock_wall_ms(), (unsigned)rand_u64());
-	int r;
+	int r = 0;
+	char *to = wholefile_aside_path(path, dir, &r);
 
-	r = dir_make_all(damaged, 0700);
-	if (r == 0 && rename(path, to) < 0)
-		r = -errno;
 	if (r == 0)
-		r = dir_sync(damaged);
-	if (r == 0)
-		r = dir_sync(from);
+		r = move_aside(path, to);
 	free(to);
-	free(from);
-	free(damaged);
+	return r;
+}
+
+/* A second name, synced. -ENOENT: nothing to be named. */
+static int link_synced(const char *path, const char *to)
+{
+	return link(path, to) < 0 ? -errno : sync_around(to);
+}
+
+/* The tail is there before the file comes, and leaves its place after it has gone. */
+int wholefile_set_aside_both(const char *path, const char *tail, const char *dir)
+{
+	char *path_tail = xstrf("%s%s", path, tail), *to = NULL, *to_tail = NULL;
+	bool has_tail = false;
+	int r = access(path, F_OK) < 0 ? -errno : 0;
+
+	if (r == 0)
+		to = wholefile_aside_path(path, dir, &r);
+	if (r == 0) {
+		to_tail = xstrf("%s%s", to, tail);
+		r = link_synced(path_tail, to_tail);
+		has_tail = r == 0;
+		r = r == -ENOENT ? 0 : r;
+	}
+	if (r == 0)
+		r = move_aside(path, to);
+	if (r == 0 && has_tail && unlink(path_tail) < 0)
+		r = -errno;
+	if (r == 0 && has_tail)
+		r = sync_around(path_tail);
+	free(path_tail);
+	free(to);
+	free(to_tail);
 	return r;
 }
 

@@ -175,6 +175,24 @@ static void damage_is_set_aside_under_a_name_of_its_own(void **state)
 	free(damaged);
 }
 
+static void what_belongs_to_a_damaged_file_goes_with_it_under_the_same_name(void **state)
+{
+	char *damaged = xstrf("%s/damaged", dir), *tail = xstrf("%s-wal", path);
+
+	assert_int_equal(wholefile_set_aside_both(path, "-wal", dir), -ENOENT);
+	assert_int_equal(wholefile_write(path, SLICE_LIT("bad"), 0), 0);
+	assert_int_equal(wholefile_set_aside_both(path, "-wal", dir), 0);
+	assert_int_equal(files_in(damaged), 1);
+	assert_int_equal(wholefile_write(path, SLICE_LIT("bad"), 0), 0);
+	assert_int_equal(wholefile_write(tail, SLICE_LIT("its journal"), 0), 0);
+	assert_int_equal(wholefile_set_aside_both(path, "-wal", dir), 0);
+	assert_int_equal(files_in(damaged), 3);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(access(tail, F_OK), -1);
+	free(damaged);
+	free(tail);
+}
+
 static void leftovers_are_swept_and_nothing_else(void **state)
 {
 	static const char *const names[] = { "file.tmp-0123456789abcdef", "file.tmp-0123456789abcdeg",
@@ -238,6 +256,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(checked_files_prove_themselves, setup, teardown),
 		cmocka_unit_test_setup_teardown(every_cut_and_every_flipped_bit_is_noticed, setup, teardown),
 		cmocka_unit_test_setup_teardown(damage_is_set_aside_under_a_name_of_its_own, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_belongs_to_a_damaged_file_goes_with_it_under_the_same_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(leftovers_are_swept_and_nothing_else, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_killed_writer_leaves_old_or_new, setup, teardown),
 	};

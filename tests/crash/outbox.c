@@ -301,13 +301,11 @@ static void make_orphans(struct run *run, const char *name)
 	free(half);
 }
 
-static void prepare_start(struct run *run)
+static void leave_orphans(struct run *run)
 {
-	DIR *d;
+	DIR *d = opendir(run_path(run, "bodies"));
 	struct dirent *e;
 
-	before_start(run);
-	d = opendir(run_path(run, "bodies"));
 	EXPECT(run, d != NULL, "no bodies");
 	do
 		e = readdir(d);
@@ -315,6 +313,12 @@ static void prepare_start(struct run *run)
 	EXPECT(run, e != NULL, "no bodies");
 	make_orphans(run, e->d_name);
 	(void)closedir(d);
+}
+
+static void prepare_start(struct run *run)
+{
+	before_start(run);
+	leave_orphans(run);
 }
 
 /* Over what one of these left when it was stopped, or the power went, somewhere. */
@@ -338,31 +342,72 @@ static void prepare_twice(struct run *run)
 SCRIPT(before_damage, PUT('a', SMALL), PUT('a', BIG, CHILD), PUT('b', BIG, ONCE), PUT('c', SMALL, ONCE), PUT('A', BIG),
        LEND('a', 0), LEND('b', 1), SETTLE(0, OUTBOX_HELD), CLOSE)
 
-/* Over a database in which SQLite finds an index torn; all rows can still be read. */
-static void prepare_damaged(struct run *run)
+/* An index is said to be where it is not, for which SQLite calls the database corrupt; all rows can still be read. By
+ * SQLite itself, so that it goes where writes go: into the journal while the outbox is open, else into the file. */
+static void misplace_index(struct run *run)
 {
 	sqlite3 *conn = NULL;
-	sqlite3_stmt *st = NULL;
-	char garbage[2048];
-	int fd, page = 0, root = 0;
 
-	before_damage(run);
 	EXPECT(run, sqlite3_open(run_path(run, "outbox.db"), &conn) == SQLITE_OK, "no database");
-	EXPECT(run, sqlite3_exec(conn, "PRAGMA journal_mode=DELETE", NULL, NULL, NULL) == SQLITE_OK, "still in use");
 	EXPECT(run,
-	       sqlite3_prepare_v2(
-		       conn, "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size WHERE name='settled'", -1,
-		       &st, NULL) == SQLITE_OK &&
-		       sqlite3_step(st) == SQLITE_ROW,
-	       "no such index");
-	root = sqlite3_column_int(st, 0);
-	page = sqlite3_column_int(st, 1);
-	(void)sqlite3_finalize(st);
+	       sqlite3_exec(conn,
+			    "PRAGMA writable_schema=ON; UPDATE sqlite_master SET rootpage="
+			    "(SELECT rootpage FROM sqlite_master WHERE name='entries') WHERE name='settled'",
+			    NULL, NULL, NULL) == SQLITE_OK,
+	       "cannot damage: %s", sqlite3_errmsg(conn));
 	(void)sqlite3_close(conn);
-	memset(garbage, 0x5a, sizeof(garbage));
-	fd = open(run_path(run, "outbox.db"), O_WRONLY | O_CLOEXEC);
-	EXPECT(run, pwrite(fd, garbage, sizeof(garbage), (off_t)(root - 1) * page) == sizeof(garbage), "cannot damage");
-	fd_close(&fd);
+}
+
+static void prepare_damaged(struct run *run)
+{
+	before_damage(run);
+	misplace_index(run);
+	leave_orphans(run);
+}
+
+/* Of bodies: a journal may be empty, too. */
+static unsigned empty_files_in(struct run *run, const char *name)
+{
+	DIR *d = opendir(run_path(run, name));
+	struct dirent *e;
+	struct stat file;
+	unsigned n = 0;
+
+	while (d && (e = readdir(d)))
+		n += e->d_name[0] != 'o' && fstatat(dirfd(d), e->d_name, &file, 0) == 0 && S_ISREG(file.st_mode) &&
+		     file.st_size == 0;
+	if (d)
+		(void)closedir(d);
+	return n;
+}
+
+/* And a body that no record names, as one that is lost may have named it, is evidence. */
+static void check_damaged(struct run *run)
+{
+	check(run);
+	EXPECT(run, empty_files_in(run, "damaged") == 1, "a body that a lost record may have named is gone");
+}
+
+/* What was put last is in the journal alone, and so is the damage: without its journal the database looks sound. */
+SCRIPT(into_journal, PUT('a', SMALL), PUT('c', BIG), PUT('A', EDGE), PUT('b', SMALL, ONCE))
+
+static void prepare_damaged_journal(struct run *run)
+{
+	before_damage(run);
+	into_journal(run);
+	misplace_index(run);
+	leave_orphans(run);
+	EXPECT(run, access(run_path(run, "outbox.db-wal"), F_OK) == 0, "no journal");
+}
+
+/* While somebody looks at it with sqlite3, so that no close writes the journal back: it has to be set aside as well. */
+static void start_watched(struct run *run)
+{
+	sqlite3 *conn = NULL;
+
+	if (sqlite3_open_v2(run_path(run, "outbox.db"), &conn, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK)
+		(void)sqlite3_exec(conn, "SELECT * FROM meta", NULL, NULL, NULL); /* the disk may fail */
+	start(run);
 }
 
 const struct scenario outbox_scenarios[] = {
@@ -377,6 +422,7 @@ const struct scenario outbox_scenarios[] = {
 	{ "outbox-reopened", NULL, reopened, check, DISK_BLIND_FILES | DISK_BLIND_DIRS, RIGHT, NULL },
 	{ "outbox-start", prepare_start, start, check, DISK_BLIND_FILES, RIGHT, NULL },
 	{ "outbox-twice", prepare_twice, start, check, DISK_BLIND_FILES, RIGHT, NULL },
-	{ "outbox-damaged", prepare_damaged, start, check, DISK_BLIND_FILES, RIGHT, NULL },
+	{ "outbox-damaged", prepare_damaged, start, check_damaged, DISK_BLIND_FILES, RIGHT, NULL },
+	{ "outbox-damaged-journal", prepare_damaged_journal, start_watched, check_damaged, DISK_BLIND_FILES, RIGHT, NULL },
 	{ 0 },
 };

@@ -8,8 +8,11 @@
 #include "base/obj.h"
 #include "core/json_merge.h"
 #include "hub/hub_priv.h"
+#include "hub/hub_points.h"
 #include "hub/hub_scan.h"
+#include "hub/hub_series.h"
 #include "hub/hub_text.h"
+#include "hub/hub_timeline.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -37,6 +40,44 @@ static void check_scan(struct slice kept, const json_t *v)
 	ENSURE(!s.broken && n == json_object_size(v));
 }
 
+static void check_drawn(struct buf *drawn, bool was_kept)
+{
+	json_t *v = NULL;
+
+	ENSURE(!was_kept || json_read(buf_slice(drawn), JSON_READ_KEPT, &v, NULL) == 0);
+	json_decref(v);
+	buf_reset(drawn);
+}
+
+/* What was kept can be drawn, and is JSON then; anything else does no harm. */
+static void try_drawing(struct slice item, enum hub_op_type type, bool was_kept)
+{
+	struct hub_span span = hub_span_of(1767322800000, 1767322900000, 7);
+	struct hub_timeline *timeline = hub_timeline_new(span);
+	struct hub_series_set *series = hub_series_new();
+	struct hub_points *points = hub_points_new(span, SLICE_LIT("m"), (struct slice){ NULL, 0 }, SLICE_LIT(""));
+	struct buf drawn = BUF_EMPTY;
+
+	for (int i = 0; i < 2; i++) {
+		bool event = hub_timeline_event(timeline, item), update = hub_timeline_update(timeline, item);
+		bool metric = hub_series_take(series, item), point = hub_points_take(points, item);
+
+		ENSURE(!was_kept || update);
+		ENSURE(!was_kept || (type != HUB_OP_EVENT && type != HUB_OP_CRASH) || event);
+		ENSURE(!was_kept || type != HUB_OP_METRIC || (metric && point));
+	}
+	hub_timeline_write(timeline, &drawn);
+	check_drawn(&drawn, was_kept);
+	hub_series_write(series, &drawn);
+	check_drawn(&drawn, was_kept);
+	hub_points_write(points, &drawn);
+	check_drawn(&drawn, was_kept);
+	buf_fini(&drawn);
+	hub_timeline_free(timeline);
+	hub_series_free(series);
+	hub_points_free(points);
+}
+
 static void check_kept(const struct hub_op *op)
 {
 	json_t *v = NULL;
@@ -46,6 +87,7 @@ static void check_kept(const struct hub_op *op)
 		ENSURE(json_read(buf_slice(&op->body), 0, &v, NULL) == 0);
 		ENSURE(json_is_string(json_object_get(v, "timestamp")));
 		check_scan(buf_slice(&op->body), v);
+		try_drawing(buf_slice(&op->body), op->type, true);
 		(void)hub_text_occurs(buf_slice(&op->body), SLICE_LIT("a\"B"));
 	}
 	json_decref(v);
@@ -59,6 +101,7 @@ static void try_scan(struct slice text)
 	double number;
 	int64_t ms;
 
+	try_drawing(text, HUB_OP_EVENT, false);
 	while (hub_scan_member(&s, &name, &value)) {
 		(void)hub_scan_number(value, &number);
 		(void)hub_scan_time(value, &ms);

@@ -222,6 +222,9 @@ def test_a_program_that_hangs_and_then_crashes(impatient):
     told = [n for n in names(s) if n != "session_crashed_detected"]
     assert told == ["application_appears_hung", "parent_process_crashed"]
     assert not s["hung"]
+    assert not lab.item(p.id)["hung"], "crashed is more than hung"
+    lab.weir.restart()
+    assert not lab.item(p.id)["hung"]
 
 
 def test_a_pause_is_not_a_hang(impatient):

@@ -28,6 +28,7 @@ WRONG_TYPES = [
     ("/register", {"product": "a", "version": "1", "parent_pid": "7"}),
     ("/register", {"product": "a", "version": "1", "parent_pid": 1.5}),
     ("/register", {"product": ["a"], "version": {}}),
+    ("/register", {"product": "a" * 4097, "version": "1"}), ("/register", {"product": "a", "version": "\u00fc" * 2049}),
     ("/state", {"state": "no"}), ("/state", {"state": []}), ("/state", {"state": 1}),
     ("/event", {"name": 1}), ("/event", {"name": "a", "labels": "x"}), ("/event", {"name": "a", "labels": [1]}),
     ("/event", {"name": "a", "data": []}), ("/event", {"name": "a", "data": "x"}),
@@ -220,6 +221,32 @@ def test_wide_and_long_but_legal(own):
     s = lab.wait_at_hub(p, lambda s: not s["active"], "it has ended")
     assert s["state"]["k19999"] == 19999 and len(s["events"][0]["labels"]) == 20000
     assert len({tuple(m["tags"]) for m in s["metrics"] if m["name"] == "m"}) == 300
+
+
+def test_names_as_long_as_the_hub_takes_them(lab):
+    p = lab.program("p" * 4096, "v" * 4096)
+    assert lab.at_hub(p)["state"] == {"product": "p" * 4096, "version": "v" * 4096}
+
+
+def test_a_state_does_not_grow_beyond_what_the_hub_takes(own):
+    """1 MiB, as JSON. What is refused changes nothing, and what takes something away goes through."""
+    lab = own
+    p = lab.program()
+    for n in range(9):
+        p.state(**{"k%d" % n: "x" * 100000})
+    for body in ({"more": "y" * 200000}, {"k%d" % n: "z" * 130000 for n in range(8)}):
+        a = p.send("POST", "/state", {"session_id": p.id, "state": body})
+        is_clear(a, 413)
+        assert "1048576" in a.text and "state" in a.text
+    p.state(k0=None, more="y" * 200000)
+    p.state(k1="small")
+    lab.wait_delivered()
+    s = lab.at_hub(p)
+    assert "k0" not in s["state"] and s["state"]["k1"] == "small" and len(s["state"]["more"]) == 200000
+    assert p.look()["state"] == s["state"]
+    lab.weir.kill9()
+    lab.weir.start(keep_ports=True)
+    is_clear(p.send("POST", "/state", {"session_id": p.id, "state": {"more": "y" * 500000}}), 413)
 
 
 def test_slow_clients_hold_nobody_up(own):

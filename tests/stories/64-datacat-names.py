@@ -250,6 +250,17 @@ def running(pid):
         return False
 
 
+def test_what_a_program_tells_beside_goes_along(stage):
+    d = stage.daemon()
+    p = Program(d.port, "game", "7", pid=os.getpid(), colour="blue", build={"n": [1, None]}, key="mine", hostname="lie")
+    wait_until(lambda: stage.server.made, 20, "created")
+    made = stage.server.made[0]
+    assert (made["product"], made["version"], made["colour"], made["build"]) == ("game", "7", "blue", {"n": [1, None]})
+    assert made["key"] != "mine" and made["hostname"] != "lie" and "parent_pid" not in made
+    p.end()
+    assert d.wait_end() == 0
+
+
 def test_sigterm_leaves_nothing_behind_that_is_lost(stage):
     d = stage.daemon()
     stage.server.kill()

@@ -191,3 +191,113 @@ def test_the_daemon_makes_room_for_what_it_has_to_tell_itself(site):
         assert told == dropped > 0
     finally:
         lab.close()
+
+
+def test_a_total_that_was_dropped_goes_again(site):
+    lab = Sessions(site, queue={"max_entries": 20})
+    try:
+        p = lab.program()
+        lab.wait_delivered()
+        lab.go_offline()
+        p.metric("shots", 1, type="counter", delta=5)
+        p.metric("wait", 0.2, type="histogram", tags=["b", "a"])
+        wait_until(lambda: sum(e["raw_uri"].endswith("/metrics") for e in lab.weir.outbox(service="sessions")) == 2, 20)
+        while not lab.weir.metric("weir_session_operations_total", type="metric", outcome="dropped"):
+            p.metric("fps", 60)
+        lab.weir.kill9()
+        lab.weir.start(keep_ports=True)
+        lab.come_back()
+        p.end()
+        s = lab.wait_at_hub(p, lambda s: not s["active"], "it has ended")
+        assert {m["value"] for m in s["metrics"] if m["name"] == "shots"} == {5}
+        assert {m["value"] for m in s["metrics"] if m["name"] == "wait"} == {0.2}
+    finally:
+        lab.close()
+
+
+def test_what_was_dropped_is_told_through_a_kill(site):
+    lab = Sessions(site, queue={"max_entries": 20})
+    try:
+        p = lab.program()
+        lab.wait_delivered()
+        lab.go_offline()
+        refuse(lab, OUTBOX, "entries", "NEW.uri LIKE '%/events'")
+        dropped = 0
+        while not dropped:
+            p.metric("fps", 60)
+            dropped = lab.weir.metric("weir_session_operations_total", type="metric", outcome="dropped")
+        lab.weir.kill9()
+        accept(lab, OUTBOX)
+        lab.weir.start(keep_ports=True)
+        lab.come_back()
+        s = lab.wait_at_hub(p, lambda s: s["events"], "it is told")
+        event, = s["events"]
+        assert event["name"] == "operations_dropped" and event["data"] == {"metrics": dropped}
+        assert (event["category"], event["group"]) == ("warning", "datacat.daemon")
+    finally:
+        lab.close()
+
+
+def damage(lab, first, count):
+    """Pages of sessions.db with nonsense in them; the daemon is down."""
+    path = os.path.join(lab.weir.dir, "data", LEDGER)
+    with open(path, "r+b") as f:
+        f.seek(16)
+        page = int.from_bytes(f.read(2), "big")
+        f.seek(0, os.SEEK_END)
+        assert f.tell() > page * (first + count), "that many pages are there"
+        f.seek(page * first)
+        f.write(os.urandom(page * count))
+
+
+@pytest.mark.parametrize("first, count, saved", [(0, 1, 0), (20, 1, 40)], ids=["nothing of it", "one page of it"])
+def test_a_damaged_database_of_sessions(lab, first, count, saved):
+    done = [lab.program("done", str(i)) for i in range(60)]
+    for p in done:
+        p.state(text="x" * 1500)                            # so that it is many pages
+    lab.wait_delivered()
+    lab.go_offline()
+    waits = [lab.program("waits", str(i)) for i in range(3)]
+    for p in waits:
+        p.event("step", data={"n": 0})
+        p.state(level=1)
+    lab.weir.stop()
+    damage(lab, first, count)
+    lab.weir.start(keep_ports=True)
+    assert lab.weir.log_has("sessions_damaged")
+    health = lab.weir.health()
+    assert health["status"] == "degraded", health
+    told = waits[0].send("GET", "/health").json["damaged"]["saved"]
+    assert told >= saved + 3
+    assert lab.weir.admin("GET", "/api/v1/status").json["sessions"]["damaged"]["saved"] == told
+    known = [p for p in done if p.send("GET", "/session?session_id=" + p.id).status == 200]
+    assert len(known) >= saved
+    fresh = lab.program("fresh")
+    assert fresh.id not in [p.id for p in done + waits]
+    for p in waits:
+        assert p.look()["state"]["level"] == 1
+        p.event("step", data={"n": 1})
+        p.end()
+    lab.come_back()
+    for p in waits:
+        s = lab.wait_at_hub(p, lambda s: not s["active"], "it has ended")
+        assert numbers(s) == [0, 1] and s["state"]["level"] == 1
+    for p in known:
+        p.event("step", data={"n": 7})
+    lab.wait_delivered()
+    for p in known:
+        assert numbers(lab.hub.session(p.id)) == [7], "it goes on"
+    lab.weir.restart()
+    assert lab.weir.health()["status"] == "healthy", "it is told once"
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(lab):
+    lab.go_offline()
+    p = lab.program()
+    p.state(level=1)
+    lab.weir.stop()
+    run_sql(lab, LEDGER, "ALTER TABLE sessions DROP COLUMN dropped; PRAGMA user_version=1;")
+    for _ in range(2):
+        lab.weir.start(keep_ports=True)
+        assert p.look()["state"]["level"] == 1
+        lab.weir.stop()

@@ -1,7 +1,10 @@
 """What the hub's pages ask for: counts by state, a page of events, the state as it was, a session drawn as a timeline and as series."""
 
+import time
+
 import pytest
 
+from lab.sessions import Sessions
 from lab.wait import wait_until
 
 BOTH_DATABASES = True
@@ -130,3 +133,120 @@ def test_a_search_among_many_events_says_where_to_go_on(hub):
                       first=first + 1)
     assert page(hub, session, "text=needle") == ([], 50000, 51000)
     assert page(hub, session, "text=needle&from=50000") == ([50500], None, 51000)
+
+
+# Drawn
+
+def ms(n):
+    return 1767322800000 + n * 1000       # second(n)
+
+
+def test_a_timeline_counts_by_time_and_level_and_shows_hangs(hub):
+    session = hub.create(created_at=second(0))
+    session.event("a", timestamp=second(1)).event("b", timestamp=second(1), category="error").event("c", timestamp=second(59))
+    session.event("application_appears_hung", timestamp=second(10), category="error").event("application_recovered", timestamp=second(20))
+    session.do("state", {"state": {"x": 1}, "timestamp": second(30)})
+    got = hub.get(at(session, "/timeline?since=%s&until=%s&buckets=6" % (second(0), second(60))))
+    assert got == {"since": ms(0), "until": ms(60), "step_ms": 10000, "levels": {"info": [1, 0, 1, 0, 0, 1], "error": [1, 1, 0, 0, 0, 0]},
+                   "updates": [0, 0, 0, 1, 0, 0], "hangs": [{"from": ms(10), "until": ms(20)}], "outside": {"before": 0, "after": 0}}
+    got = hub.get(at(session, "/timeline?since=%s&until=%s" % (second(20), second(30))))
+    assert (got["levels"], got["outside"], got["hangs"]) == ({"info": [1] + [0] * 199}, {"before": 3, "after": 1}, [{"from": ms(10), "until": ms(20)}])
+    whole = hub.get(at(session, "/timeline"))       # from the creation to now
+    assert whole["since"] == ms(0) and whole["until"] > 1767322860000 and sum(whole["levels"]["info"]) == 3
+    assert len(whole["updates"]) <= 200 and sum(whole["updates"]) == 1
+
+
+def test_an_ended_session_is_drawn_to_its_end_and_no_further(hub):
+    session = hub.create().event("a").metric("m", 1).event("b").end()
+    end = session.now()["ended_at"]
+    for what in ("/timeline", "/series/points?name=m"):
+        got = hub.get(at(session, what))
+        assert got["outside"] == {"before": 0, "after": 0} and got["until"] - got["since"] < 60000, got
+        assert hub.get(at(session, what)) == got, end
+
+
+def test_the_series_of_a_session_and_their_points(hub):
+    session = hub.create(created_at=second(0))
+    for i, value in enumerate([3, 1, 2, 10]):
+        session.metric("temperature", value, timestamp=second(i), unit="C", tags=["room", "a,b"])
+    session.metric("temperature", 99, timestamp=second(1))
+    for i, total in enumerate([0, 10, 30, 5]):
+        session.metric("frames", total, type="counter", timestamp=second(10 * i), tags=["gpu"])
+    series = hub.get(at(session, "/series"))
+    assert series["next"] is None and series["left_out"] == 0
+    assert [(s["name"], s["type"], s["tags"], s["count"]) for s in series["items"]] == [
+        ("frames", "counter", ["gpu"], 4), ("temperature", "gauge", ["a,b", "room"], 4), ("temperature", "gauge", [], 1)]
+    assert series["items"][1] == {"name": "temperature", "type": "gauge", "tags": ["a,b", "room"], "unit": "C", "first_at": ms(0), "last_at": ms(3),
+                                  "last": 10, "count": 4, "min": 1, "max": 10, "mean": 4, "median": 2.5, "exact": True}
+    span = "&since=%s&until=%s&points=4" % (second(0), second(40))
+    got = hub.get(at(session, "/series/points?name=frames&type=counter&tags=gpu" + span))
+    assert got["rate"] == [None, 1, 2, 0.5] and got["t"] == [ms(0), ms(10), ms(20), ms(30)] and got["last"] == [0, 10, 30, 5]
+    got = hub.get(at(session, "/series/points?name=temperature&tags=room,a,b" + span))
+    assert (got["min"], got["max"], got["mean"], got["count"], got["unit"]) == ([1], [10], [4], [4], "C")
+    assert hub.get(at(session, "/series/points?name=nothing"))["t"] == []
+    for bad in ("", "?type=gauge", "?name=", "?name=a&points=0", "?name=a&points=5000", "?name=a&buckets=7", "?name=a&since=%s&until=%s" % ((second(1),) * 2)):
+        hub.refuses(400, "GET", at(session, "/series/points" + bad))
+    hub.refuses(400, "GET", at(session, "/series?name=a"))
+    for what in ("timeline", "series", "series/points?name=a"):
+        hub.refuses(404, "GET", "/api/data/sessions/nobody/" + what)
+        assert hub.ask("HEAD", at(session, "/" + what)).status == 200
+
+
+def test_what_a_real_daemon_reports_is_drawn(site):
+    stage = Sessions(site, server=None)
+    game = stage.program(product="game", version="1.0")
+    for wait in (0.5, 1.5, 1.5, 9):
+        game.metric("latency", wait, type="histogram", metadata={"buckets": [1, 2, "inf"]}, unit="ms")
+    game.metric("frames", 0, type="counter", delta=60)
+    game.metric("load", 0.25)
+    game.event("started", labels=["x"])
+    game.state(level=1)
+    game.end()
+    stage.wait_at_hub(game, lambda s: not s["active"], "its end")
+    path = "/api/data/sessions/" + stage.hub_id(game.id)
+
+    def get(rest):
+        answer = stage.hub.hear("GET", path + rest)
+        assert answer.status == 200, answer
+        return answer.json
+
+    kinds = {s["name"]: (s["type"], s["last"]) for s in get("/series")["items"]}
+    assert kinds == {"frames": ("counter", 60), "latency": ("histogram", 3.125), "load": ("gauge", 0.25)}
+    got = get("/series/points?name=latency&points=1")
+    assert got["count"] == [4] and got["mean"] == [3.125] and got["p50"] == [1.5] and got["unit"] == "ms" and got["left_out"] == 0
+    assert [(b["le"], b["count"]) for b in got["buckets"]] == [(1, 1), (2, 2), ("inf", 1)]
+    timeline = get("/timeline")
+    assert sum(timeline["levels"]["info"]) == 1 and sum(timeline["updates"]) == 1 and timeline["outside"] == {"before": 0, "after": 0}
+    assert [i["event"]["name"] for i in get("/events?view=page&label=x")["items"]] == ["started"]
+    stage.close()
+
+
+@pytest.mark.limit(240)
+def test_a_session_of_a_hundred_thousand_items_is_drawn_at_once(site):
+    hub = site.hub(weir={"log": {"level": "warn"}})
+    session = hub.create(created_at=second(0))
+    for first in range(1, 100001, 1000):
+        n = range(first, first + 1000)
+        session.batch(*[("event", {"name": "e", "category": "error" if i % 7 == 0 else "info", "message": "m" * 200, "timestamp": second(i // 100)})
+                        for i in n], first=2 * first - 1)
+        session.batch(*[("metric", {"name": "m%d" % (i % 10), "value": i, "type": "timer", "timestamp": second(i // 100)}) for i in n],
+                      first=2 * first + 999)
+    before = hub.figure("VmHWM")
+    for what in ("timeline", "series", "series/points?name=m3"):
+        assert fastest(hub, at(session, "/" + what)) < 2, what      # a fifth of that without sanitizers
+    assert sum(sum(l) for l in hub.get(at(session, "/timeline"))["levels"].values()) == 100000
+    series = hub.get(at(session, "/series"))["items"]
+    assert [(s["count"], s["exact"], s["median"]) for s in series] == [(10000, True, 50000 + (i or 10) - 5) for i in range(10)]
+    points = hub.get(at(session, "/series/points?name=m3&since=%s&until=%s&points=100" % (second(0), second(1001))))
+    assert sum(points["count"]) == 10000 and len(points["t"]) == 100
+    assert hub.figure("VmHWM") - before < 60
+
+
+def fastest(hub, target):
+    """Of three, in seconds."""
+    took = []
+    for _ in range(3):
+        begin = time.monotonic()
+        hub.get(target)
+        took.append(time.monotonic() - begin)
+    return min(took)
