@@ -52,9 +52,9 @@ static sqlite3 *open_damaged(const char *dir, const char *folder)
 	(void)dir_make_all(folder, 0700); /* without it nothing can be opened */
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		char *head = xstrf("%s.", names[i]), *file = newest(damaged, head), *as = xstrf("%s/%s", folder, names[i]);
+		int r = file ? link(file, as) : 0;
 
-		if (file)
-			(void)link(file, as); /* as above */
+		(void)r; /* as above */
 		free(head);
 		free(file);
 		free(as);
