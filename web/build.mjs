@@ -18,7 +18,7 @@ const result = await esbuild.build({
 	},
 	bundle: true,
 	minify: true,
-	format: 'esm',
+	format: 'iife',
 	target: ['chrome109', 'firefox115', 'safari16.4'],
 	jsx: 'automatic',
 	jsxImportSource: 'preact',

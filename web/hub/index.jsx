@@ -4,10 +4,14 @@ import { Layout } from '../shared/layout.jsx';
 import { href, match, route } from '../shared/router.js';
 import { Empty } from '../shared/ui.jsx';
 import { Products } from './products.jsx';
+import { Session } from './session.jsx';
+import { Sessions } from './sessions.jsx';
 import './hub.css';
 
 const views = [
 	['/', Products, 'Products'],
+	['/sessions', Sessions, 'Sessions'],
+	['/sessions/*', Session, 'Session'],
 ];
 
 function Lost() {

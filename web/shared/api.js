@@ -36,6 +36,9 @@ function keep(value) {
 	}
 }
 
+// A key may have letters beyond ASCII: it is sent as the bytes of its file.
+const octets = (text) => String.fromCharCode(...new TextEncoder().encode(text));
+
 let asking = null;
 
 function askForKey(wrong) {
@@ -77,7 +80,7 @@ export async function ask(method, path, { params, body, signal, as = 'json' } = 
 	for (;;) {
 		const used = key();
 		const headers = { Accept: '*/*' };
-		if (used) headers.Authorization = `Bearer ${used}`;
+		if (used) headers.Authorization = `Bearer ${octets(used)}`;
 		if (body !== undefined) headers['Content-Type'] = 'application/json';
 		let response;
 		try {

@@ -57,7 +57,10 @@ function options({ series, stacked, height, range, unit, onRange, marks, sync, a
 			y: { range: (u, min, max) => extent(min, max, stacked || series.some((s) => s.zero)) },
 		},
 		axes: axes === false ? [{ show: false }, { show: false }] : [
-			{ stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font, values: ticks, size: 36 },
+			{
+				stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font, gap: 4, values: ticks,
+				size: (u, values) => ((values || []).some((v) => v.includes('\n')) ? 38 : 24),
+			},
 			{
 				stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font, gap: 6,
 				values: (u, splits) => splits.map((v) => figure(v)),

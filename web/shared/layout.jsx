@@ -51,15 +51,14 @@ function KeyPrompt({ server, help }) {
 			<form onSubmit={(e) => {
 				e.preventDefault();
 				const key = input.current.value.trim();
-				// What cannot stand in a header cannot be a key.
-				if (/^[\x21-\x7e]+$/.test(key)) asked.answer(key);
+				if (key) asked.answer(key);
 				else input.current.focus();
 			}}>
 				<div class="body">
 					{asked.wrong && <p class="problem" role="alert">That key was not accepted.</p>}
 					<label class="field">
 						<span>Key</span>
-						<input ref={input} type="password" autocomplete="current-password" required autofocus spellcheck={false} />
+						<input ref={input} type="password" autocomplete="off" required autofocus spellcheck={false} />
 					</label>
 					<p class="muted">{help} It is kept for this tab only, until you close it.</p>
 				</div>

@@ -135,10 +135,11 @@ export function Select({ label, value, onValue, options }) {
 
 // Several of a few: buttons that are pressed or not. options: [key, name, tone].
 export function Choices({ label, value, onValue, options }) {
+	const id = useId();
 	return (
-		<fieldset class="choices">
-			<legend>{label}</legend>
-			{options.map(([key, name, tone]) => {
+		<div class="field" role="group" aria-labelledby={id}>
+			<span id={id}>{label}</span>
+			<div class="choices">{options.map(([key, name, tone]) => {
 				const on = value.includes(key);
 				return (
 					<button type="button" key={key} class={classes('choice', tone)} aria-pressed={on}
@@ -146,8 +147,8 @@ export function Choices({ label, value, onValue, options }) {
 						{name}
 					</button>
 				);
-			})}
-		</fieldset>
+			})}</div>
+		</div>
 	);
 }
 

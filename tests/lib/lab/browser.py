@@ -76,11 +76,11 @@ class Page(Locator):
         self.get_by_text(text).first().wait_for(timeout=timeout)
         return self
 
-    def button(self, name, **more):
-        return self.get_by_role("button", name=name, **more)
+    def button(self, name):
+        return self.get_by_role("button", name=name, exact=True)
 
-    def link(self, name, **more):
-        return self.get_by_role("link", name=name, **more)
+    def link(self, name):
+        return self.get_by_role("link", name=name, exact=True)
 
     def rows(self):
         """The rows of the page's tables, as lists of their cells' texts; heads left out."""
