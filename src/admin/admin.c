@@ -1,10 +1,12 @@
 /* admin.c -- the admin service: who may ask, and where a request goes.
  *
- *   /livez /readyz /healthz      everybody who reaches the listener
- *   /metrics / /api/v1/...       with the token, when one is configured
+ *   / /assets/...                the dashboard, which holds no data: everybody who reaches the listener
+ *   /livez /readyz /healthz      likewise
+ *   /metrics /api/v1/...         with the token, when one is configured
  *
  * RULES    1. Host and Origin are checked by the front before a request comes here (invariant 13).
- *          2. The token is checked before the path is looked at, so that a stranger does not even learn what exists.
+ *          2. The token is checked before any other path is looked at, so that a stranger does not even learn what
+ *             exists.
  *          3. Every error is application/problem+json (RFC 9457) and says what to do next.
  * THREADS  Front threads; services' routes hand over to workers themselves when they must. */
 #include "admin/admin.h"
@@ -14,6 +16,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "core/health.h"
+#include "web/web.h"
 #include "core/secret.h"
 
 #define MOST_WORKERS 4 /* for the outbox: looked at by people and scripts, and each question is short */
@@ -70,19 +73,12 @@ static void handle(struct exchange *ex)
 	OBJ_CHECK(a, ADMIN_MAGIC);
 	if (query.n)
 		whole.n = (size_t)(query.p + query.n - path.p);
-	if (!is_open_to_all(path) && !is_allowed(a, ex)) {
+	if (web_handle(ex, WEB_DASHBOARD, path))
+		return;
+	if (!is_open_to_all(path) && !is_allowed(a, ex))
 		reply_unauthorized(ex);
-		return;
-	}
-	if (health_handle_path(ex, whole, a->core->services))
-		return;
-	if (!slice_eq_str(path, "/"))
+	else if (!health_handle_path(ex, whole, a->core->services))
 		hand_on(a, ex, path);
-	else if (slice_eq_str(exchange_method(ex), "GET") || slice_eq_str(exchange_method(ex), "HEAD"))
-		page_handle(ex, a->core->services);
-	else
-		admin_reply_problem_with(ex, 405, "Method not allowed", "this page can only be read", "Allow",
-					 "GET, HEAD");
 }
 
 /* --- life --- */

@@ -60,9 +60,6 @@ json_t *outbox_entry_json(const struct outbox_entry *e);
 /* The same with what only one entry's page has. Reads its parent: workers. */
 json_t *outbox_entry_details_json(struct outbox *ob, const struct outbox_entry *e);
 
-/* --- page.c --- */
-void page_handle(struct exchange *ex, const struct services *services);
-
 /* --- answers --- */
 void admin_reply_json(struct exchange *ex, int status, json_t *take);
 /* application/problem+json with one more header (name NULL: none). */

@@ -58,7 +58,8 @@ function askForKey(wrong) {
 
 export function query(params) {
 	const given = Object.entries(params || {}).filter(([, v]) => v != null && v !== '' && String(v) !== '');
-	return given.length ? '?' + new URLSearchParams(given).toString() : '';
+	// A space as %20: '+' is a space in forms alone, and these are addresses.
+	return given.length ? '?' + new URLSearchParams(given).toString().replaceAll('+', '%20') : '';
 }
 
 async function sentence(response) {

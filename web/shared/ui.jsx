@@ -202,13 +202,18 @@ function leads(e) {
 
 /* --- dialogs --- */
 
-// A dialog over the page; Escape and the cross close it unless it is `firm`. The browser keeps the focus in it and gives it
-// back.
+// A dialog over the page; Escape and the cross close it unless it is `firm`. The browser keeps the focus in it; it goes
+// back where it was.
 export function Dialog({ title, onClose, firm, children, wide }) {
 	const dialog = useRef(null), id = useId();
 	useEffect(() => {
-		dialog.current.showModal();
-		return () => dialog.current?.close();
+		// The browser gives the focus back when a dialog is closed, not when it goes with its element.
+		const it = dialog.current, before = document.activeElement;
+		it.showModal();
+		return () => {
+			it.close();
+			before?.focus({ preventScroll: true });
+		};
 	}, []);
 	return (
 		<dialog ref={dialog} aria-labelledby={id} class={classes(wide && 'wide')}
