@@ -2,8 +2,8 @@
  *
  * WHAT     A table for each kind of item names its fields, their types, and whether they are written when not given.
  *          One walk along it checks and writes.
- * RULES    1. A member of the wrong type is a refusal; null is as absent; members that the table does not name are
- *             ignored.
+ * RULES    1. A member of the wrong type is a refusal; null is as absent; members that the table does not name are kept
+ *             as they are, behind those that it does.
  *          2. An item is written once, here, as it will be sent back.
  * THREADS  Pure.
  * SEE      the original's API: timestamps are kept as sent; category is info, or error when there is an exception */
@@ -179,6 +179,44 @@ static bool write_fields(const struct field *f, const json_t *o, struct hub_op *
 	return true;
 }
 
+/* What frames a body rather than being of it. */
+static const char *const frame[] = { "timestamp", NULL }, *const batch_frame[] = { "timestamp", "seq", "op", NULL };
+
+static bool is_one_of(const char *name, const char *const *names)
+{
+	while (*names && strcmp(*names, name) != 0)
+		names++;
+	return *names;
+}
+
+static bool is_field(const char *name, const struct field *f)
+{
+	while (f->name && strcmp(f->name, name) != 0)
+		f++;
+	return f->name;
+}
+
+static void write_further(const json_t *o, const struct field *known, const char *const *but, struct buf *out)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach((json_t *)o, name, value) /* changes nothing */
+	{
+		if (is_one_of(name, but) || (known && is_field(name, known)))
+			continue;
+		buf_add_char(out, ',');
+		json_write_text(slice_str(name), out);
+		buf_add_char(out, ':');
+		json_write(value, out);
+	}
+}
+
+void hub_op_write_further(const json_t *o, const char *const *but, struct buf *out)
+{
+	write_further(o, NULL, but, out);
+}
+
 /* {"timestamp":"..." -- the caller goes on behind it. */
 static bool write_time(const json_t *o, struct slice now, struct hub_op *op)
 {
@@ -191,17 +229,18 @@ static bool write_time(const json_t *o, struct slice now, struct hub_op *op)
 	return true;
 }
 
-static bool read_item(const struct field *fields, json_t *o, struct slice now, struct hub_op *op)
+static bool read_item(const struct field *fields, json_t *o, bool is_batch, struct slice now, struct hub_op *op)
 {
 	if (!write_time(o, now, op) || !write_fields(fields, o, op))
 		return false;
+	write_further(o, fields, is_batch ? batch_frame : frame, &op->body);
 	buf_add_char(&op->body, '}');
 	return true;
 }
 
 /* An exception makes an event an error, unless it says something else than info. A borrowed o is not changed: the
  * category goes into a copy of its first level. */
-static bool read_event(json_t *o, struct slice now, struct hub_op *op)
+static bool read_event(json_t *o, bool is_batch, struct slice now, struct hub_op *op)
 {
 	struct slice category, exception;
 	json_t *copy = NULL;
@@ -213,7 +252,7 @@ static bool read_event(json_t *o, struct slice now, struct hub_op *op)
 		copy = json_copy(o);
 		(void)json_object_set_new(copy, "category", json_string("error")); /* neither is NULL */
 	}
-	ok = read_item(event_fields, copy ? copy : o, now, op);
+	ok = read_item(event_fields, copy ? copy : o, is_batch, now, op);
 	name = ok ? json_string_value(json_object_get(o, "name")) : "";
 	op->hang = strcmp(name, "application_appears_hung") == 0 ? HUB_HANG_BEGINS
 		   : strcmp(name, "application_recovered") == 0  ? HUB_HANG_ENDS
@@ -225,6 +264,7 @@ static bool read_event(json_t *o, struct slice now, struct hub_op *op)
 /* Without an object `state` the whole body is the state -- but in a batch, where it has members of another kind. */
 static bool read_state(json_t *o, bool is_batch, struct slice now, struct hub_op *op)
 {
+	static const struct field known[] = { { "state", OBJECT, true, NULL }, { NULL, TEXT, false, NULL } };
 	json_t *state = json_object_get(o, "state");
 	bool whole = !json_is_object(state);
 
@@ -236,6 +276,8 @@ static bool read_state(json_t *o, bool is_batch, struct slice now, struct hub_op
 		return false;
 	write_name("state", &op->body);
 	json_write(state, &op->body);
+	if (!whole)
+		write_further(o, known, is_batch ? batch_frame : frame, &op->body);
 	buf_add_char(&op->body, '}');
 	op->patch = json_incref(state);
 	return true;
@@ -243,8 +285,12 @@ static bool read_state(json_t *o, bool is_batch, struct slice now, struct hub_op
 
 /* --- ends ------------------------------------------------------------------------------------------------------- */
 
-void hub_op_write_crash_event(struct slice time, struct slice reason, struct slice machine_id, struct buf *out)
+/* body may be NULL; what it has beside the reason stands beside it in the event's data. */
+static void write_crash_event(struct slice time, struct slice reason, struct slice machine_id, const json_t *body,
+			      struct buf *out)
 {
+	static const char *const but[] = { "timestamp", "seq", "op", "reason", "machine_id", NULL };
+
 	buf_add_str(out, "{\"timestamp\":");
 	json_write_text(time, out);
 	buf_add_str(out,
@@ -255,7 +301,14 @@ void hub_op_write_crash_event(struct slice time, struct slice reason, struct sli
 		buf_add_str(out, ",\"machine_id\":");
 		json_write_text(machine_id, out);
 	}
+	if (json_is_object(body))
+		write_further(body, NULL, but, out);
 	buf_add_str(out, "}}");
+}
+
+void hub_op_write_crash_event(struct slice time, struct slice reason, struct slice machine_id, struct buf *out)
+{
+	write_crash_event(time, reason, machine_id, NULL, out);
 }
 
 static bool read_end(json_t *o, bool is_batch, struct slice now, struct hub_op *op)
@@ -268,7 +321,7 @@ static bool read_end(json_t *o, bool is_batch, struct slice now, struct hub_op *
 		return true;
 	if (!json_is_object(o) || hub_op_text(o, "reason", &reason) < 0 || !reason.n)
 		reason = SLICE_LIT("abnormal_termination");
-	hub_op_write_crash_event(time.n ? time : now, reason, (struct slice){ NULL, 0 }, &op->body);
+	write_crash_event(time.n ? time : now, reason, (struct slice){ NULL, 0 }, o, &op->body);
 	return true;
 }
 
@@ -284,8 +337,8 @@ void hub_op_read(enum hub_op_type type, json_t *body, bool is_batch, struct slic
 	}
 	switch (type) {
 	case HUB_OP_STATE: (void)read_state(body, is_batch, now, ret); break; /* refusals are in ret */
-	case HUB_OP_EVENT: (void)read_event(body, now, ret); break;
-	case HUB_OP_METRIC: (void)read_item(metric_fields, body, now, ret); break;
+	case HUB_OP_EVENT: (void)read_event(body, is_batch, now, ret); break;
+	case HUB_OP_METRIC: (void)read_item(metric_fields, body, is_batch, now, ret); break;
 	case HUB_OP_END:
 	case HUB_OP_CRASH: (void)read_end(body, is_batch, now, ret); break;
 	default: break;

@@ -50,6 +50,9 @@ void hub_ops_free(struct hub_op *ops, size_t count);
 /* The event that a crash leaves behind, as it is kept. machine_id.p NULL: not one that a returning machine tells of. */
 void hub_op_write_crash_event(struct slice time, struct slice reason, struct slice machine_id, struct buf *out);
 
+/* Further members of an object: all but those named (NULL at the end), each with a comma before it. */
+void hub_op_write_further(const json_t *o, const char *const *but, struct buf *out);
+
 /* A text member of an object: 0 with *ret (empty when absent or null), or WEIR_E_PARSE when it is something else. */
 int hub_op_text(const json_t *o, const char *name, struct slice *ret);
 /* A timestamp as RFC 3339 has it, with 'T' and an offset. Either result may be NULL. 0 or WEIR_E_PARSE. */

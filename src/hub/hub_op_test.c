@@ -46,7 +46,7 @@ static void an_event_has_all_that_readers_expect(void **state)
 	} rows[] = {
 		{ "{\"name\":\"e\"}", AT
 		  "\"name\":\"e\",\"category\":\"info\",\"group\":\"\",\"labels\":[],\"message\":\"\",\"data\":{}}" },
-		{ "{\"timestamp\":\"2025-12-31T23:59:59.123456789+01:00\",\"name\":\"e\",\"labels\":null,\"more\":1}",
+		{ "{\"timestamp\":\"2025-12-31T23:59:59.123456789+01:00\",\"name\":\"e\",\"labels\":null}",
 		  "{\"timestamp\":\"2025-12-31T23:59:59.123456789+01:00\",\"name\":\"e\",\"category\":\"info\",\"group\":\"\","
 		  "\"labels\":[],\"message\":\"\",\"data\":{}}" },
 		{ "{\"name\":\"e\",\"exception_type\":\"E\",\"stacktrace\":[\"a\",\"b\"],\"source_line\":7,\"source_file\":\"\"}",
@@ -75,6 +75,31 @@ static void a_metric_keeps_its_number_as_it_is(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		assert_string_equal(reads(HUB_OP_METRIC, rows[i].in), rows[i].want);
+}
+
+static void further_members_are_kept_behind_the_others(void **state)
+{
+	static const struct {
+		enum hub_op_type type;
+		const char *in, *want;
+	} rows[] = {
+		{ HUB_OP_EVENT, "{\"more\":[1,null],\"name\":\"e\",\"q\\\"\":{\"a\":1.5},\"op\":3,\"none\":null}",
+		  AT "\"name\":\"e\",\"category\":\"info\",\"group\":\"\",\"labels\":[],\"message\":\"\",\"data\":{},"
+		     "\"more\":[1,null],\"q\\\"\":{\"a\":1.5},\"op\":3,\"none\":null}" },
+		{ HUB_OP_EVENT, "{\"name\":\"e\",\"exception_type\":\"E\",\"category\":\"info\",\"thread\":7}",
+		  AT "\"name\":\"e\",\"category\":\"error\",\"group\":\"\",\"labels\":[],\"message\":\"\",\"data\":{},"
+		     "\"exception_type\":\"E\",\"thread\":7}" },
+		{ HUB_OP_METRIC, "{\"host\":\"h\",\"value\":1,\"name\":\"m\"}",
+		  AT "\"name\":\"m\",\"type\":\"gauge\",\"value\":1,\"host\":\"h\"}" },
+		{ HUB_OP_STATE, "{\"state\":{\"a\":1},\"by\":\"x\"}", AT "\"state\":{\"a\":1},\"by\":\"x\"}" },
+		{ HUB_OP_STATE, "{\"a\":1,\"by\":\"x\"}", AT "\"state\":{\"a\":1,\"by\":\"x\"}}" },
+		{ HUB_OP_CRASH, "{\"reason\":\"r\",\"signal\":11}",
+		  AT "\"name\":\"session_crashed_detected\",\"category\":\"critical\",\"group\":\"\",\"labels\":[],"
+		     "\"message\":\"\",\"data\":{\"reason\":\"r\",\"signal\":11}}" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_string_equal(reads(rows[i].type, rows[i].in), rows[i].want);
 }
 
 static void wrong_types_are_refused_by_name(void **state)
@@ -190,6 +215,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_event_has_all_that_readers_expect),
 		cmocka_unit_test(a_metric_keeps_its_number_as_it_is),
+		cmocka_unit_test(further_members_are_kept_behind_the_others),
 		cmocka_unit_test(wrong_types_are_refused_by_name),
 		cmocka_unit_test(a_body_without_a_state_is_the_state),
 		cmocka_unit_test(a_crash_has_a_reason_whatever_its_body_is),

@@ -17,10 +17,11 @@
 #include "base/obj.h"
 #include "hub/hub_priv.h"
 
-#define MOST_ON_FRONT (64 * 1024) /* bytes of JSON that are parsed on a front thread */
+#define MOST_ON_FRONT  (64 * 1024) /* bytes of JSON that are parsed on a front thread */
 #define MOST_GATHER_MS 120000 /* for a large body to arrive: 35 KB a second at the usual limit */
-#define MOST_KEY      128
-#define MOST_NAME     4096 /* of product, version, machine_id and hostname */
+#define MOST_KEY       128
+#define MOST_NAME      4096 /* of product, version, machine_id and hostname */
+#define MOST_EXTRA     65536 /* bytes of JSON: further members of a creation, which each list of sessions carries */
 
 enum write_kind { WRITE_CREATE, WRITE_OP, WRITE_BATCH };
 
@@ -31,6 +32,7 @@ struct write {
 	struct slice id;
 	struct buf body; /* when it was gathered by a worker */
 	json_t *json; /* CREATE: what creation points into */
+	struct buf extra; /* CREATE: likewise */
 	struct hub_creation creation;
 	struct hub_session session; /* CREATE: what came of it */
 	bool was_known;
@@ -49,6 +51,7 @@ void hub_write_free(void *write)
 	hub_session_fini(&w->session);
 	json_decref(w->json);
 	buf_fini(&w->body);
+	buf_fini(&w->extra);
 	free(w);
 }
 
@@ -202,6 +205,26 @@ static bool take_name(const struct write *w, const char *name, bool required, st
 	return !why->len;
 }
 
+/* Further members are kept and stand in the session where they were given, unless a session has a member of that name
+ * anyway. */
+static void take_extra(struct write *w, struct buf *why)
+{
+	static const char *const but[] = { "product",    "version",   "machine_id", "hostname",   "key",
+					   "created_at", "id",        "state",      "updated_at", "ended_at",
+					   "active",     "suspended", "crashed",    "hung",       "last_heartbeat",
+					   "session_id", "events",    "metrics",    "counts",     "state_history",
+					   NULL };
+
+	hub_op_write_further(w->json, but, &w->extra);
+	if (!w->extra.len)
+		return;
+	w->extra.data[0] = '{'; /* for the comma */
+	buf_add_char(&w->extra, '}');
+	w->creation.extra = buf_slice(&w->extra);
+	if (w->extra.len > MOST_EXTRA)
+		buf_addf(why, "Invalid request: what is no member of a creation has more than %d bytes", MOST_EXTRA);
+}
+
 static bool take_creation(struct write *w, struct buf *why)
 {
 	struct hub_creation *c = &w->creation;
@@ -221,6 +244,7 @@ static bool take_creation(struct write *w, struct buf *why)
 		c->key.p = NULL;
 	if (c->created_ms > clock_wall_ms())
 		c->created_ms = 0; /* a clock that is ahead would make it live too long */
+	take_extra(w, why);
 	return !why->len;
 }
 
@@ -354,9 +378,13 @@ static void begin(struct exchange *ex, enum write_kind kind, struct slice id)
 	struct slice text;
 	int r;
 
-	*w = (struct write){
-		.h = q->h, .ex = ex, .kind = kind, .id = id, .body = BUF_EMPTY, .session = HUB_SESSION_EMPTY
-	};
+	*w = (struct write){ .h = q->h,
+			     .ex = ex,
+			     .kind = kind,
+			     .id = id,
+			     .body = BUF_EMPTY,
+			     .extra = BUF_EMPTY,
+			     .session = HUB_SESSION_EMPTY };
 	q->write = w;
 	if (exchange_body_announced(ex) > (int64_t)most) {
 		refuse_size(w, most);

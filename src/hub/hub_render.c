@@ -44,6 +44,10 @@ static void render_record(const struct hub_session *s, int64_t stale_ms, struct 
 		add_time(b, "last_heartbeat", s->heartbeat_ms);
 	add_text(b, "machine_id", &s->machine_id);
 	add_text(b, "hostname", &s->hostname);
+	if (s->extra.len > 2) {
+		buf_add_char(b, ',');
+		buf_add(b, s->extra.data + 1, s->extra.len - 2);
+	}
 }
 
 /* --- items ------------------------------------------------------------------------------------------------------ */
@@ -84,6 +88,7 @@ int hub_render_items(struct hub_read *rd, const struct hub_session *s, enum hub_
 
 static int take_update(void *arg, int64_t place, struct slice body)
 {
+	static const char *const but[] = { "timestamp", "state", NULL };
 	struct walk *w = arg;
 	json_t *item = NULL;
 	int r = json_read(body, JSON_READ_KEPT, &item, NULL);
@@ -99,6 +104,7 @@ static int take_update(void *arg, int64_t place, struct slice body)
 			json_write(json_object_get(item, "timestamp"), &w->out->b);
 			buf_add_str(&w->out->b, ",\"state\":");
 			json_write(w->state, &w->out->b);
+			hub_op_write_further(item, but, &w->out->b);
 			buf_add_char(&w->out->b, '}');
 			w->between = ",";
 			r = hub_out_move(w->out);

@@ -72,9 +72,25 @@ def test_events_have_their_fields_and_exceptions_are_errors(hub):
     assert full == {"timestamp": "2026-01-02T03:04:05+02:00", "name": "full", "category": "warning", "group": "g",
                     "labels": ["a", "b"], "message": "m", "data": {"k": [1, {"z": None}]}, "stacktrace": ["f1", "f2"],
                     "exception_type": "E", "exception_msg": "boom", "source_file": "a.c", "source_line": 7,
-                    "source_function": "f"}
+                    "source_function": "f", "unknown": 1}
     assert thrown["category"] == "error"
     assert sorted(empty) == sorted(plain)
+
+
+def test_further_members_are_kept_and_sent_back(hub):
+    session = hub.create("game", "1", machine_id="m9", team={"name": "red", "size": [3, None]}, build=7, active="maybe", counts=1)
+    session.event("e", thread=3, timestamp="2026-01-02T03:04:05Z").metric("m", 1, host="h").do("state", {"state": {"a": 1}, "by": "timer"})
+    session.batch(("event", {"name": "f", "thread": None}), ("metric", {"name": "n", "value": 2, "seqno": 9}), ("state", {"state": {"a": 2}, "by": 1}),
+                  ("crash", {"reason": "segv", "signal": 11}), first=1)
+    now = session.now()
+    assert (now["team"], now["build"], now["active"], "counts" in now) == ({"name": "red", "size": [3, None]}, 7, False, False)
+    e, f, crash = now["events"]
+    assert (e["thread"], list(f)[-1], f["thread"], crash["data"]) == (3, "thread", None, {"reason": "segv", "signal": 11})
+    assert not {"seq", "op"} & (set(e) | set(f) | set(now["metrics"][1]) | set(now["state_history"][1]))
+    assert (now["metrics"][0]["host"], now["metrics"][1]["seqno"]) == ("h", 9)
+    assert [h["by"] for h in now["state_history"]] == ["timer", 1] and now["state"]["a"] == 2 and "by" not in now["state"]
+    assert next(s for s in hub.list("view=summary&machine=m9"))["team"] == now["team"]
+    assert "65536" in hub.refuses(400, "POST", "/api/sessions", {"product": "p", "version": "1", "more": "x" * 70000})
 
 
 def test_metrics_keep_their_numbers(hub):
@@ -128,7 +144,7 @@ def test_who_is_not_there_is_not_found(hub):
         assert hub.refuses(404, "POST", "/api/sessions/nobody/" + what, body) == "Session not found\n"
     assert hub.refuses(404, "GET", "/api/sessions/nobody") == "Session not found\n"
     session = hub.create()
-    for path in ("/api/sessions/%s/dance" % session.id, "/api/sessions/%s/state/more" % session.id, "/nowhere", "/",
+    for path in ("/api/sessions/%s/dance" % session.id, "/api/sessions/%s/state/more" % session.id, "/nowhere",
                  "/api", "/api/data", "/api/sessionsx"):
         hub.refuses(404, "POST", path, {})
         hub.refuses(404, "GET", path)
