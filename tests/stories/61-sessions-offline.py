@@ -79,6 +79,100 @@ def test_counters_and_histograms_arrive_as_totals(lab):
     assert abs(wait["value"] - 2.8) < 1e-9
 
 
+def test_a_histogram_goes_on_through_restarts_and_is_sent_when_it_changed(lab):
+    p = lab.program()
+
+    def sample(value):
+        p.metric("wait", value, type="histogram", metadata={"buckets": [1, 2]})
+
+    def told():
+        return [(m["metadata"]["count"], m["metadata"]["sum"]) for m in lab.at_hub(p)["metrics"] if m["name"] == "wait"]
+    sample(0.5)
+    sample(1.5)
+    lab.wait_at_hub(p, lambda s: s["metrics"], "told")
+    lab.wait_delivered()
+    before = told()
+    assert before[-1] == (2, 2.0)
+    for how in (lab.weir.kill9, lab.weir.stop):
+        how()
+        lab.weir.start(keep_ports=True)
+        p.event("a while goes by")
+        lab.flush()
+        lab.wait_delivered()
+        assert told() == before, "nothing new, nothing told"
+    lab.weir.kill9()
+    lab.weir.start(keep_ports=True)
+    sample(7)
+    lab.wait_at_hub(p, lambda s: told()[-1] == (3, 9.0), "it goes on where it was")
+    assert len(told()) == len(before) + 1
+    last = lab.at_hub(p)["metrics"][-1]
+    assert [b["count"] for b in last["metadata"]["buckets"]] == [1, 2] and last["value"] == 3.0
+
+
+def test_one_that_is_held_up_holds_up_no_other(lab):
+    slow, held, quick = (lab.program(n) for n in ("slow", "held", "quick"))
+    lab.wait_delivered()
+    lab.door.hold(match="/api/sessions/%s/batch" % slow.id)
+    slow.event("waits at the door")
+    lab.door.wait_held(1)
+    for n in range(50):
+        quick.event("step", data={"n": n})
+    quick.end()
+    fresh = lab.program("fresh")
+    fresh.event("step", data={"n": 0})
+    lab.wait_at_hub(quick, lambda s: not s["active"], "the quick one has passed")
+    lab.wait_at_hub(fresh, lambda s: s["events"], "and one that came later")
+    assert lab.hub.session(slow.id)["events"] == []
+    lab.door.release()
+    lab.door.answer(400, body=b"no\n", match="/api/sessions/%s/" % held.id)
+    held.event("refused")
+    wait_until(lambda: lab.queue()["held"], 20, "it is held")
+    quick.event("afterwards")
+    lab.wait_at_hub(quick, lambda s: names(s)[-1] == "afterwards", "a refused one holds up no other, either")
+    lab.wait_at_hub(slow, lambda s: s["events"], "and the slow one comes")
+
+
+@pytest.mark.parametrize("compression", [True, False])
+def test_what_goes_to_the_hub_is_packed_unless_told_otherwise(site, compression):
+    lab = Sessions(site, compression=compression)
+    try:
+        p = lab.program()
+        p.event("long", message="la " * 3000)
+        lab.wait_delivered()
+        assert lab.at_hub(p)["events"][0]["message"] == "la " * 3000
+        batches = lab.door.seen(match="/batch")
+        assert batches
+        for r in batches:
+            assert (r.headers.get("content-encoding") == "gzip") is compression
+            assert (len(r.body) < 3000) is compression and "la la" in r.text()
+    finally:
+        lab.close()
+
+
+def test_many_that_are_refused_for_now_do_not_come_back_together(site):
+    """Full jitter: each waits for a random part of the time that doubles."""
+    lab = Sessions(site, batch_interval="1ms", retry={"first": "60s", "max": "60s"})
+    try:
+        programs = [lab.program(str(n)) for n in range(40)]
+        lab.wait_delivered()
+        lab.door.answer(429, match="/batch")
+        for p in programs:
+            p.event("step")
+
+        def put_off():
+            return [e for e in lab.weir.outbox(service="sessions", state="queued") if e["attempts"]]
+        wait_until(lambda: len(put_off()) == len(programs), 30, "each was tried")
+        now = time.time()
+        delays = sorted(stamp(e["next_attempt_at"]) - now for e in put_off())
+        assert -15 < delays[0] and delays[-1] <= 61, delays
+        assert len({round(d, 2) for d in delays}) > 30, "not equal: %s" % delays
+        # Of 40 that are uniform in 0..60 s fewer than 8 below (or above) 30 s come once in 90,000 runs.
+        assert 8 <= sum(d < 30 for d in delays) <= 32, delays
+        assert delays[-1] - delays[0] > 30, delays
+    finally:
+        lab.close()
+
+
 def test_offline_from_the_start_and_synced_later(lab):
     lab.go_offline()
     p = lab.program("game", "2")
@@ -313,6 +407,37 @@ def test_a_batch_whose_answer_is_lost_is_applied_once(lab):
     s = lab.at_hub(p)
     assert numbers(s) == list(range(40))
     assert [h["state"].get("a") for h in s["state_history"]] == [1, None, 2]
+
+
+@pytest.mark.parametrize("victim", ["daemon", "hub", "both"])
+@pytest.mark.parametrize("point", ["before the hub has it", "after the hub has it"])
+def test_a_kill_in_the_middle_of_a_batch(lab, point, victim):
+    """Not at random: the batch stands at the door, or its answer does."""
+    p = lab.program()
+    lab.wait_delivered()
+    (lab.door.hold if point.startswith("before") else lab.door.hold_answer)(match="/batch")
+    p.state(a=1)
+    for n in range(30):
+        p.event("step", data={"n": n})
+    lab.door.wait_held(1)
+    if point.startswith("after"):
+        wait_until(lambda: lab.hub.session(p.id)["events"], 20, "the hub has committed")
+    if victim != "hub":
+        lab.weir.kill9()
+    if victim != "daemon":
+        lab.hub.kill9()
+        lab.hub.start_again()
+    lab.door.pass_all()                                     # what was held meets a closed connection
+    lab.door.release()
+    if victim != "hub":
+        lab.weir.start(keep_ports=True)
+    p.state(a=2)
+    p.event("step", data={"n": 30})
+    p.end()
+    s = lab.wait_at_hub(p, lambda s: not s["active"], "it has ended")
+    lab.wait_delivered()
+    assert numbers(s) == list(range(31))
+    assert [h["state"]["a"] for h in s["state_history"]] == [1, 2]
 
 
 @pytest.mark.parametrize("held", ["request", "answer"])

@@ -119,7 +119,14 @@ def test_a_strange_configuration_is_no_reason_not_to_start(stage, text):
 
 
 def test_it_starts_within_a_second_and_listens_for_localhost(stage):
-    d = stage.daemon()
+    """A client waits one second, then asks; the best of three, as a machine may be busy."""
+    took = []
+    for _ in range(3):
+        d = stage.daemon(start=False)
+        began = time.monotonic()
+        d.start(d.config["daemon_port"])
+        took.append(time.monotonic() - began)
+    assert min(took) < 1, took
     a = Program(d.port).send("GET", "/health", headers={"Host": "localhost:%d" % d.port})
     assert a.status == 200 and a.json["status"] == "ok"
 
