@@ -20,7 +20,6 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,35 +30,17 @@
 #include "base/str.h"
 #include "cli/cli_priv.h"
 #include "cli/daemon_life.h"
+#include "cli/datacat_config.h"
 #include "cli/datacat_folder.h"
 #include "core/delivery.h"
-#include "core/json.h"
 #include "io/file.h"
 
-#define MOST_CONFIG_BYTES (1024 * 1024)
-#define MOST_SETS 16
 #define MOST_TAKEN_OVER 16
-#define NO_SETTINGS "/dev/null" /* instead of a weir.yaml that may lie about */
-#define USUAL_SERVER "http://localhost:9090"
-#define USUAL_PORT "8079"
-
-static const char defaults[] = "{\n"
-			       "  \"daemon_port\": \"" USUAL_PORT "\",\n"
-			       "  \"server_url\": \"" USUAL_SERVER "\",\n"
-			       "  \"batch_interval_seconds\": 5,\n"
-			       "  \"max_batch_size\": 100,\n"
-			       "  \"heartbeat_timeout_seconds\": 60,\n"
-			       "  \"api_key\": \"\",\n"
-			       "  \"enable_compression\": true,\n"
-			       "  \"tls_verify\": true,\n"
-			       "  \"tls_insecure_skip_verify\": false\n"
-			       "}\n";
 
 struct datacat {
 	json_t *json; /* an object */
 	char *server;
-	const char *sets[MOST_SETS + 1]; /* malloc'ed */
-	size_t count;
+	struct datacat_sets sets;
 	struct datacat_folder folder;
 	bool takes_over; /* it was started to deliver what another left */
 	pid_t owner;     /* who started it; 1: nobody whose end would tell anything */
@@ -67,116 +48,31 @@ struct datacat {
 	struct life life;
 };
 
-/* --- the file --------------------------------------------------------------------------------------------------- */
-
-static void write_defaults(const char *path)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	int r = fd < 0 ? -errno : fd_write_all(fd, defaults, strlen(defaults));
-
-	fd_close(&fd);
-	if (r < 0 && r != -EEXIST)
-		cli_complain("%s: cannot be written: %s; going on with the defaults", path, err_text(r));
-}
+/* --- its configuration ------------------------------------------------------------------------------------------ */
 
 /* Always an object. */
 static json_t *read_config(void)
 {
 	const char *named = getenv("DATACAT_CONFIG"), *path = named && *named ? named : "daemon_config.json";
-	struct buf text = BUF_EMPTY, why = BUF_EMPTY;
+	struct buf why = BUF_EMPTY;
 	json_t *json = NULL;
-	int r = file_read_all(path, MOST_CONFIG_BYTES, &text);
 
-	if (r == -ENOENT)
-		write_defaults(path);
-	else if (r < 0)
-		cli_complain("%s: cannot be read: %s; going on with the defaults", path, err_text(r));
-	else if (json_read(buf_slice(&text), 0, &json, &why) < 0)
-		cli_complain("%s: is not JSON: %s; going on with the defaults", path, why.data);
-	explicit_bzero(text.data, text.len);
-	buf_fini(&text);
+	if (datacat_config_read(path, datacat_daemon_defaults, &json, &why) < 0)
+		cli_complain("%s: %s; going on with the defaults", path, why.data);
 	buf_fini(&why);
-	if (json_is_object(json))
-		return json;
-	json_decref(json);
-	return json_object();
-}
-
-/* --- its values ------------------------------------------------------------------------------------------------- */
-
-static const char *text_of(const struct datacat *d, const char *name, const char *fallback)
-{
-	const char *s = json_string_value(json_object_get(d->json, name));
-
-	return s && *s ? s : fallback;
-}
-
-/* The original takes zero for what is missing, and panics. */
-static double number_of(const struct datacat *d, const char *name, double fallback, double least, double most)
-{
-	double v = json_number_value(json_object_get(d->json, name));
-
-	return !(v > 0) ? fallback : v < least ? least : v > most ? most : v;
-}
-
-static void set(struct datacat *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void set(struct datacat *d, const char *fmt, ...)
-{
-	struct buf b = BUF_EMPTY;
-	va_list ap;
-
-	ENSURE(d->count < MOST_SETS);
-	va_start(ap, fmt);
-	buf_vaddf(&b, fmt, ap);
-	va_end(ap);
-	d->sets[d->count++] = buf_detach(&b, NULL);
-}
-
-/* The descriptor stays open as long as the program: settings may be read again. */
-static void set_key(struct datacat *d)
-{
-	const char *key = text_of(d, "api_key", "");
-	int fd;
-
-	if (!*key)
-		return;
-	fd = memfd_create("datacat-api-key", MFD_CLOEXEC);
-	if (fd < 0 || fd_write_all(fd, key, strlen(key)) < 0) {
-		cli_complain("\"api_key\" cannot be kept in memory: the server is asked without");
-		fd_close(&fd);
-		return;
-	}
-	set(d, "sessions.api_key_file=/proc/self/fd/%d", fd);
-}
-
-static void set_port(struct datacat *d)
-{
-	json_t *v = json_object_get(d->json, "daemon_port");
-
-	if (d->takes_over)
-		set(d, "sessions.listen=127.0.0.1:0"); /* nobody asks it anything */
-	else if (json_is_integer(v))
-		set(d, "sessions.listen=127.0.0.1:%lld", (long long)json_integer_value(v));
-	else
-		set(d, "sessions.listen=127.0.0.1:%s", text_of(d, "daemon_port", USUAL_PORT));
+	return json ? json : json_object();
 }
 
 static void set_all(struct datacat *d)
 {
-	set(d, "data_dir=%s", d->folder.path);
-	set(d, "log.level=warn");
-	set(d, "shutdown_grace=2s"); /* a client kills after 5 s */
-	set_port(d);
-	set(d, "sessions.server=%s", d->server);
-	set(d, "sessions.batch_interval=%.0fms", number_of(d, "batch_interval_seconds", 5, 0, 3600) * 1000);
-	set(d, "sessions.max_batch=%.0f", number_of(d, "max_batch_size", 100, 1, 1000));
-	set(d, "sessions.heartbeat_timeout=%.0fms", number_of(d, "heartbeat_timeout_seconds", 60, 0.1, 86400) * 1000);
-	set(d, "sessions.compression=%s",
-	    json_is_false(json_object_get(d->json, "enable_compression")) ? "false" : "true");
-	set_key(d);
-	if (*text_of(d, "ca_file", ""))
-		set(d, "sessions.ca_file=%s", text_of(d, "ca_file", ""));
+	const char *key = datacat_text(d->json, "api_key", "");
+
+	datacat_set(&d->sets, "data_dir=%s", d->folder.path);
+	datacat_set(&d->sets, "log.level=warn");
+	datacat_set(&d->sets, "shutdown_grace=2s"); /* a client kills after 5 s */
+	datacat_daemon_settings(d->json, d->takes_over, &d->sets);
+	if (*key && datacat_set_key(&d->sets, "sessions.api_key_file", key) < 0)
+		cli_complain("\"api_key\" cannot be kept in memory: the server is asked without");
 	if (json_is_true(json_object_get(d->json, "tls_insecure_skip_verify")))
 		cli_complain("\"tls_insecure_skip_verify\" is not obeyed: certificates are always verified; "
 			     "\"ca_file\" may name the server's authority");
@@ -334,17 +230,16 @@ int cmd_datacat_daemon(const struct cli *cli)
 	never_block(STDERR_FILENO);
 	d.life.delivers_only = d.takes_over;
 	d.json = read_config();
-	d.server = xstrdup(text_of(&d, "server_url", USUAL_SERVER));
+	d.server = xstrdup(datacat_text(d.json, "server_url", DATACAT_DAEMON_SERVER));
 	if (take_folder(&d, cli) == 0) {
 		set_all(&d);
 		extra.lock_fd = d.folder.lock_fd;
-		sessions.file = NO_SETTINGS;
-		sessions.sets = d.sets;
+		sessions.file = DATACAT_NO_FILE;
+		sessions.sets = d.sets.items;
 		sessions.extra = &extra;
 		status = cmd_serve(&sessions);
 	}
-	while (d.count)
-		free((char *)(uintptr_t)d.sets[--d.count]);
+	datacat_sets_fini(&d.sets);
 	datacat_folder_fini(&d.folder);
 	json_decref(d.json);
 	free(d.server);

@@ -1,14 +1,14 @@
 /* deliver.c -- operations to the server, in batches to a hub, one by one to a DataCat server, and what it answers.
  *
  * WHAT     A carrier (core/delivery.h). The first entry of a session is lent to it; it lends what stands behind it,
- *          too, and sends all together.
+ *          too, and sends all together. What is said in answers is read in answers.c.
  *
- *          answer                      | creation               | other operations
- *          200                         | row has the id; applied | applied; held if the answer names it as refused
- *          401, 403, 407; 3xx          | the queue pauses, until the key changes or half a minute has passed
- *          404                         | pauses: no such server | held: the server does not know the session (any more)
- *          408, 425, 429, 5xx, none    | later, with back-off
- *          other 4xx                   | held, and all behind it | held alone; a batch is sent again by parts first
+ *          answer                   | creation                 | other operations
+ *          200                      | row has the id; applied  | applied; held if the answer names it as refused
+ *          401, 403, 407; 3xx       | the queue pauses, until the key changes or half a minute has passed
+ *          404                      | pauses: no such server   | held: the server does not know the session (any more)
+ *          408, 425, 429, 5xx, none | later, with back-off
+ *          other 4xx                | held, and all behind it  | held alone; a batch is sent again by parts first
  *
  * RULES    1. Before anything is settled the row has what the outbox then no longer tells: the server's id, the
  *          state, the end.
@@ -24,7 +24,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
-#include "core/json.h"
+#include "sessions/answers.h"
 #include "sessions/sessions_priv.h"
 
 #define MOST_BATCH_BYTES (1 << 20) /* of bodies; the hub takes 4 MiB */
@@ -65,16 +65,6 @@ static void unanswered(struct carried *c, int err)
 		buf_reset(&c->error);
 }
 
-static bool is_for_now(int status)
-{
-	return status == 408 || status == 425 || status == 429 || status >= 500;
-}
-
-static bool is_about_us(int status)
-{
-	return status == 401 || status == 403 || status == 407 || (status >= 300 && status < 400);
-}
-
 static void pause_queue(struct carry *c, struct carried *came, const char *why)
 {
 	atomic_store(&c->ss->paused_mono_ms, clock_mono_ms());
@@ -102,33 +92,19 @@ static void applied(struct carry *c, struct carried *came, enum op op, int statu
 static void refused(struct carry *c, struct part *p, const struct hub_answer *a)
 {
 	p->came->status = a->status;
-	if (is_about_us(a->status))
+	if (answer_is_about_us(a->status))
 		pause_queue(c, p->came,
 			    a->status < 400 ? "it leads elsewhere; is sessions.server right?"
 					    : "it wants another key than that of sessions.api_key_file");
 	else if (a->status == 404)
 		hold(c, p, a, "it does not know this session");
-	else if (is_for_now(a->status))
+	else if (answer_is_for_now(a->status))
 		later(p->came, "the server is not able to take it now", a->retry_after_ms);
 	else
 		hold(c, p, a, "it refuses this operation");
 }
 
 /* --- creation --------------------------------------------------------------------------------------------------- */
-
-static bool read_id(const struct hub_answer *a, char ret[SESSIONS_MOST_ID + 1])
-{
-	json_t *v = NULL;
-	const char *id = json_read(buf_slice(&a->body), 0, &v, NULL) == 0
-				 ? json_string_value(json_object_get(v, "session_id"))
-				 : NULL;
-	bool ok = id && *id && strlen(id) <= SESSIONS_MOST_ID;
-
-	if (ok)
-		(void)snprintf(ret, SESSIONS_MOST_ID + 1, "%s", id);
-	json_decref(v);
-	return ok;
-}
 
 /* Rule 1. */
 static bool save_row(struct carry *c)
@@ -174,7 +150,7 @@ static void take_id(struct carry *c, struct part *p, const char *id)
 static void create(struct carry *c, struct part *p)
 {
 	struct hub_answer a = HUB_ANSWER_EMPTY;
-	char id[SESSIONS_MOST_ID + 1];
+	char id[ANSWER_MOST_ID + 1];
 	int r = beat_before_creation(c->ss, c->cancel);
 
 	if (r == 0)
@@ -182,7 +158,7 @@ static void create(struct carry *c, struct part *p)
 	p->came->status = a.status;
 	if (r < 0)
 		unanswered(p->came, r);
-	else if (a.status == 200 && read_id(&a, id))
+	else if (a.status == 200 && answer_session_id(buf_slice(&a.body), id))
 		take_id(c, p, id);
 	else if (a.status == 200)
 		later(p->came, "the server's answer has no session_id", 0);
@@ -237,51 +213,37 @@ static void write_batch(const struct part *parts, size_t n, struct buf *out)
 	buf_add_str(out, "]}");
 }
 
-static const json_t *refusal_of(const json_t *answer, uint64_t seq)
+static void hold_refused(struct carry *c, struct part *p, const struct answer_part *said)
 {
-	const json_t *list = json_object_get(answer, "refused");
+	const struct hub_answer a = { .status = said->status, .body = said->why };
 
-	for (size_t i = 0; i < json_array_size(list); i++)
-		if (json_integer_value(json_object_get(json_array_get(list, i), "seq")) == (json_int_t)seq)
-			return json_array_get(list, i);
-	return NULL;
-}
-
-static void hold_refused(struct carry *c, struct part *p, const json_t *refusal)
-{
-	const char *why = json_string_value(json_object_get(refusal, "error"));
-	struct hub_answer a = { .status = (int)json_integer_value(json_object_get(refusal, "status")),
-				.body = BUF_EMPTY };
-
-	buf_add_str(&a.body, why ? why : "");
 	p->came->status = a.status;
-	hold(c, p, &a, why ? why : "it refuses this operation");
-	buf_fini(&a.body);
+	hold(c, p, &a, said->why.len ? said->why.data : "it refuses this operation");
 }
 
 /* 200: each operation up to applied_seq is done with, one way or the other. */
 static void take_outcomes(struct carry *c, struct part *parts, size_t n, const struct hub_answer *a)
 {
-	json_t *v = NULL;
-	json_int_t upto;
+	struct answer_part *said = xcalloc(n, sizeof(*said));
+	int r;
 
-	if (json_read(buf_slice(&a->body), 0, &v, NULL) < 0 || !json_is_integer(json_object_get(v, "applied_seq"))) {
+	for (size_t i = 0; i < n; i++)
+		said[i] = (struct answer_part){ .seq = parts[i].e->seq, .why = BUF_EMPTY };
+	r = answer_batch(buf_slice(&a->body), said, n);
+	if (r < 0)
 		later(parts[0].came, "the server's answer to a batch cannot be read", 0);
-		json_decref(v);
-		return;
-	}
-	upto = json_integer_value(json_object_get(v, "applied_seq"));
 	for (size_t i = 0; i < n; i++) {
-		const json_t *refusal = refusal_of(v, parts[i].e->seq);
-
-		if (refusal)
-			hold_refused(c, &parts[i], refusal);
-		else if ((json_int_t)parts[i].e->seq <= upto)
+		if (r < 0)
+			continue;
+		if (said[i].outcome == ANSWER_REFUSED)
+			hold_refused(c, &parts[i], &said[i]);
+		else if (said[i].outcome == ANSWER_APPLIED)
 			applied(c, parts[i].came, parts[i].op, 200);
 		else
 			later(parts[i].came, "the server has not applied it yet", 0);
+		buf_fini(&said[i].why);
 	}
-	json_decref(v);
+	free(said);
 }
 
 enum next { NEXT_GO_ON, NEXT_STOP, NEXT_PARTS, NEXT_SINGLY };
@@ -304,7 +266,7 @@ static enum next after_refusal(struct carry *c, struct part *parts, size_t n, co
 {
 	if (a->status == 404)
 		return after_not_found(c, parts, n, a);
-	if (n > 1 && a->status >= 400 && !is_about_us(a->status) && !is_for_now(a->status))
+	if (n > 1 && a->status >= 400 && !answer_is_about_us(a->status) && !answer_is_for_now(a->status))
 		return NEXT_PARTS; /* which of them is it? */
 	refused(c, &parts[0], a);
 	return parts[0].came->to == CARRIED_HELD ? NEXT_GO_ON : NEXT_STOP;
@@ -338,19 +300,12 @@ static enum next send_batch(struct carry *c, struct part *parts, size_t n)
 
 /* --- all that was lent ------------------------------------------------------------------------------------------ */
 
-static bool was_refused(const struct part *p)
-{
-	int s = p->e->last_status;
-
-	return s >= 400 && s < 500 && !is_about_us(s) && !is_for_now(s);
-}
-
 /* How many from i on may go as one. */
 static size_t together(const struct carry *c, size_t i)
 {
 	size_t n = 0;
 
-	while (i + n < c->count && !was_refused(&c->parts[i + n]))
+	while (i + n < c->count && !answer_is_for_good(c->parts[i + n].e->last_status))
 		n++;
 	return n;
 }

@@ -3,8 +3,7 @@
  * RULES    1. The key is read again when its file changes, looked at once a second at most; it is never logged
  *          (invariant 10).
  *          2. Batches are sent only to a server whose /health says that it takes them; asked again after each time it
- *             was away, as
- *             it may have become another one. */
+ *             was away, as it may have become another one. */
 #include <zlib.h>
 
 #include "base/clock.h"
@@ -12,10 +11,9 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "base/str.h"
-#include "core/json.h"
 #include "core/secret.h"
-#include "proto/httpdate.h"
 #include "proto/url.h"
+#include "sessions/answers.h"
 #include "sessions/sessions_priv.h"
 
 #define LOOK_AGAIN_MS  1000
@@ -106,25 +104,12 @@ struct receiving {
 	size_t most;
 };
 
-static int64_t retry_after_ms(struct slice value)
-{
-	int64_t now = clock_wall_ms(), at;
-	uint64_t seconds;
-
-	if (value.p && str_parse_u64(value, &seconds) == 0)
-		return seconds > DELIVERY_RETRY_AFTER_MOST_MS / 1000 ? DELIVERY_RETRY_AFTER_MOST_MS
-								     : (int64_t)seconds * 1000;
-	if (value.p && httpdate_parse(value, now / 1000, &at) == 0 && at * 1000 > now)
-		return at * 1000 - now;
-	return 0;
-}
-
 static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 {
 	struct receiving *in = arg;
 
 	in->answer->status = status;
-	in->answer->retry_after_ms = retry_after_ms(client_header(headers, n, "retry-after"));
+	in->answer->retry_after_ms = answer_retry_after_ms(client_header(headers, n, "retry-after"), clock_wall_ms());
 	buf_reset(&in->answer->body);
 	return 0;
 }
@@ -186,7 +171,6 @@ void hub_target(struct buf *out, const char *hub_id, const char *path)
 int hub_takes_batches(struct sessions *ss, struct cancel *cancel)
 {
 	struct hub_answer a = HUB_ANSWER_EMPTY;
-	json_t *v = NULL;
 	int known = atomic_load(&ss->batches), r;
 
 	if (known)
@@ -195,14 +179,10 @@ int hub_takes_batches(struct sessions *ss, struct cancel *cancel)
 	if (r == 0 && (a.status >= 500 || a.status == 429))
 		r = WEIR_E_STATUS;
 	if (r == 0) {
-		known = a.status == 200 && json_read(buf_slice(&a.body), 0, &v, NULL) == 0 &&
-					json_is_true(json_object_get(v, "batch"))
-				? 1
-				: -1;
+		known = a.status == 200 && answer_takes_batches(buf_slice(&a.body)) ? 1 : -1;
 		atomic_store(&ss->batches, known);
 		r = known > 0;
 	}
-	json_decref(v);
 	buf_fini(&a.body);
 	return r;
 }

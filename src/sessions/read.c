@@ -234,7 +234,8 @@ void read_sessions(struct exchange *ex)
 	struct sessions *ss = exchange_service_arg(ex);
 	json_t *list = ask(ss, "/api/data/sessions", exchange_cancel(ex)), *one;
 	struct map *by_id = map_new();
-	size_t i;
+	struct session **all;
+	size_t i, count;
 
 	if (!json_is_array(list)) {
 		json_decref(list);
@@ -247,17 +248,17 @@ void read_sessions(struct exchange *ex)
 		if (id)
 			(void)map_put(by_id, slice_str(id), one);
 	}
-	pthread_mutex_lock(&ss->lock);
-	LIST_FOREACH (it, &ss->all) {
-		struct session *s = LIST_ENTRY(it, struct session, node);
-		json_t *known = s->hub_id ? map_get(by_id, slice_str(s->hub_id)) : NULL;
-
-		if (known)
-			overlay(s, known);
-		else if (s->is_created)
-			(void)json_array_append_new(list, session_json(ss, s));
+	all = sessions_use_all(ss, &count);
+	for (i = 0; i < count; i++) {
+		pthread_mutex_lock(&ss->lock); /* for each alone: there may be thousands, with states of a megabyte */
+		one = all[i]->hub_id ? map_get(by_id, slice_str(all[i]->hub_id)) : NULL;
+		if (one)
+			overlay(all[i], one);
+		else if (all[i]->is_created)
+			(void)json_array_append_new(list, session_json(ss, all[i]));
+		pthread_mutex_unlock(&ss->lock);
 	}
-	pthread_mutex_unlock(&ss->lock);
+	sessions_unuse_all(ss, all, count);
 	map_free(by_id);
 	sessions_reply_json(ex, 200, list);
 }

@@ -24,7 +24,7 @@ struct waiter { /* in the arena of its exchange */
 	struct exchange *ex;
 	json_t *body; /* of the request, as long as ex is not answered */
 	int64_t until_mono_ms;
-	char id[SESSIONS_MOST_ID + 1]; /* to be answered */
+	char id[ANSWER_MOST_ID + 1]; /* to be answered */
 };
 
 static void answer(struct exchange *ex, const char *id)
@@ -185,6 +185,7 @@ void register_begin(struct exchange *ex, json_t *body)
 	struct sessions *ss = exchange_service_arg(ex);
 	struct waiter *w = arena_alloc(exchange_arena(ex), sizeof(*w)); /* a few bytes of a megabyte */
 	json_int_t pid = json_integer_value(json_object_get(body, "parent_pid"));
+	struct process process;
 	struct session *s;
 	int r;
 
@@ -192,6 +193,7 @@ void register_begin(struct exchange *ex, json_t *body)
 		exchange_reply_text(ex, 400, "Invalid request: \"parent_pid\" is no process id");
 		return;
 	}
+	process = watch_look(pid > 0 ? pid : 0);
 	pthread_mutex_lock(&ss->lock);
 	s = session_new(ss);
 	s->product = xstrdup(json_string_value(json_object_get(body, "product")));
@@ -202,7 +204,7 @@ void register_begin(struct exchange *ex, json_t *body)
 		.ss = ss, .s = s, .ex = ex, .body = body, .until_mono_ms = clock_mono_ms() + sessions_config(ss)->register_patience
 	};
 	list_init(&w->node);
-	watch_begin(ss, s, true);
+	watch_begin(ss, s, process, true);
 	r = ledger_save_start(ss, s, on_row, w);
 	pthread_mutex_unlock(&ss->lock);
 	if (r < 0)

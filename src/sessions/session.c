@@ -40,7 +40,7 @@ struct session *session_new(struct sessions *ss)
 	s->created_ms = s->updated_ms = s->beat_wall_ms = clock_wall_ms();
 	s->beat_mono_ms = s->forwarded_mono_ms = clock_mono_ms();
 	s->watch = "no";
-	(void)snprintf(s->local_id, sizeof(s->local_id), "local-session-%lld-%lld", (long long)(s->created_ms / 1000),
+	(void)snprintf(s->local_id, sizeof(s->local_id), LOCAL_ID_BEGINS "%lld-%lld", (long long)(s->created_ms / 1000),
 		       (long long)s->number);
 	enlist(ss, s);
 	return s;
@@ -169,7 +169,7 @@ struct session *session_get(struct sessions *ss, struct slice id)
 	if (s)
 		session_use(s);
 	pthread_mutex_unlock(&ss->lock);
-	if (s || id.n == 0 || id.n > SESSIONS_MOST_ID || ledger_find(ss, id, &row) < 0)
+	if (s || id.n == 0 || id.n > ANSWER_MOST_ID || ledger_find(ss, id, &row) < 0)
 		return s;
 	session_catch_up(ss, row);
 	pthread_mutex_lock(&ss->lock);
@@ -177,6 +177,34 @@ struct session *session_get(struct sessions *ss, struct slice id)
 	session_use(s);
 	pthread_mutex_unlock(&ss->lock);
 	return s;
+}
+
+struct session **sessions_use_all(struct sessions *ss, size_t *ret_count)
+{
+	struct session **all;
+	size_t n = 0;
+
+	pthread_mutex_lock(&ss->lock);
+	LIST_FOREACH (it, &ss->all)
+		n++;
+	all = xcalloc(n + 1, sizeof(struct session *));
+	*ret_count = n;
+	n = 0;
+	LIST_FOREACH (it, &ss->all) {
+		all[n] = LIST_ENTRY(it, struct session, node);
+		session_use(all[n++]);
+	}
+	pthread_mutex_unlock(&ss->lock);
+	return all;
+}
+
+void sessions_unuse_all(struct sessions *ss, struct session **take, size_t count)
+{
+	pthread_mutex_lock(&ss->lock);
+	for (size_t i = 0; i < count; i++)
+		session_unuse(ss, take[i]);
+	pthread_mutex_unlock(&ss->lock);
+	free(take);
 }
 
 void session_key(const struct session *s, struct buf *out)

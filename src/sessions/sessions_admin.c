@@ -5,7 +5,7 @@
  *	GET  sessions/{id}    one, by either id, as /session shows it
  *	POST sessions/flush   all that waits for its time goes now
  *
- * THREADS  Front threads, as it is all in memory; but for one session, which a worker looks up. */
+ * THREADS  Workers, as states may be large and there may be thousands; a flush: front threads. */
 #include "base/obj.h"
 #include "proto/url.h"
 #include "sessions/sessions_priv.h"
@@ -27,22 +27,30 @@ static json_t *item(struct sessions *ss, const struct session *s)
 	return o;
 }
 
-static void list(struct exchange *ex)
+static void list_all(struct exchange *ex)
 {
 	struct sessions *ss = exchange_service_arg(ex);
 	json_t *items = json_array();
+	size_t count;
+	struct session **all = sessions_use_all(ss, &count);
 
-	OBJ_CHECK(ss, SESSIONS_MAGIC);
-	pthread_mutex_lock(&ss->lock);
-	LIST_FOREACH (it, &ss->all) {
-		const struct session *s = LIST_ENTRY(it, struct session, node);
-
-		if (s->is_created)
-			(void)json_array_append_new(items, item(ss, s));
+	for (size_t i = 0; i < count; i++) {
+		pthread_mutex_lock(&ss->lock); /* for each alone, as in read.c */
+		if (all[i]->is_created)
+			(void)json_array_append_new(items, item(ss, all[i]));
+		pthread_mutex_unlock(&ss->lock);
 	}
-	pthread_mutex_unlock(&ss->lock);
+	sessions_unuse_all(ss, all, count);
 	sessions_reply_json(ex, 200,
 			    json_pack("{s:o, s:n, s:o}", "items", items, "next", "queue", read_queue_json(ss)));
+}
+
+static void list(struct exchange *ex)
+{
+	struct sessions *ss = exchange_service_arg(ex);
+
+	OBJ_CHECK(ss, SESSIONS_MAGIC);
+	exchange_to_worker(ex, ss->read_lane, list_all);
 }
 
 static void show_one(struct exchange *ex)

@@ -14,13 +14,13 @@
 #include "base/map.h"
 #include "core/delivery.h"
 #include "core/service.h"
+#include "sessions/answers.h"
 #include "sessions/sessions_config.h"
 #include "store/db.h"
 #include "store/outbox.h"
 
 #define SESSIONS_MAGIC     0x53455353u
 #define SESSION_ID_ROOM    64 /* of a local one */
-#define SESSIONS_MOST_ID   128 /* bytes of the server's ids; longer ones are not believed */
 #define SESSIONS_MOST_BODY (2 * 1024 * 1024) /* of a request of a program: 413 beyond */
 
 #define SESSIONS_MOST_STATE (1024 * 1024) /* of a session, as JSON: 413 beyond, as the hub says */
@@ -172,6 +172,9 @@ void session_reopen(struct sessions *ss, struct session *s); /* something comes 
 /* Takes the lock: finds it in memory, or in the database, where ids stay for ever. Used once when found. NULL: there is
  * none. Blocks. */
 struct session *session_get(struct sessions *ss, struct slice id);
+/* All of them, used: for who looks at one after the other, and holds the lock for each alone. Takes the lock. */
+struct session **sessions_use_all(struct sessions *ss, size_t *ret_count);
+void sessions_unuse_all(struct sessions *ss, struct session **take, size_t count);
 void session_key(const struct session *s, struct buf *out); /* of the outbox */
 /* Busy: something that a stop waits for, as it comes back to the service. Takes no lock / the lock. */
 void sessions_enter(struct sessions *ss);
@@ -313,8 +316,13 @@ int watcher_start(struct sessions *ss);
 void watcher_stop(struct sessions *ss);
 void watcher_free(struct sessions *ss);
 void watcher_poke(struct sessions *ss);
+struct process { /* as it was found; watch_begin() takes it */
+	int fd;         /* its pidfd, or -errno */
+	uint64_t start; /* 0: not known */
+};
+struct process watch_look(int64_t pid); /* opens files: without the lock. pid 0: nothing is looked at */
 /* With the lock held. A new session: the start of its process is noted; a loaded one: it is compared. */
-void watch_begin(struct sessions *ss, struct session *s, bool is_new);
+void watch_begin(struct sessions *ss, struct session *s, struct process take, bool is_new);
 void watch_end(struct sessions *ss, struct session *s);
 void watch_by_polling(struct sessions *ss, struct session *s); /* without its pidfd, if it has one */
 /* With the lock held: an event of that name, what was gathered, the crash. 0 or a code: then it goes on. */

@@ -128,7 +128,7 @@ static int load(struct sessions *ss, struct buf *err)
 
 		if (totals_is_dirty(s))
 			s->flush_mono_ms = clock_mono_ms() + 1;
-		watch_begin(ss, s, false);
+		watch_begin(ss, s, watch_look(s->flags & SESSION_ENDED ? 0 : s->pid), false); /* nobody waits yet */
 	}
 	pthread_mutex_unlock(&ss->lock);
 	return r;

@@ -148,7 +148,7 @@ KIT struct session *kit_register(int64_t pid)
 	s->version = xstrdup("1");
 	s->known = json_pack("{s:s}", "product", "p");
 	s->pid = pid;
-	watch_begin(kit.ss, s, true);
+	watch_begin(kit.ss, s, watch_look(pid), true);
 	assert_int_equal(ledger_save_start(kit.ss, s, on_done, &done), 0);
 	assert_int_equal(op_put(kit.ss, s, OP_CREATE, slice_str(creation), true, on_op, &done), 0);
 	pthread_mutex_unlock(&kit.ss->lock);

@@ -1,24 +1,21 @@
 /* watch.c -- programs that end without saying so, or fall silent; and everything else that happens by the clock.
  *
  * WHAT     One thread. It waits for pidfds, which tell the end of a process at once, and looks at the sessions once a
- *          second: silence, heartbeats to
- *          the server, totals that are due, rows that lag behind, registrations that waited long enough.
+ *          second: silence, heartbeats to the server, totals that are due, rows that lag behind, registrations that
+ *          waited long enough.
  * RULES    1. A process is its pid and its start. The pidfd is opened first and the start read after it: if the
- *          process is alive
- *             then, the start is its own. After a restart of the daemon a pid with another start is somebody else:
- *             the program has ended.
+ *             process is alive then, the start is its own. After a restart of the daemon a pid with another start is
+ *             somebody else: the program has ended.
  *          2. Where there is no pidfd (none left, an old kernel, a sandbox) the start is read once a second. That a
- *             process
- *             may not be signalled (EPERM) is nothing; it is never signalled. Where neither works nothing is
- *             reported, and
- *             session_unwatched says so.
- *          3. Silence counts on CLOCK_MONOTONIC, which stands still while the machine sleeps. When this thread was
- *             not run
- *             either (a stopped virtual machine, SIGSTOP), the pause is nobody's fault: it is added to every
+ *             process may not be signalled (EPERM) is nothing; it is never signalled. Where neither works nothing is
+ *             reported, and session_unwatched says so.
+ *          3. Silence counts on CLOCK_MONOTONIC, which stands still while the machine sleeps. When this thread was not
+ *             run either (a stopped virtual machine, SIGSTOP), the pause is nobody's fault: it is added to every
  *             program's time.
- *          4. A session that has ended is watched by nobody.
+ *          4. A session that has ended is watched by nobody; one whose end could not be kept is watched on.
+ *          5. What finds a full queue is told by a later look, once, and room is made for it meanwhile.
  * THREADS  Its own; watch_begin and watch_end with sessions.lock. epoll is the kernel's: registering needs no lock of
- *          ours.
+ *          ours. Files of /proc are read without the lock.
  * SEE      pidfd_open(2), proc(5) */
 #include <errno.h>
 #include <signal.h>
@@ -48,6 +45,7 @@ struct watcher {
 	pthread_t thread;
 	int epoll, wake;
 	atomic_bool stopping;
+	atomic_bool has_polled; /* perhaps: some process is looked at in /proc */
 	int64_t looked_mono_ms;
 	bool is_running;
 	bool is_making_room; /* sessions.lock */
@@ -81,37 +79,44 @@ static void want_room(struct sessions *ss, int code)
 
 /* --- a process -------------------------------------------------------------------------------------------------- */
 
-static int pidfd_of(int64_t pid)
+struct process watch_look(int64_t pid)
 {
-	int fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+	struct process p = { .fd = -ESRCH };
 
-	return fd < 0 ? -errno : fd;
+	if (!pid)
+		return p;
+	p.fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+	if (p.fd < 0)
+		p.fd = -errno;
+	if (p.fd != -ESRCH)
+		p.start = machine_process_start(pid); /* after it was opened: rule 1 */
+	return p;
 }
 
-/* Opens, and finds out whether it is the one that is meant. 0: it is watched; 1: it has ended; or a code: it
- * cannot be watched so. */
-static int open_process(struct sessions *ss, struct session *s, bool is_new)
+static void process_close(struct process *p)
+{
+	if (p->fd >= 0)
+		fd_close(&p->fd);
+}
+
+/* Finds out whether it is the one that is meant. 0: it is watched; 1: it has ended; or a code: it cannot be watched
+ * so. */
+static int take_process(struct sessions *ss, struct session *s, struct process *p, bool is_new)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = (uint64_t)s->number };
-	int fd = pidfd_of(s->pid);
-	uint64_t start;
 
-	if (fd == -ESRCH)
+	if (p->fd == -ESRCH)
 		return 1;
-	start = machine_process_start(s->pid);
 	if (is_new)
-		s->pid_start = start;
-	else if (s->pid_start == WATCH_ANOTHER_BOOT || (s->pid_start && start && start != s->pid_start)) {
-		fd_close(&fd);
+		s->pid_start = p->start;
+	else if (s->pid_start == WATCH_ANOTHER_BOOT || (s->pid_start && p->start && p->start != s->pid_start))
 		return 1;
-	}
+	if (p->fd < 0 || epoll_ctl(ss->watcher->epoll, EPOLL_CTL_ADD, p->fd, &ev) < 0)
+		return p->start ? -EAGAIN : -EPERM;
 	s->watched = xcalloc(1, sizeof(*s->watched));
-	s->watched->fd = fd < 0 ? -1 : fd;
-	if (fd >= 0 && epoll_ctl(ss->watcher->epoll, EPOLL_CTL_ADD, fd, &ev) < 0)
-		fd_close(&s->watched->fd);
-	if (s->watched->fd >= 0)
-		return 0;
-	return start ? -EAGAIN : -EPERM;
+	s->watched->fd = p->fd;
+	p->fd = -EAGAIN;
+	return 0;
 }
 
 void watch_by_polling(struct sessions *ss, struct session *s)
@@ -120,6 +125,7 @@ void watch_by_polling(struct sessions *ss, struct session *s)
 	s->watched = xcalloc(1, sizeof(*s->watched));
 	s->watched->fd = -1;
 	s->watch = "poll";
+	atomic_store(&ss->watcher->has_polled, true);
 }
 
 /* It has ended: every look finds that until somebody is told. */
@@ -127,13 +133,6 @@ static void watch_as_ended(struct sessions *ss, struct session *s)
 {
 	watch_by_polling(ss, s);
 	s->pid_start = WATCH_ANOTHER_BOOT;
-}
-
-static bool has_ended(const struct session *s)
-{
-	uint64_t start = machine_process_start(s->pid);
-
-	return s->pid_start && start != s->pid_start;
 }
 
 struct told {
@@ -198,23 +197,24 @@ static void crashed(struct sessions *ss, struct session *s)
 						 "parent_pid", s->pid, "parent_process_terminated"));
 }
 
-void watch_begin(struct sessions *ss, struct session *s, bool is_new)
+void watch_begin(struct sessions *ss, struct session *s, struct process take, bool is_new)
 {
-	int r;
+	int r = 0;
 
-	if (!s->pid || (s->flags & SESSION_ENDED) || s->watched)
-		return;
-	r = open_process(ss, s, is_new);
-	s->watch = r == 0 ? "pidfd" : r == -EAGAIN ? "poll" : "no";
+	if (s->pid && !(s->flags & SESSION_ENDED) && !s->watched) {
+		r = take_process(ss, s, &take, is_new);
+		s->watch = r == 0 ? "pidfd" : "no";
+	}
+	process_close(&take);
 	if (r == 1) { /* it has ended: told by the next look, when the session is in the queue */
 		watch_as_ended(ss, s);
-	} else if (r < 0 && r != -EAGAIN) {
+	} else if (r == -EAGAIN) {
+		watch_by_polling(ss, s);
+	} else if (r < 0) {
 		log_event(LOG_WARN, "session_unwatched", LOG_STR("session", s->local_id), LOG_INT("pid", s->pid),
 			  LOG_STR("reason",
 				  "neither a pidfd nor /proc tells of this process: its end will not be noticed"),
 			  LOG_END);
-		watch_end(ss, s);
-		s->watch = "no";
 	}
 }
 
@@ -314,13 +314,16 @@ static bool look_at_end(struct sessions *ss, struct session *s, int64_t now)
 	return true;
 }
 
-static void look_at(struct sessions *ss, struct session *s, int64_t now, bool is_look)
+/* When its totals are due; 0: none are. */
+static int64_t look_at(struct sessions *ss, struct session *s, int64_t now, bool is_look)
 {
 	if (s->flush_mono_ms && s->flush_mono_ms <= now)
 		totals_flush(ss, s);
-	if (!is_look || look_at_end(ss, s, now))
-		return;
-	if (s->watched && s->watched->fd < 0 && has_ended(s))
+	if (!is_look)
+		return s->flush_mono_ms;
+	if (look_at_end(ss, s, now))
+		return 0;
+	if (s->watched && s->pid_start == WATCH_ANOTHER_BOOT)
 		crashed(ss, s);
 	look_for_silence(ss, s, now);
 	if (s->dropped && !s->is_telling_dropped)
@@ -329,6 +332,7 @@ static void look_at(struct sessions *ss, struct session *s, int64_t now, bool is
 		beat_wanted(ss, s);
 	if (session_wants_save(s))
 		(void)ledger_save_start(ss, s, NULL, NULL); /* or later */
+	return s->flush_mono_ms;
 }
 
 static void forgive_pause(struct sessions *ss, int64_t gap)
@@ -337,34 +341,80 @@ static void forgive_pause(struct sessions *ss, int64_t gap)
 		LIST_ENTRY(it, struct session, node)->beat_mono_ms += gap;
 }
 
+static bool is_polled(const struct session *s)
+{
+	return s->watched && s->watched->fd < 0 && s->pid_start && s->pid_start != WATCH_ANOTHER_BOOT;
+}
+
+/* Those without a pidfd, whose start is read from /proc: without the lock. */
+static void look_at_polled(struct sessions *ss)
+{
+	size_t count;
+	struct session **all;
+
+	if (!atomic_exchange(&ss->watcher->has_polled, false))
+		return;
+	all = sessions_use_all(ss, &count);
+	for (size_t i = 0; i < count; i++) {
+		struct session *s = all[i];
+		uint64_t start = 0;
+		bool is;
+
+		pthread_mutex_lock(&ss->lock);
+		is = is_polled(s);
+		pthread_mutex_unlock(&ss->lock);
+		if (!is)
+			continue;
+		start = machine_process_start(s->pid); /* which never changes */
+		pthread_mutex_lock(&ss->lock);
+		if (is_polled(s) && start != s->pid_start)
+			watch_as_ended(ss, s);
+		else
+			atomic_store(&ss->watcher->has_polled, true); /* to be looked at again */
+		pthread_mutex_unlock(&ss->lock);
+	}
+	sessions_unuse_all(ss, all, count);
+}
+
+/* Whether it is time for a look. With the lock held. */
+static bool begin_look(struct sessions *ss, int64_t now)
+{
+	struct watcher *w = ss->watcher;
+	int64_t gap = now - w->looked_mono_ms;
+
+	if (gap < LOOK_EVERY_MS)
+		return false;
+	if (w->looked_mono_ms && gap > STOPPED_MS)
+		forgive_pause(ss, gap);
+	w->looked_mono_ms = now;
+	return true;
+}
+
+/* The lock is held for each session alone, as rows and totals are written out on the way. This thread is the only one
+ * that takes any off the list, so that what comes after one is still there when the lock is had again. */
 int64_t watch_tick(struct sessions *ss)
 {
-	int64_t now = clock_mono_ms(), next, expires;
-	struct watcher *w = ss->watcher;
+	int64_t now = clock_mono_ms(), next = register_expire(ss, now), flush;
 	bool is_look;
 
-	expires = register_expire(ss, now);
 	pthread_mutex_lock(&ss->lock);
-	is_look = now - w->looked_mono_ms >= LOOK_EVERY_MS;
-	if (is_look && w->looked_mono_ms && now - w->looked_mono_ms > STOPPED_MS)
-		forgive_pause(ss, now - w->looked_mono_ms);
+	is_look = begin_look(ss, now);
+	if (ss->watcher->looked_mono_ms + LOOK_EVERY_MS < next)
+		next = ss->watcher->looked_mono_ms + LOOK_EVERY_MS;
+	pthread_mutex_unlock(&ss->lock);
 	if (is_look)
-		w->looked_mono_ms = now;
-	next = w->looked_mono_ms + LOOK_EVERY_MS;
+		look_at_polled(ss);
+	pthread_mutex_lock(&ss->lock);
 	LIST_FOREACH_SAFE (it, after, &ss->all) {
 		struct session *s = LIST_ENTRY(it, struct session, node);
-		int64_t flush;
 
-		look_at(ss, s, now, is_look);
-		if (it->next != after) /* it is gone */
-			continue;
-		flush = s->flush_mono_ms;
+		flush = look_at(ss, s, now, is_look);
 		if (flush && flush < next)
 			next = flush;
+		pthread_mutex_unlock(&ss->lock);
+		pthread_mutex_lock(&ss->lock);
 	}
 	pthread_mutex_unlock(&ss->lock);
-	if (expires < next)
-		next = expires;
 	return next > now ? next - now : 1;
 }
 

@@ -1,0 +1,129 @@
+/* service_test.c -- what holds over restarts of the service, whatever the wall clock does meanwhile; and its defaults. */
+#include "sessions/sessions_priv.h"
+
+#include <errno.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "sessions/sessions_test_kit.h"
+
+#define HOUR_MS 3600000
+
+static void restart(void)
+{
+	kit_end();
+	kit_begin();
+}
+
+/* Ids are made of the wall clock's second and a number. */
+static void no_id_is_given_twice_wherever_the_clock_goes(void **state)
+{
+	static const int64_t steps_ms[] = { 0, -HOUR_MS, -1, 2 * HOUR_MS, -HOUR_MS, 0, -90 * 24 * (int64_t)HOUR_MS };
+	struct map *seen = map_new();
+	size_t count = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(steps_ms); i++) {
+		if (i % 2)
+			restart();
+		pass(0, steps_ms[i]);
+		if (i % 3 == 2)
+			restart();
+		for (int k = 0; k < 3; k++) {
+			struct session *s = kit_register(0);
+
+			assert_null(map_put(seen, slice_str(s->local_id), s));
+			assert_true(slice_starts(slice_str(s->local_id), LOCAL_ID_BEGINS));
+			count++;
+		}
+	}
+	restart();
+	assert_int_equal(kit.ss->count, count);
+	map_free(seen);
+}
+
+static void what_was_told_keeps_its_order_when_the_clock_goes_back(void **state)
+{
+	struct session *s = kit_register(0);
+	int64_t number = s->number;
+
+	for (int i = 0; i < 4; i++) {
+		char *name = xstrf("event-%d", i);
+
+		pthread_mutex_lock(&kit.ss->lock);
+		assert_int_equal(op_put_event(kit.ss, s, name, "info", "[]", NULL, false, NULL, NULL), 0);
+		pthread_mutex_unlock(&kit.ss->lock);
+		free(name);
+		expect_queue(s, i == 0	 ? "create event-0"
+				: i == 1 ? "create event-0 event-1"
+				: i == 2 ? "create event-0 event-1 event-2"
+					 : "create event-0 event-1 event-2 event-3");
+		pass(0, -HOUR_MS);
+		restart();
+		s = LIST_ENTRY(kit.ss->all.next, struct session, node);
+		assert_int_equal(s->number, number);
+	}
+}
+
+/* No descriptor is left: there is no pidfd, and /proc cannot be read. */
+static void a_process_that_cannot_be_watched_is_said_to_be_unwatched_and_is_not_dead(void **state)
+{
+	struct rlimit before, none;
+	struct session *s;
+	int fd = dup(0);
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	close(fd);
+	none = (struct rlimit){ .rlim_cur = (rlim_t)fd, .rlim_max = before.rlim_max };
+	pthread_mutex_lock(&kit.ss->lock);
+	s = session_new(kit.ss);
+	s->product = xstrdup("p");
+	s->version = xstrdup("1");
+	s->known = json_object();
+	s->is_created = true;
+	s->pid = getpid();
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	watch_begin(kit.ss, s, watch_look(s->pid), true);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_string_equal(s->watch, "no");
+	assert_null(s->watched);
+	pthread_mutex_unlock(&kit.ss->lock);
+	for (int i = 0; i < 3; i++) {
+		pass(1000, 1000);
+		(void)watch_tick(kit.ss);
+	}
+	expect_queue(s, "");
+	assert_false(s->flags & SESSION_ENDED);
+}
+
+static void who_says_nothing_listens_on_this_machine_alone(void **state)
+{
+	static const char *const sets[] = { "sessions.compression=true", NULL };
+	static const struct config_section *const sections[] = { &sessions_section, NULL };
+	const struct config_source src = { .file = "/dev/null", .sets = sets, .sections = sections };
+	struct buf problems = BUF_EMPTY, warnings = BUF_EMPTY;
+	const struct sessions_config *c;
+	struct config *config = NULL;
+
+	assert_int_equal(config_load(&src, &config, &problems, &warnings), 0);
+	c = config_section(config, "sessions");
+	assert_string_equal(c->listen.listen, "127.0.0.1:8079");
+	config_unref(&config);
+	buf_fini(&problems);
+	buf_fini(&warnings);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(no_id_is_given_twice_wherever_the_clock_goes, kit_set_up,
+						kit_tear_down),
+		cmocka_unit_test_setup_teardown(what_was_told_keeps_its_order_when_the_clock_goes_back, kit_set_up,
+						kit_tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_process_that_cannot_be_watched_is_said_to_be_unwatched_and_is_not_dead, kit_set_up,
+			kit_tear_down),
+		cmocka_unit_test(who_says_nothing_listens_on_this_machine_alone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
