@@ -31,7 +31,7 @@ define compile
 @set -o pipefail; ninja --quiet -C $(1) | sed '/^ninja: no work to do/d'
 endef
 
-.PHONY: help run test test-all build release asan tsan stories crash fuzz valgrind tidy format layers cover bench docs install \
+.PHONY: help run test test-all build release asan tsan stories crash fuzz valgrind tidy format layers cover bench screenshots docs install \
 	clean packages
 
 help:  ## this list
@@ -103,8 +103,12 @@ cover:  ## line coverage of unit tests and stories, in build-cover/coverage.html
 	@exec tools/cover
 
 bench: release  ## figures against nginx and git-http-backend, on this machine
-	@tools/install-packages run dev
+	@tools/install-packages run test dev
 	@exec env WEIR_BIN="$${WEIR_BIN:-$(CURDIR)/build-release/weir}" tests/bench/run
+
+screenshots: build  ## the pictures in docs/screenshots/: real pages, made-up data
+	@tools/install-packages test
+	@exec env WEIR_BIN="$${WEIR_BIN:-$(CURDIR)/build/weir}" tools/screenshots
 
 docs:  ## check the manual pages and render them to build/docs/
 	@tools/install-packages test

@@ -276,7 +276,7 @@ def test_the_timeline_zooms_by_dragging_and_by_its_buttons(lab, browse):
     page = browse(of(lab, lab.game))
     plot = page.locator(".timeline .u-over")
     plot.wait_for()
-    page.wait_for_function("document.querySelectorAll('.event').length === 100")
+    wait_until(lambda: page.locator(".event").count() == 100, 30, "events are listed")
     box = plot.bounding_box()
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] * 0.02, y)

@@ -4,7 +4,7 @@ import { get } from '../shared/api.js';
 import { Ago, count, duration, exact, Time, useNow } from '../shared/format.jsx';
 import { useLoad } from '../shared/load.js';
 import { href } from '../shared/router.js';
-import { Copy, Facts, Problem, say, Waiting } from '../shared/ui.jsx';
+import { Copy, Empty, Facts, Problem, say, Waiting } from '../shared/ui.jsx';
 import { Events } from './events.jsx';
 import { Metrics } from './metrics.jsx';
 import { isLive, stateOf, States } from './parts.jsx';
@@ -96,7 +96,13 @@ export function Session({ id, params }) {
 		if (s) document.title = `${s.state.product} ${s.state.version} – weir hub`;
 	}, [s?.state.product]);
 
-	if (error?.status === 404) return <Problem error={{ message: 'There is no such session: it may have been deleted with age.' }} />;
+	if (error?.status === 404) {
+		return (
+			<Empty title="There is no such session">
+				<p>It may have been deleted with age. <a href={href('/sessions')}>To the sessions</a></p>
+			</Empty>
+		);
+	}
 	if (error) return <Problem error={error} again={again} />;
 	if (!s) return <Waiting />;
 	const data = timeline.data;

@@ -84,7 +84,7 @@ const columns = [
 	{ key: 'updated', title: 'Last change', sort: 'updated', class: 'nowrap', value: (s) => <Ago t={s.updated_at} /> },
 	{ key: 'events', title: 'Events', sort: 'events', align: 'right', value: (s) => count(s.counts.events) },
 	{ key: 'metrics', title: 'Metrics', align: 'right', value: (s) => count(s.counts.metrics) },
-	{ key: 'id', title: 'Id', class: 'mono muted', value: (s) => <span title={s.id}>{s.id.slice(0, 8)}</span> },
+	{ key: 'id', title: 'Id', value: (s) => <span class="mono muted" title={s.id}>{s.id.slice(0, 8)}</span> },
 ];
 
 export function Sessions({ params }) {

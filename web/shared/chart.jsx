@@ -51,7 +51,7 @@ function options({ series, stacked, height, range, unit, onRange, marks, sync, a
 		width, height, ms: 1, series: [{}, ...drawn],
 		padding: axes === false ? [2, 0, 2, 0] : [10, 12, 0, 0],
 		legend: { show: false },
-		bands: series.flatMap((s, i) => (s.bandTo != null ? [{ series: [i + 1, s.bandTo + 1], fill: colour(s.color) + '2b' }] : [])),
+		bands: series.flatMap((s, i) => (s.bandTo != null ? [{ series: [i + 1, s.bandTo + 1], fill: colour(s.color) + '66' }] : [])),
 		scales: {
 			x: { range: (u, min, max) => latest.current.range || [min, max] },
 			y: { range: (u, min, max) => extent(min, max, stacked || series.some((s) => s.zero)) },

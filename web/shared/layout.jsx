@@ -1,7 +1,7 @@
 // layout.jsx -- what stands around every view: name, ways, theme, whether the server answers, the question for the key.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { keyAsked, link } from './api.js';
-import { duration, useNow } from './format.jsx';
+import { Time, useNow } from './format.jsx';
 import { tryNow } from './load.js';
 import { choose, chosen } from './theme.js';
 import { Button, Dialog, Icon, Overlays } from './ui.jsx';
@@ -31,8 +31,9 @@ function Away({ server }) {
 				<>
 					<Icon name="away" />
 					<span>
-						{server} does not answer{now - since > 3000 && ` since ${duration(now - since)}`}. What you see is as of before;
-						{retryAt - now > 1500 ? ` trying again in ${Math.ceil((retryAt - now) / 1000)} s.` : ' trying again …'}
+						{server} does not answer. What you see is as of <Time t={since} />.
+						{/* Not for the ear: it changes every second. */}
+						<span aria-hidden="true">{retryAt - now > 1500 ? ` Trying again in ${Math.ceil((retryAt - now) / 1000)} s.` : ' Trying again …'}</span>
 					</span>
 					<Button kind="small" onClick={tryNow}>Try now</Button>
 				</>
