@@ -266,12 +266,6 @@ static void status_and_health_tell_of_it(void **state)
 	assert_int_equal(json_integer_value(json_object_get(component, "queued")), 1);
 	assert_non_null(json_string_value(json_object_get(component, "reason")));
 	json_decref(o);
-	rq.target = SLICE_LIT("/"); /* and so does the page */
-	buf_reset(&body);
-	assert_int_equal(client_call(client, &rq, &sink, NULL, &result), 0);
-	expect_in(&body, "<h2>Outbox</h2>");
-	expect_in(&body, "<td>files</td><td>1</td><td>0</td><td>1</td>");
-	expect_in(&body, "writes are held");
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -18,7 +18,8 @@ def text(*path):
 
 def documents():
     """Every Markdown file that is kept in the tree."""
-    listed = subprocess.run(["find", ".", "-name", "*.md", "-not", "-path", "./build*", "-not", "-path", "./.git/*"],
+    listed = subprocess.run(["find", ".", "-name", "*.md", "-not", "-path", "./build*", "-not", "-path", "./.git/*",
+                             "-not", "-path", "*/node_modules/*"],
                             cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     assert len(listed) > 10
     return sorted(os.path.normpath(p) for p in listed)
