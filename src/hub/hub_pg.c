@@ -1,401 +1,35 @@
-/* hub_pg.c -- the hub's store in PostgreSQL: the writer, its transactions, and what happens while the server is away.
+/* hub_pg.c -- the hub's store in PostgreSQL: the table of functions, from opening to closing.
  *
- *   submit -> queue -> writer: jobs (hub_pg_tx.c) -> flush, count, COMMIT in one journey -> done
- *                        |                                |
- *                        | lost before COMMIT:            | lost after it: ask the new connection whether it was
- *                        | nothing stands; once more      | committed; only then once more, or done
- *                        v                                v
- *                      away: submit and read_begin refuse at once; the writer tries again by itself
+ *   hub_pg_conn.c     a connection that never waits for ever          hub_pg_schema.c   the tables, and their versions
+ *   hub_pg_writer.c   the one that writes: transactions, away, back   hub_pg_read.c     those that look
+ *   hub_pg_tx.c       what jobs do; hub_pg_flush.c: a transaction of them
  *
- * WHAT     One connection writes, for all jobs that wait in one transaction; looking has connections of its own
- *          (hub_pg_read.c). Any number of hubs may use one database: rows are locked for as long as a transaction
- *          decides about them.
- * RULES    1. done(0) means that the server has said COMMIT, or that its row of weir_writers says it.
- *          2. A job that fails by its own is undone alone. When the database refuses a transaction, each of its jobs is
- *             run again in one of its own: so one that is refused always takes no other with it, and those that only
- *             were in each other's way succeed.
- *          3. A COMMIT whose answer was lost is resolved: every transaction counts up in our row of weir_writers, and
- *             the next connection waits for the lock of that row (which the lost transaction may still hold) and reads
- *             it. So nothing is done twice, operations without a number neither. Only when the server stays away
- *             longer than its patience are those jobs told -EINPROGRESS: nobody knows.
- *          4. A server that cannot be reached is no failure of the hub: it starts, says so, and comes back by itself.
- *             docs/decisions/0011-postgresql.md
- * THREADS  submit: any. The writer thread runs jobs and answers them.
- * LIMITS   A transaction has at most 1,000 jobs, and takes no further one above 16 MiB. */
+ * WHY      docs/decisions/0011-postgresql.md
+ * THREADS  As the table says; jobs run on the writer's. */
 #include "hub/hub_store.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/err.h"
-#include "base/log.h"
 #include "base/obj.h"
 #include "base/rand.h"
 #include "hub/hub_pg_priv.h"
-
-#define MOST_JOBS      1000
-#define MOST_BYTES     (16 << 20)
-#define MOST_TRIES     6 /* of a job alone */
-#define FIRST_RETRY_MS 100
-#define MOST_RETRY_MS  5000
-#define PING_MS        5000 /* an idle connection is looked at */
-#define MIGRATE_MS     (3600 * 1000) /* an index over millions of rows */
-
-/* Of the writer: whoever waits for a row waits for a commit of another hub, which takes moments; a hub that vanished
- * does not hold rows for ever; statements go by keys, whatever statistics say of an empty table. */
-static const char settings[] =
-	"SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; SET statement_timeout = 0;"
-	"SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
-	"SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
-
-struct pg_job {
-	struct list node;
-	hub_job_fn *run;
-	hub_done_fn *done;
-	void *arg;
-	int code;
-};
-
-/* --- away and back ---------------------------------------------------------------------------------------------- */
-
-static void go_away(struct hub_pg *h, int code)
-{
-	bool news;
-
-	pthread_mutex_lock(&h->lock);
-	news = !atomic_load(&h->is_away) || !slice_eq(buf_slice(&h->said), buf_slice(&h->conn.said));
-	buf_reset(&h->said);
-	buf_add_slice(&h->said, buf_slice(&h->conn.said));
-	pthread_mutex_unlock(&h->lock);
-	if (!atomic_load(&h->is_away)) {
-		h->away_since_ms = clock_mono_ms();
-		h->tries = 0;
-	}
-	atomic_store(&h->away_code, code);
-	atomic_store(&h->is_away, true);
-	if (news && (h->writer_runs || code != -EPROTO)) /* else the start ends by it, and says so */
-		log_event(LOG_ERROR, "hub_database_away", LOG_STR("database", h->name.shown), LOG_ERR("error", code),
-			  LOG_SLICE("said", buf_slice(&h->conn.said)),
-			  LOG_STR("next", "requests are answered 503, and it is tried again"), LOG_END);
-	hub_pg_close_idle(h);
-}
-
-static void come_back(struct hub_pg *h)
-{
-	if (!atomic_load(&h->is_away))
-		return;
-	log_event(LOG_INFO, "hub_database_back", LOG_STR("database", h->name.shown),
-		  LOG_INT("away_ms", clock_mono_ms() - h->away_since_ms), LOG_END);
-	pthread_mutex_lock(&h->lock);
-	buf_reset(&h->said);
-	pthread_mutex_unlock(&h->lock);
-	atomic_store(&h->is_away, false);
-}
-
-/* Our row of weir_writers, made if need be; waits for a transaction of ours that is still under way. */
-static int learn_commits(struct hub_pg *h)
-{
-	struct hub_pg_params p = { 0 };
-	PGresult *res = NULL;
-	int r;
-
-	hub_pg_add_number(&p, h->id);
-	r = hub_pg_ask(&h->conn, "commits", &p, &res);
-	if (r == 0 && PQntuples(res) == 1)
-		h->commits = hub_pg_number(res, 0, 0);
-	PQclear(res);
-	if (r == 0) { /* made, or only seen */
-		hub_pg_add_number(&p, h->commits);
-		r = hub_pg_ask(&h->conn, "writer", &p, NULL);
-	}
-	return r;
-}
-
-static int connect_writer(struct hub_pg *h)
-{
-	struct hub_pg_conn *c = &h->conn;
-	int r;
-
-	c->given_up = &h->is_stopping;
-	r = hub_pg_connect(c, &h->name, h->patience_ms);
-	if (r == 0)
-		r = hub_pg_run(c, settings, NULL);
-	c->patience_ms = MIGRATE_MS;
-	if (r == 0)
-		r = hub_pg_schema(c);
-	c->patience_ms = h->patience_ms;
-	if (r == 0)
-		r = hub_pg_prepare(c, hub_pg_tx_statements);
-	if (r == 0)
-		r = learn_commits(h);
-	c->given_up = NULL;
-	if (r == 0) {
-		come_back(h);
-		return 0;
-	}
-	c->is_lost = true;
-	go_away(h, r);
-	return r;
-}
-
-/* Doubling, and never the same for two hubs. */
-static void plan_next_try(struct hub_pg *h)
-{
-	int64_t ms = h->tries < 6 ? FIRST_RETRY_MS << h->tries : MOST_RETRY_MS;
-	uint32_t random;
-
-	rand_bytes(&random, sizeof(random));
-	ms = ms < MOST_RETRY_MS ? ms : MOST_RETRY_MS;
-	h->tries++;
-	h->next_try_ms = clock_mono_ms() + ms / 2 + random % (ms / 2 + 1);
-}
-
-/* --- a transaction ---------------------------------------------------------------------------------------------- */
-
-static void roll_back(struct hub_pg *h)
-{
-	struct hub_tx *tx = &h->tx;
-
-	if (tx->is_begun && !h->conn.is_lost)
-		(void)hub_pg_ask(&h->conn, "rollback", NULL, NULL); /* when that fails the connection is lost */
-	hub_pg_tx_end(tx);
-}
-
-static void pause_ms(int64_t ms)
-{
-	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
-
-	(void)nanosleep(&t, NULL); /* woken early is fine */
-}
-
-/* Rule 3. 0: it was committed; -EAGAIN: it was not; -EINPROGRESS: nobody knows. */
-static int resolve(struct hub_pg *h, int64_t expected)
-{
-	int64_t deadline_ms = clock_mono_ms() + h->patience_ms;
-
-	go_away(h, WEIR_E_CUT);
-	while (connect_writer(h) < 0) {
-		if (clock_mono_ms() > deadline_ms || atomic_load(&h->is_stopping))
-			return -EINPROGRESS;
-		pause_ms(FIRST_RETRY_MS);
-	}
-	log_event(LOG_INFO, "hub_commit_resolved", LOG_STR("database", h->name.shown),
-		  LOG_STR("was", h->commits == expected ? "committed" : "not committed"), LOG_END);
-	return h->commits == expected ? 0 : -EAGAIN;
-}
-
-static int commit(struct hub_pg *h)
-{
-	struct hub_pg_params p = { 0 };
-	int64_t expected = h->commits + 1;
-	int r;
-
-	hub_pg_tx_flush(&h->tx);
-	hub_pg_add_number(&p, h->id);
-	hub_pg_add_number(&p, expected);
-	hub_pg_send(&h->conn, "writer", &p);
-	hub_pg_send(&h->conn, "commit", NULL);
-	r = hub_pg_finish(&h->conn, NULL);
-	if (h->conn.is_lost)
-		r = resolve(h, expected);
-	else if (r < 0)
-		roll_back(h);
-	if (r == 0)
-		h->commits = expected;
-	return r;
-}
-
-/* Runs jobs in one transaction. 0: each has its code; else why none of it stands. */
-static int run_jobs(struct hub_pg *h, struct list *jobs, bool is_alone)
-{
-	struct hub_tx *tx = &h->tx;
-	bool any = false;
-	int r;
-
-	hub_pg_tx_begin(tx, is_alone);
-	LIST_FOREACH(it, jobs) {
-		struct pg_job *j = LIST_ENTRY(it, struct pg_job, node);
-
-		j->code = hub_pg_tx_job(tx, &h->store, j->run, j->arg);
-		any = any || j->code == 0;
-		if (tx->fault < 0)
-			break;
-	}
-	r = tx->fault;
-	if (r < 0 || !any) {
-		roll_back(h);
-		return r;
-	}
-	r = commit(h);
-	hub_pg_tx_end(tx);
-	return r;
-}
-
-/* Whether running it once more may help; with a connection that is good. */
-static bool can_retry(struct hub_pg *h, int code)
-{
-	if (h->conn.is_lost) {
-		go_away(h, code);
-		return connect_writer(h) == 0;
-	}
-	return code == -EAGAIN;
-}
-
-static void run_alone(struct hub_pg *h, struct pg_job *j)
-{
-	struct list one;
-	int r = -EAGAIN;
-
-	list_remove(&j->node);
-	list_init(&one);
-	list_push_back(&one, &j->node);
-	for (int i = 0; i < MOST_TRIES; i++) {
-		r = run_jobs(h, &one, true);
-		if (r == 0 || !can_retry(h, r))
-			break;
-		if (i)
-			pause_ms(10 << i);
-	}
-	list_remove(&j->node);
-	j->code = r < 0 ? r : j->code;
-}
-
-static void answer(struct pg_job *j)
-{
-	list_remove(&j->node);
-	if (j->done)
-		j->done(j->arg, j->code);
-	free(j);
-}
-
-static void fail_all(struct list *jobs, int code)
-{
-	LIST_FOREACH_SAFE(it, next, jobs) {
-		struct pg_job *j = LIST_ENTRY(it, struct pg_job, node);
-
-		j->code = code;
-		answer(j);
-	}
-}
-
-static void run_batch(struct hub_pg *h, struct list *jobs)
-{
-	bool is_one = jobs->next == jobs->prev;
-	int r = is_one ? -EAGAIN : run_jobs(h, jobs, false);
-
-	if (!is_one && h->conn.is_lost && can_retry(h, r))
-		r = run_jobs(h, jobs, false);
-	if (r == -EINPROGRESS || r == -ENOSPC || h->conn.is_lost) {
-		fail_all(jobs, r < 0 ? r : WEIR_E_CUT);
-		return;
-	}
-	LIST_FOREACH_SAFE(it, next, jobs) { /* committed ones do not wait for those that were put off */
-		struct pg_job *j = LIST_ENTRY(it, struct pg_job, node);
-
-		if (r == 0 && j->code != HUB_PG_DEFERRED)
-			answer(j);
-	}
-	LIST_FOREACH_SAFE(it, next, jobs) {
-		struct pg_job *j = LIST_ENTRY(it, struct pg_job, node);
-
-		if (!h->conn.is_lost)
-			run_alone(h, j);
-		else
-			j->code = atomic_load(&h->away_code);
-		answer(j);
-	}
-}
-
-/* --- the writer ------------------------------------------------------------------------------------------------- */
-
-/* With the lock. */
-static void take_batch(struct hub_pg *h, struct list *batch)
-{
-	list_init(batch);
-	for (int n = 0; n < MOST_JOBS && !list_is_empty(&h->queue); n++) {
-		struct list *first = h->queue.next;
-
-		list_remove(first);
-		list_push_back(batch, first);
-	}
-}
-
-/* With the lock: until somebody wakes us, or so long. */
-static void rest(struct hub_pg *h, int64_t ms)
-{
-	struct timespec until;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &until); /* cannot fail on Linux */
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += ms % 1000 * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_nsec -= 1000000000;
-		until.tv_sec++;
-	}
-	(void)pthread_cond_timedwait(&h->wake, &h->lock, &until); /* whichever it was: the caller looks again */
-}
-
-static void ping(struct hub_pg *h)
-{
-	int r = hub_pg_ask(&h->conn, "ping", NULL, NULL);
-
-	if (r < 0 && h->conn.is_lost && !can_retry(h, r))
-		plan_next_try(h);
-}
-
-static void try_again(struct hub_pg *h)
-{
-	if (connect_writer(h) < 0)
-		plan_next_try(h);
-}
-
-static void *writer_main(void *arg)
-{
-	struct hub_pg *h = arg;
-	int64_t used_ms = clock_mono_ms();
-
-	pthread_mutex_lock(&h->lock);
-	while (!atomic_load(&h->is_stopping) || !list_is_empty(&h->queue)) {
-		bool away = h->conn.is_lost || !h->conn.pg;
-		int64_t wait_ms = (away ? h->next_try_ms : used_ms + PING_MS) - clock_mono_ms();
-		struct list batch;
-
-		if (list_is_empty(&h->queue) && wait_ms > 0) {
-			rest(h, wait_ms);
-			continue;
-		}
-		take_batch(h, &batch);
-		pthread_mutex_unlock(&h->lock);
-		if (!list_is_empty(&batch) && away)
-			fail_all(&batch, atomic_load(&h->away_code)); /* they came just before it was known */
-		else if (!list_is_empty(&batch))
-			run_batch(h, &batch);
-		else if (away)
-			try_again(h);
-		else
-			ping(h);
-		used_ms = clock_mono_ms();
-		pthread_mutex_lock(&h->lock);
-	}
-	pthread_mutex_unlock(&h->lock);
-	return NULL;
-}
 
 /* --- the table -------------------------------------------------------------------------------------------------- */
 
 static int submit(struct hub_store *st, hub_job_fn *job, hub_done_fn *done, void *arg)
 {
 	struct hub_pg *h = (struct hub_pg *)st;
-	struct pg_job *j;
+	struct hub_pg_job *j;
 	int r = 0;
 
 	OBJ_CHECK(h, HUB_PG_MAGIC);
 	if (atomic_load(&h->is_away))
 		return WEIR_E_OPEN;
 	j = xcalloc(1, sizeof(*j));
-	*j = (struct pg_job){ .run = job, .done = done, .arg = arg };
+	*j = (struct hub_pg_job){ .run = job, .done = done, .arg = arg };
 	list_init(&j->node);
 	pthread_mutex_lock(&h->lock);
 	if (atomic_load(&h->is_stopping))
@@ -462,7 +96,7 @@ static int submit_and_wait(struct hub_store *st, hub_job_fn *job, void *arg)
 	return w.code;
 }
 
-int hub_pg_ready(struct hub_store *st, const char **ret_why)
+static int ready(struct hub_store *st, const char **ret_why)
 {
 	struct hub_pg *h = (struct hub_pg *)st;
 	int code = atomic_load(&h->away_code);
@@ -541,13 +175,13 @@ static const struct hub_store_table table = {
 	.read_list = hub_pg_read_list,
 	.read_products = hub_pg_read_products,
 	.read_count = hub_pg_read_count,
-	.ready = hub_pg_ready,
+	.ready = ready,
 	.describe = describe,
 };
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
-static struct hub_pg *store_new(struct hub_pg_name *take, int64_t patience_ms)
+static struct hub_pg *store_new(struct hub_pg_name *take, int64_t patience_ms, const atomic_bool *stopping)
 {
 	struct hub_pg *h = xcalloc(1, sizeof(*h));
 	pthread_condattr_t monotonic;
@@ -556,8 +190,10 @@ static struct hub_pg *store_new(struct hub_pg_name *take, int64_t patience_ms)
 	h->magic = HUB_PG_MAGIC;
 	h->name = *take;
 	h->patience_ms = patience_ms;
+	h->hurries = stopping ? stopping : &h->is_stopping;
 	h->said = (struct buf)BUF_EMPTY;
 	h->conn.said = (struct buf)BUF_EMPTY;
+	h->conn.hurries = h->hurries;
 	rand_bytes(&h->id, sizeof(h->id));
 	h->id &= INT64_MAX;
 	list_init(&h->queue);
@@ -579,7 +215,7 @@ static int start_writer(struct hub_pg *h)
 
 	sigfillset(&all); /* signals are for the main thread */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = -pthread_create(&h->writer, NULL, writer_main, h);
+	r = -pthread_create(&h->writer, NULL, hub_pg_writer_main, h);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	h->writer_runs = r == 0;
 	if (r == 0)
@@ -596,7 +232,8 @@ bool hub_pg_is_url(const char *url)
 	return yes;
 }
 
-int hub_pg_open(const char *url, int64_t patience_ms, struct hub_store **ret, struct buf *err)
+int hub_pg_open(const char *url, int64_t patience_ms, const atomic_bool *stopping, struct hub_store **ret,
+		struct buf *err)
 {
 	struct hub_pg_name name;
 	struct hub_pg *h;
@@ -606,14 +243,12 @@ int hub_pg_open(const char *url, int64_t patience_ms, struct hub_store **ret, st
 		buf_add_str(err, "hub.database is no URL that libpq understands; as in postgresql://user@host/db");
 		return r;
 	}
-	h = store_new(&name, patience_ms);
-	r = connect_writer(h); /* once, so that it is there from the first request on when it can be */
+	h = store_new(&name, patience_ms, stopping);
+	r = hub_pg_writer_connect(h); /* once, so that it is there from the first request on when it can be */
 	if (r == -EPROTO) {
 		buf_addf(err, "postgresql://%s: %s", h->name.shown, h->conn.said.data);
 	} else {
-		if (r < 0)
-			plan_next_try(h);
-		r = start_writer(h);
+		r = start_writer(h); /* away or not */
 		if (r < 0)
 			buf_addf(err, "cannot start a thread: %s", err_text(r));
 	}

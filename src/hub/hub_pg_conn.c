@@ -21,6 +21,7 @@
 
 #define LOOK_MS         200 /* how soon a wait sees given_up */
 #define MOST_CONNECT_MS 5000
+#define HURRY_MS        3000
 #define MOST_SAID       400
 
 /* --- names ------------------------------------------------------------------------------------------------------ */
@@ -156,8 +157,9 @@ static int code_of(struct hub_pg_conn *c, const PGresult *res)
 /* --- waiting ---------------------------------------------------------------------------------------------------- */
 
 /* Until something can be read; what is queued is sent meanwhile. */
-static int wait_some(struct hub_pg_conn *c, int64_t *deadline_ms)
+static int wait_some(struct hub_pg_conn *c, int64_t *heard_ms)
 {
+	bool hurries = c->hurries && atomic_load(c->hurries) && c->patience_ms > HURRY_MS;
 	int unsent = PQflush(c->pg), n;
 	struct pollfd p = { .fd = PQsocket(c->pg), .events = (short)(POLLIN | (unsent == 1 ? POLLOUT : 0)) };
 
@@ -165,10 +167,10 @@ static int wait_some(struct hub_pg_conn *c, int64_t *deadline_ms)
 		return lose(c, WEIR_E_CUT);
 	n = poll(&p, 1, LOOK_MS);
 	if (n > 0) {
-		*deadline_ms = clock_mono_ms() + c->patience_ms;
+		*heard_ms = clock_mono_ms();
 		if ((p.revents & ~POLLOUT) && !PQconsumeInput(c->pg))
 			return lose(c, WEIR_E_CUT);
-	} else if (clock_mono_ms() > *deadline_ms) {
+	} else if (clock_mono_ms() - *heard_ms > (hurries ? HURRY_MS : c->patience_ms)) {
 		return lose(c, WEIR_E_SILENT);
 	}
 	return c->given_up && atomic_load(c->given_up) ? lose(c, WEIR_E_OPEN) : 0;
@@ -177,10 +179,10 @@ static int wait_some(struct hub_pg_conn *c, int64_t *deadline_ms)
 /* The next result, which may be NULL: the end of a statement. */
 static int next_result(struct hub_pg_conn *c, PGresult **ret)
 {
-	int64_t deadline_ms = clock_mono_ms() + c->patience_ms;
+	int64_t heard_ms = clock_mono_ms();
 
 	while (PQflush(c->pg) == 1 || PQisBusy(c->pg)) {
-		int r = wait_some(c, &deadline_ms);
+		int r = wait_some(c, &heard_ms);
 
 		if (r < 0)
 			return r;

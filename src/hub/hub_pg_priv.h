@@ -25,6 +25,7 @@
 struct hub_pg_conn {
 	PGconn *pg; /* NULL: none */
 	const atomic_bool *given_up; /* set: waiting ends at once; NULL: never */
+	const atomic_bool *hurries; /* set: patience is a few seconds at most; NULL: never */
 	int64_t patience_ms; /* silence of the server that is taken for its end */
 	bool is_lost;
 	struct buf said; /* the server's last words, one line, without user and password */
@@ -137,6 +138,11 @@ struct hub_tx {
 	int64_t suspended_after; /* find_suspended: the number that it gave last, in this job */
 };
 
+void hub_pg_let_go(struct hub_tx *tx, struct hub_pg_held *held); /* forgets it */
+void hub_pg_copy_numbers(struct hub_session *to, const struct hub_session *from); /* all that update() takes */
+
+/* --- hub_pg_flush.c --- */
+
 void hub_pg_tx_init(struct hub_tx *tx, struct hub_pg_conn *conn);
 void hub_pg_tx_fini(struct hub_tx *tx);
 void hub_pg_tx_begin(struct hub_tx *tx, bool is_alone); /* sends nothing yet */
@@ -147,6 +153,8 @@ size_t hub_pg_tx_bytes(const struct hub_tx *tx); /* gathered */
 /* Queues all that was gathered, behind which the commit may be queued. */
 void hub_pg_tx_flush(struct hub_tx *tx);
 void hub_pg_tx_end(struct hub_tx *tx); /* forgets everything; the connection is the caller's to tell */
+
+/* --- hub_pg_tx.c again: as in hub_store.h --- */
 
 int hub_pg_find(struct hub_tx *tx, struct slice id, struct hub_session *ret);
 int hub_pg_find_key(struct hub_tx *tx, struct slice key, struct hub_session *ret);
@@ -174,6 +182,7 @@ struct hub_pg {
 	pthread_t writer;
 	bool writer_runs;
 	atomic_bool is_stopping;
+	const atomic_bool *hurries; /* set when a stop begins, before is_stopping */
 	pthread_mutex_t lock; /* guards all up to `said`; nothing blocks under it */
 	pthread_cond_t wake;
 	struct list queue;
@@ -185,13 +194,24 @@ struct hub_pg {
 	/* The writer's alone. */
 	struct hub_pg_conn conn;
 	struct hub_tx tx;
-	int64_t id, commits; /* our row of weir_writers: see hub_pg.c, rule 3 */
+	int64_t id, commits; /* our row of weir_writers: see hub_pg_writer.c, rule 3 */
 	int64_t next_try_ms, away_since_ms;
 	unsigned tries;
 };
 
-/* Whether the connection is good: see hub_store.h. */
-int hub_pg_ready(struct hub_store *st, const char **ret_why);
+struct hub_pg_job {
+	struct list node; /* of the queue */
+	hub_job_fn *run;
+	hub_done_fn *done;
+	void *arg;
+	int code;
+};
+
+/* --- hub_pg_writer.c ---------------------------------------------------------------------------------------------- */
+
+/* Once. 0, or the code with which the store is away from now on, and the time of the next try set. */
+int hub_pg_writer_connect(struct hub_pg *h);
+void *hub_pg_writer_main(void *h);
 
 /* --- hub_pg_read.c ------------------------------------------------------------------------------------------------ */
 

@@ -103,7 +103,7 @@ static struct hub_read *take(struct hub_pg *h)
 		rd = xcalloc(1, sizeof(*rd));
 		rd->magic = HUB_READ_MAGIC;
 		rd->h = h;
-		rd->conn = (struct hub_pg_conn){ .given_up = &h->is_away, .said = BUF_EMPTY };
+		rd->conn = (struct hub_pg_conn){ .given_up = &h->is_away, .hurries = h->hurries, .said = BUF_EMPTY };
 		list_init(&rd->node);
 	}
 	pthread_mutex_unlock(&h->lock);

@@ -37,7 +37,7 @@ static void a_server_that_is_not_there_is_away_and_the_store_is_open(void **stat
 	struct buf err = BUF_EMPTY, name = BUF_EMPTY, trouble = BUF_EMPTY;
 	const char *why = NULL;
 
-	assert_int_equal(hub_pg_open(url, 500, &st, &err), 0);
+	assert_int_equal(hub_pg_open(url, 500, NULL, &st, &err), 0);
 	assert_int_equal(st->t->ready(st, &why), WEIR_E_REFUSED);
 	assert_non_null(strstr(why, "cannot be used"));
 	assert_int_equal(st->t->submit_and_wait(st, NULL, NULL), WEIR_E_OPEN);
@@ -59,7 +59,7 @@ static void a_newer_schema_is_left_alone(void **state)
 	struct buf err = BUF_EMPTY;
 
 	kit_sql(k->path, "UPDATE weir_schema SET version = 99");
-	assert_int_equal(hub_pg_open(k->path, 10000, &newer, &err), -EPROTO);
+	assert_int_equal(hub_pg_open(k->path, 10000, NULL, &newer, &err), -EPROTO);
 	assert_non_null(strstr(err.data, "newer weir"));
 	buf_fini(&err);
 }

@@ -9,6 +9,7 @@
 #ifndef WEIR_HUB_HUB_STORE_H
 #define WEIR_HUB_HUB_STORE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/buf.h"
@@ -171,9 +172,11 @@ struct hub_store {
 int hub_sqlite_open(const char *path, struct hub_store **ret, bool *ret_damaged, struct buf *err);
 
 /* PostgreSQL, by a URL as libpq takes it. A server that is silent for patience_ms is away; one that is away now is no
- * failure: see ready(). 0, or a code with a sentence in err: -EINVAL (no such URL), -EPROTO (a newer weir's). Blocks, for
- * patience_ms at most, or as long as bringing an older schema up to date takes. */
-int hub_pg_open(const char *url, int64_t patience_ms, struct hub_store **ret, struct buf *err);
+ * failure: see ready(). *stopping (may be NULL) is set when a stop has begun: then its patience is short. 0, or a code
+ * with a sentence in err: -EINVAL (no such URL), -EPROTO (a newer weir's). Blocks, for patience_ms at most, or as long as
+ * bringing an older schema up to date takes. */
+int hub_pg_open(const char *url, int64_t patience_ms, const atomic_bool *stopping, struct hub_store **ret,
+		struct buf *err);
 /* Whether libpq understands it. Pure. */
 bool hub_pg_is_url(const char *url);
 

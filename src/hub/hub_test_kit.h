@@ -33,7 +33,7 @@ static inline void kit_open(struct kit *k)
 {
 	struct buf err = BUF_EMPTY;
 	bool damaged = false;
-	int r = k->is_postgresql ? hub_pg_open(k->path, 10000, &k->st, &err) :
+	int r = k->is_postgresql ? hub_pg_open(k->path, 10000, NULL, &k->st, &err) :
 				   hub_sqlite_open(k->path, &k->st, &damaged, &err);
 	const char *why;
 

@@ -5,10 +5,13 @@ import atexit
 import glob
 import os
 import pwd
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 
 from .wait import free_port, wait_until
 
@@ -80,9 +83,25 @@ class Postgres:
         r = subprocess.run([os.path.join(self.bin, "pg_isready"), "-q", "-h", self.dir, "-p", str(self.port)], check=False)
         return r.returncode == 0
 
+    def processes(self):
+        """The server and those it has started, each of which has made itself a session of its own."""
+        found = [self.process.pid]
+        for entry in os.listdir("/proc"):
+            try:
+                with open("/proc/%s/stat" % entry) as f:
+                    parent = int(f.read().rpartition(")")[2].split()[1]) if entry.isdigit() else 0
+            except (OSError, ValueError):
+                continue
+            if parent == self.process.pid:
+                found.append(int(entry))
+        return found
+
     def signal_all(self, sig):
-        """The server and each of its processes: they are a group."""
-        os.killpg(self.process.pid, sig)
+        for pid in self.processes():
+            try:
+                os.kill(pid, sig)
+            except ProcessLookupError:
+                pass
 
     def kill9(self):
         """As when the machine loses its power, but for what the kernel still writes."""
@@ -106,6 +125,13 @@ class Postgres:
             self.start()
         self.thaw()
         wait_until(self.answers, 30, "PostgreSQL answers")
+
+    def make_folder(self, name):
+        path = os.path.join(self.dir, name)
+        os.makedirs(path)
+        if self.user:
+            os.chown(path, self.user["user"], self.user["group"])
+        return path
 
     def remove(self):
         if self.process and self.process.poll() is None:
@@ -134,6 +160,52 @@ class Postgres:
 
     def url_with_password(self, name, password=None):
         return "postgresql://hub:%s@127.0.0.1:%d/%s" % (password or self.password, self.port, name)
+
+
+class Line:
+    """The cable between a hub and the server, which can be cut at the worst moment: when the next commit was sent (and the server
+    made it, or never heard of it), before its answer arrives. A hub's next connection is a new cable."""
+
+    def __init__(self, server):
+        self.server = server
+        self.cut = None             # "after" the commit reached the server, or "before"
+        self.cuts = 0
+        self.door = socket.socket()
+        self.door.bind(("127.0.0.1", 0))
+        self.door.listen(50)
+        self.port = self.door.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.door.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.relay, args=(client,), daemon=True).start()
+
+    def relay(self, client):
+        with client, socket.create_connection(("127.0.0.1", self.server.port)) as server:
+            ends = {client: server, server: client}
+            while True:
+                for end in select.select(list(ends), [], [])[0]:
+                    data = end.recv(1 << 16)
+                    if not data:
+                        return
+                    if end is client and self.cut and b"\0commit\0" in data:    # a Bind of the statement `commit`
+                        when, self.cut = self.cut, None
+                        self.cuts += 1
+                        if when == "after":
+                            server.sendall(data)
+                            server.recv(1 << 16)        # the answer: it is made, and nobody hears of it
+                        return
+                    ends[end].sendall(data)
+
+    def url(self, name):
+        return "postgresql://weir@127.0.0.1:%d/%s?sslmode=disable" % (self.port, name)
+
+    def close(self):
+        self.door.close()
 
 
 def name_of(url):
