@@ -3,6 +3,8 @@
  * WHAT     At the start, and then every cleanup_interval: sessions created before now - retention are taken out of the
  *          list, and their items deleted, a bounded number in each job, so that writers hardly wait. What a stop
  *          interrupts goes on at the next start.
+ * RULES    1. A wall clock that is set while the hub runs, years ahead or back, makes no session too old: the earlier of
+ *             it and the hub's own clock counts.
  * THREADS  One of its own; woken by reload and stop. */
 #include <errno.h>
 
@@ -35,10 +37,17 @@ static int sweep(struct hub_store *st, struct hub_tx *tx, void *arg)
 	return st->t->sweep(tx, MOST_ITEMS, &s->more);
 }
 
+static int64_t now_ms(const struct hub *h)
+{
+	int64_t wall = clock_wall_ms(), own = hub_clock_ms(h);
+
+	return wall < own ? wall : own;
+}
+
 /* False: the database is away. */
 static bool clean(struct hub *h)
 {
-	struct step s = { .created_ms = clock_wall_ms() - hub_config(h)->retention, .more = true };
+	struct step s = { .created_ms = now_ms(h) - hub_config(h)->retention, .more = true };
 	int64_t all = 0;
 	int r;
 
@@ -49,6 +58,7 @@ static bool clean(struct hub *h)
 	while (r == 0 && s.more && !atomic_load(&h->stopping))
 		r = h->store->t->submit_and_wait(h->store, sweep, &s);
 	metric_add(h->metrics.forgotten, (uint64_t)all);
+	metric_add(h->metrics.cleanups, r == 0);
 	if (all)
 		log_event(LOG_INFO, "hub_sessions_deleted", LOG_INT("sessions", all), LOG_END);
 	if (r < 0 && !err_is_unavailable(r))

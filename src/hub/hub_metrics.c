@@ -32,6 +32,13 @@ static const struct metric_family forgotten_family = {
 	{ { NULL, NULL } },
 	NULL,
 };
+static const struct metric_family cleanups_family = {
+	"weir_hub_cleanups_total",
+	"Times that sessions which are too old were looked for, and deleted.",
+	METRIC_COUNTER,
+	{ { NULL, NULL } },
+	NULL,
+};
 static const struct metric_family crashed_family = {
 	"weir_hub_sessions_crashed_total",
 	"Sessions found crashed, as their machine came back without them.",
@@ -50,5 +57,6 @@ void hub_metrics_init(struct hub_metrics *hm, struct metrics *m)
 	hm->duration_write = METRIC(m, &duration_family, "write");
 	hm->duration_read = METRIC(m, &duration_family, "read");
 	hm->forgotten = METRIC(m, &forgotten_family);
+	hm->cleanups = METRIC(m, &cleanups_family);
 	hm->crashed = METRIC(m, &crashed_family);
 }

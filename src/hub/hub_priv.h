@@ -31,7 +31,7 @@ struct hub_metrics {
 	struct metric *operations[HUB_OP_COUNT + 1][HUB_OUTCOME_COUNT];
 	struct metric *refusals[HUB_REFUSAL_COUNT];
 	struct metric *duration_write, *duration_read;
-	struct metric *forgotten, *crashed;
+	struct metric *forgotten, *cleanups, *crashed;
 };
 void hub_metrics_init(struct hub_metrics *hm, struct metrics *m);
 

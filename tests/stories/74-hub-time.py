@@ -2,6 +2,9 @@
 
 import signal
 
+import pytest
+
+from lab.clock import WallClock
 from lab.wait import wait_until
 
 BOTH_DATABASES = True
@@ -87,3 +90,34 @@ def test_the_retention_is_looked_at_when_the_hub_starts_and_can_change_live(site
     wait_until(lambda: hub.ids() == [young.id])
     hub.restart()
     assert hub.ids() == [young.id]
+
+
+DAY = 24 * 3600
+
+
+@pytest.mark.parametrize("ahead", [3 * DAY, -3 * DAY, 800 * DAY], ids=["ahead", "back", "years ahead"])
+def test_a_wall_clock_that_is_set_suspends_and_crashes_nobody_and_deletes_nothing(site, ahead):
+    clock = WallClock(site.dir)
+    hub = site.hub(env=clock.env, heartbeat_timeout="1h", cleanup_interval="100ms")
+    alive = hub.create(machine_id="m1").heartbeat().event("before")
+    clock.set(ahead)
+    session = hub.create(machine_id="m1")               # its machine is there: were the other one suspended, it would have crashed now
+    assert (session.now()["created_at"] > alive.now()["created_at"]) == (ahead > 0)     # the clock has been set indeed
+    cleaned = hub.metric("weir_hub_cleanups_total")
+    wait_until(lambda: hub.metric("weir_hub_cleanups_total") > cleaned + 1)
+    assert alive.event("after").now()["active"] and not alive.now()["crashed"] and session.now()["active"]
+    clock.set(0)
+    cleaned = hub.metric("weir_hub_cleanups_total")
+    wait_until(lambda: hub.metric("weir_hub_cleanups_total") > cleaned + 1)
+    now = alive.heartbeat().now()
+    assert now["active"] and [e["name"] for e in now["events"]] == ["before", "after"]
+    assert hub.metric("weir_hub_sessions_deleted_total") == 0 and hub.metric("weir_hub_sessions_crashed_total") == 0
+
+
+def test_who_is_silent_is_suspended_on_time_though_the_wall_clock_goes_back(site):
+    clock = WallClock(site.dir)
+    hub = site.hub(env=clock.env, heartbeat_timeout="500ms")
+    session = hub.create().heartbeat()
+    clock.set(-DAY)
+    wait_until(lambda: is_suspended(session), 20)
+    assert session.heartbeat().now()["active"]
