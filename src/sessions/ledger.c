@@ -18,6 +18,8 @@
  *
  * RULES    1. No operation leaves the outbox before the row has what it did (deliver.c).
  *          2. A row that could not be written is wanted again, until it is: row_changes, row_given, row_saved.
+ * LIMITS   Totals of a session that has ended are removed when all of it is delivered; a sample that comes more than
+ *          ten minutes after that begins a new total.
  * THREADS  Statements belong to the writer thread. Reading has a connection of its own, made for each look: that is
  *          rare.
  * SEE      docs/formats/sessions.md */
@@ -163,6 +165,11 @@ static void job_done(void *arg, int code)
 	struct job *j = arg;
 	struct sessions *ss = j->ss;
 
+	if (code == -EIO && db_is_given_up(ss->db) && !atomic_exchange(&ss->is_readonly, true))
+		log_event(LOG_ERROR, "sessions_readonly", LOG_STR("folder", ss->dir),
+			  LOG_STR("reason",
+				  "sessions.db could not be written: nothing is taken down in it until a restart"),
+			  LOG_END);
 	pthread_mutex_lock(&ss->lock);
 	if (j->change && code < 0)
 		j->s->row_given = j->s->row_saved;

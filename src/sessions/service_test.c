@@ -95,6 +95,36 @@ static void a_process_that_cannot_be_watched_is_said_to_be_unwatched_and_is_not_
 	assert_false(s->flags & SESSION_ENDED);
 }
 
+static enum health_state health(void)
+{
+	struct service_health h = { .state = HEALTH_OK };
+
+	sessions_service.health(kit.ss, &h);
+	assert_true((h.state == HEALTH_OK) == (h.reason == NULL));
+	return h.state;
+}
+
+/* The transaction as a whole, as when a sync fails. */
+static void a_database_that_was_given_up_is_seen_in_the_health(void **state)
+{
+	struct session *s = kit_register(0);
+
+	assert_int_equal(health(), HEALTH_OK);
+	kit_sql("sessions/sessions.db",
+		"CREATE TRIGGER broken BEFORE INSERT ON sessions BEGIN SELECT RAISE(ROLLBACK, 'no'); END");
+	for (int i = 0; i < 2; i++) {
+		pthread_mutex_lock(&kit.ss->lock);
+		session_changed(s);
+		pthread_mutex_unlock(&kit.ss->lock);
+		assert_true(ledger_save(kit.ss, s) < 0);
+	}
+	assert_int_equal(health(), HEALTH_DEGRADED);
+	assert_true(session_wants_save(s));
+	kit_sql("sessions/sessions.db", "DROP TRIGGER broken");
+	restart();
+	assert_int_equal(health(), HEALTH_OK);
+}
+
 static void who_says_nothing_listens_on_this_machine_alone(void **state)
 {
 	static const char *const sets[] = { "sessions.compression=true", NULL };
@@ -122,6 +152,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_process_that_cannot_be_watched_is_said_to_be_unwatched_and_is_not_dead, kit_set_up,
 			kit_tear_down),
+		cmocka_unit_test_setup_teardown(a_database_that_was_given_up_is_seen_in_the_health, kit_set_up,
+						kit_tear_down),
 		cmocka_unit_test(who_says_nothing_listens_on_this_machine_alone),
 	};
 

@@ -101,6 +101,7 @@ struct sessions {
 
 	struct db *db;
 	bool is_damaged; /* sessions.db was found so at this start; immutable afterwards */
+	atomic_bool is_readonly; /* its writer has given up */
 	uint64_t salvaged; /* how many sessions could be read of it */
 	struct ledger_statements *statements; /* the writer thread's: ledger.c */
 

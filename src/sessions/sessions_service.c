@@ -334,10 +334,15 @@ static void status(void *state, json_t *into)
 static void health(void *state, struct service_health *ret)
 {
 	const struct sessions *ss = state;
+	const char *reason = NULL;
 
-	if (ss->is_damaged && ret->state == HEALTH_OK) {
+	if (atomic_load(&ss->is_readonly))
+		reason = "sessions.db could not be written: no sessions are taken until a restart";
+	else if (ss->is_damaged)
+		reason = "sessions.db was damaged at the last start: see the log, sessions_damaged";
+	if (reason && ret->state == HEALTH_OK) {
 		ret->state = HEALTH_DEGRADED;
-		ret->reason = "sessions.db was damaged at the last start: see the log, sessions_damaged";
+		ret->reason = reason;
 	}
 }
 

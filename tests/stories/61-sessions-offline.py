@@ -13,8 +13,8 @@ from lab.sessions import Program, Refused, Sessions, names
 from lab.wait import wait_until
 
 LOCAL = "local-session-"
-MANY = int(os.environ.get("STORY_SESSIONS", "200"))         # 2000 where time allows
-OPERATIONS = int(os.environ.get("STORY_OPERATIONS", "3000"))
+MANY = int(os.environ.get("STORY_SESSIONS", "2000"))        # fewer where time is short
+OPERATIONS = int(os.environ.get("STORY_OPERATIONS", "10000"))
 
 
 @pytest.fixture
