@@ -109,27 +109,32 @@ def test_a_histogram_goes_on_through_restarts_and_is_sent_when_it_changed(lab):
     assert [b["count"] for b in last["metadata"]["buckets"]] == [1, 2] and last["value"] == 3.0
 
 
-def test_one_that_is_held_up_holds_up_no_other(lab):
-    slow, held, quick = (lab.program(n) for n in ("slow", "held", "quick"))
-    lab.wait_delivered()
-    lab.door.hold(match="/api/sessions/%s/batch" % slow.id)
-    slow.event("waits at the door")
-    lab.door.wait_held(1)
-    for n in range(50):
-        quick.event("step", data={"n": n})
-    quick.end()
-    fresh = lab.program("fresh")
-    fresh.event("step", data={"n": 0})
-    lab.wait_at_hub(quick, lambda s: not s["active"], "the quick one has passed")
-    lab.wait_at_hub(fresh, lambda s: s["events"], "and one that came later")
-    assert lab.hub.session(slow.id)["events"] == []
-    lab.door.release()
-    lab.door.answer(400, body=b"no\n", match="/api/sessions/%s/" % held.id)
-    held.event("refused")
-    wait_until(lambda: lab.queue()["held"], 20, "it is held")
-    quick.event("afterwards")
-    lab.wait_at_hub(quick, lambda s: names(s)[-1] == "afterwards", "a refused one holds up no other, either")
-    lab.wait_at_hub(slow, lambda s: s["events"], "and the slow one comes")
+def test_one_that_is_held_up_holds_up_no_other(site):
+    """By a server that takes a minute over one session's batch; by one that refuses another's for good."""
+    lab = Sessions(site, weir={"links": {"stall_timeout": "60s"}})
+    try:
+        slow, held, quick = (lab.program(n) for n in ("slow", "held", "quick"))
+        lab.wait_delivered()
+        lab.door.hold(match="/api/sessions/%s/batch" % slow.id)
+        slow.event("waits at the door")
+        lab.door.wait_held(1)
+        for n in range(50):
+            quick.event("step", data={"n": n})
+        quick.end()
+        fresh = lab.program("fresh")
+        fresh.event("step", data={"n": 0})
+        lab.wait_at_hub(quick, lambda s: not s["active"], "the quick one has passed")
+        lab.wait_at_hub(fresh, lambda s: s["events"], "and one that came later")
+        assert lab.door.held() and lab.hub.session(slow.id)["events"] == []
+        lab.door.release()
+        lab.door.answer(400, body=b"no\n", match="/api/sessions/%s/" % held.id)
+        held.event("refused")
+        wait_until(lambda: lab.queue()["held"], 20, "it is held")
+        quick.event("afterwards")
+        lab.wait_at_hub(quick, lambda s: names(s)[-1] == "afterwards", "a refused one holds up no other, either")
+        lab.wait_at_hub(slow, lambda s: s["events"], "and the slow one comes")
+    finally:
+        lab.close()
 
 
 @pytest.mark.parametrize("compression", [True, False])
