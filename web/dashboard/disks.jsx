@@ -21,7 +21,7 @@ export function Disks({ status }) {
 				<Table label="Disk budgets" rows={rows} rowKey={(d) => d.name} columns={[
 					{ key: 'name', title: 'Of', class: 'break', value: (d) => <b>{d.name}</b> },
 					{ key: 'what', title: 'Holds', value: (d) => d.what },
-					{ key: 'used', title: 'Budget', class: 'budget', value: (d) => (d.max_bytes
+					{ key: 'used', title: 'Budget', class: 'budget full', value: (d) => (d.max_bytes
 						? <Meter label={d.name} used={d.bytes} max={d.max_bytes} low={d.low_bytes} /> : bytes(d.bytes)) },
 					{ key: 'low', title: 'Cleared down to', align: 'right', value: (d) => (d.low_bytes ? bytes(d.low_bytes) : '–') },
 					{ key: 'evictions', title: 'Evicted', align: 'right', value: (d) => (d.evictions == null ? '–' : short(d.evictions)) },

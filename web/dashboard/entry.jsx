@@ -36,7 +36,7 @@ function Actions({ e, again }) {
 	if (settled.includes(e.state)) return null;
 	const sending = busy || e.state === 'sending' || undefined, open = ['conflict', 'held'].includes(e.state) && !e.damaged;
 	return (
-		<div class="buttons">
+		<div class="buttons end">
 			{open && <Button kind="main" aria-disabled={busy} onClick={() => run(() => choose(e, 'ours'))}>Keep ours</Button>}
 			{open && <Button aria-disabled={busy} onClick={() => run(() => choose(e, 'theirs'))}>Keep theirs</Button>}
 			{!e.damaged && <Button aria-disabled={sending} onClick={() => run(() => retry(e))}>Send again</Button>}
@@ -108,7 +108,7 @@ function Text({ id, title, children, text, why, said }) {
 		<section class="section" aria-labelledby={id}>
 			<div class="head small"><h2 id={id}>{title}</h2>{children}</div>
 			{text == null ? <p class="muted">{said || (why ? `Not shown: ${why}.` : 'Loading …')}</p>
-				: text === '' ? <p class="muted">Empty.</p> : <pre class="body" tabIndex={0}>{text}</pre>}
+				: text === '' ? <p class="muted">Empty.</p> : <pre class="content" tabIndex={0}>{text}</pre>}
 		</section>
 	);
 }

@@ -17,7 +17,7 @@ export function Mirrors({ status }) {
 	});
 	return (
 		<>
-			<div class="head"><h1>Mirrors</h1><span class="muted">numbers are since weir was started</span></div>
+			<div class="head"><h1>Mirrors</h1><span class="muted end">numbers are since weir was started</span></div>
 			<div class="panel">
 				<Table label="Mirrors" rows={status.mirror?.mirrors || []} rowKey={(m) => m.name} columns={[
 					{ key: 'name', title: 'Mirror', class: 'break', value: (m) => <span><b>{m.name}</b><small class="muted">{m.upstream}</small></span> },
@@ -30,7 +30,7 @@ export function Mirrors({ status }) {
 					queued('Stuck', stuck, (m) => (queue(m)?.conflict ? 'conflict' : 'held')),
 					number('Answers kept', (m) => m.responses),
 					number('Damaged', (m) => m.damaged),
-					{ key: 'disk', title: 'Disk', class: 'budget', value: (m) => (
+					{ key: 'disk', title: 'Disk', class: 'budget full', value: (m) => (
 						<Meter label={m.name} used={m.bytes} max={m.max_bytes} low={m.low_bytes} />
 					) },
 				]} />

@@ -55,18 +55,20 @@ function Queues({ queues, again }) {
 }
 
 const columns = (state) => [
-	{ key: 'at', title: 'Queued', class: 'nowrap', value: (e) => <Ago t={e.queued_at} /> },
-	...(state === 'all' ? [{ key: 'state', title: 'State', value: (e) => <EntryState state={e.state} /> }] : []),
-	{ key: 'service', title: 'Service', value: (e) => e.service },
 	{ key: 'what', title: 'Write', class: 'break', value: (e) => (
 		<a href={href(`/outbox/${e.id}`)}><span class="mono">{e.method} {e.raw_uri}</span></a>
 	) },
+	...(state === 'all' ? [{ key: 'state', title: 'State', value: (e) => <EntryState state={e.state} /> }] : []),
+	{ key: 'service', title: 'Service', value: (e) => e.service },
+	{ key: 'at', title: 'Queued', class: 'nowrap', value: (e) => <Ago t={e.queued_at} /> },
 	{ key: 'bytes', title: 'Size', align: 'right', class: 'nowrap', value: (e) => bytes(e.body_bytes) },
 	{ key: 'attempts', title: 'Attempts', align: 'right', value: (e) => count(e.attempts) },
 	...(state === 'queued' ? [{ key: 'next', title: 'Next attempt', class: 'nowrap', value: (e) => <Ago t={e.next_attempt_at} /> }] : []),
 	...(['applied', 'dropped', 'resolved'].includes(state)
 		? [{ key: 'settled', title: 'Settled', class: 'nowrap', value: (e) => <Ago t={e.settled_at} /> }] : []),
-	{ key: 'error', title: 'Last answer', class: 'break', value: (e) => e.last_error || (e.last_status ? e.last_status : <span class="muted">–</span>) },
+	{ key: 'error', title: 'Last answer', class: 'break full', value: (e) => (
+		e.last_error || (e.last_status ? e.last_status : <span class="muted">–</span>)
+	) },
 ];
 
 export function Outbox({ status, again: statusAgain, params }) {
@@ -82,7 +84,7 @@ export function Outbox({ status, again: statusAgain, params }) {
 		<>
 			<div class="head">
 				<h1>Outbox</h1>
-				<Button onClick={flush}>Send what waits now</Button>
+				<Button class="end" onClick={flush}>Send what waits now</Button>
 			</div>
 			<Queues queues={status.outbox.queues} again={statusAgain} />
 			<States status={status} state={state} params={{ service, text }} />

@@ -81,8 +81,8 @@ function Tiles({ status: { upstreams, outbox, sessions }, history }) {
 				<Tile name="Served offline, last hour" tone={hour.offline ? 'info' : ''} value={short(hour.offline)}
 					note={hour.stale ? `${count(hour.stale)} of them stale` : 'while an upstream was away'} />
 			)}
-			{sessions?.sessions && <Tile name="Live sessions" value={short(sessions.sessions.live)} to={href('/sessions')}
-				note={`${count(sessions.sessions.queue?.entries)} operations queued`} />}
+			{sessions && <Tile name="Live sessions" value={short(sessions.live)} to={href('/sessions')}
+				note={`${plural(sessions.queue?.entries, 'operation')} queued`} />}
 		</div>
 	);
 }
@@ -94,8 +94,7 @@ export function Overview({ status, again }) {
 			<div class="head">
 				<h1>Overview</h1>
 				<Health state={status.health.status} />
-				<span class="fill" />
-				<span class="muted">version {status.version}, up for {duration(status.uptime_seconds * 1000)}</span>
+				<span class="muted end">version {status.version}, up for {duration(status.uptime_seconds * 1000)}</span>
 			</div>
 			<Tiles status={status} history={history} />
 			<Troubles status={status} />

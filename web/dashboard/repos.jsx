@@ -48,7 +48,7 @@ function Actions({ r, again }) {
 			cannot have it while its upstream is away.</p>,
 	}, 'POST', '/api/v1/repos/evict', body, () => `${repo} was evicted`);
 	return (
-		<div class="buttons end">
+		<div class="buttons right">
 			<Button kind="small" aria-disabled={busy} aria-label={`Warm ${repo}`} onClick={() => run(warm)}>Warm</Button>
 			<Button kind="small" aria-disabled={busy} aria-label={`Verify ${repo}`} onClick={() => run(verify)}>Verify</Button>
 			<Button kind="small" aria-disabled={busy} aria-label={`Evict ${repo}`} onClick={() => run(evict)}>Evict</Button>
@@ -85,7 +85,7 @@ const columns = (again) => [
 	{ key: 'used', title: 'Used', sort: 'used', class: 'nowrap', value: (r) => <Ago t={r.used_at} /> },
 	{ key: 'seen', title: 'Seen upstream', sort: 'seen', class: 'nowrap', value: (r) => <Ago t={r.seen_at} /> },
 	{ key: 'servable', title: 'Whole as of', class: 'nowrap', value: (r) => <Ago t={r.servable_at} /> },
-	{ key: 'actions', title: 'Actions', align: 'right', value: (r) => <Actions r={r} again={again} /> },
+	{ key: 'actions', title: 'Actions', align: 'right', class: 'full', value: (r) => <Actions r={r} again={again} /> },
 ];
 
 export function Repositories({ params: { text = '', sort = 'used', order = 'desc', page = '1' } }) {
@@ -100,7 +100,7 @@ export function Repositories({ params: { text = '', sort = 'used', order = 'desc
 		<>
 			<div class="head">
 				<h1>Repositories</h1>
-				<span class="muted">{plural(fitting.length, 'repository', 'repositories')}{data.more && ' and more'}, {bytes(size)}</span>
+				<span class="muted end">{plural(fitting.length, 'repository', 'repositories')}{data.more && ' and more'}, {bytes(size)}</span>
 			</div>
 			<div class="fields bar">
 				<Search label="Search" value={text} onValue={(now) => change({ text: now, page: null }, true)} />

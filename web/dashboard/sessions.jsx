@@ -16,13 +16,13 @@ function State({ s }) {
 }
 
 const columns = [
-	{ key: 'state', title: 'State', value: (s) => <State s={s} /> },
 	{ key: 'product', title: 'Program', class: 'break', value: (s) => <span><b>{s.product}</b> <span class="muted">{s.version}</span></span> },
+	{ key: 'state', title: 'State', value: (s) => <State s={s} /> },
 	{ key: 'pid', title: 'Process', align: 'right', value: (s) => s.parent_pid || '–' },
 	{ key: 'created', title: 'Begun', class: 'nowrap', value: (s) => <Ago t={s.created_at} /> },
 	{ key: 'beat', title: 'Last heartbeat', class: 'nowrap', value: (s) => <Ago t={s.last_heartbeat} /> },
 	{ key: 'hub', title: 'At the hub', value: (s) => (s.delivered ? 'all of it' : s.id?.startsWith('local-') ? 'not yet known' : 'known') },
-	{ key: 'id', title: 'Id', class: 'break', value: (s) => <span class="mono id">{s.id}<Copy text={String(s.id)} label="Copy the id" /></span> },
+	{ key: 'id', title: 'Id', class: 'break full', value: (s) => <span class="mono id">{s.id}<Copy text={String(s.id)} label="Copy the id" /></span> },
 ];
 
 export function Sessions({ params: { text = '' }, again: statusAgain }) {
@@ -40,7 +40,7 @@ export function Sessions({ params: { text = '' }, again: statusAgain }) {
 		<>
 			<div class="head">
 				<h1>Sessions held</h1>
-				<Button onClick={flush}>Send what waits now</Button>
+				<Button class="end" onClick={flush}>Send what waits now</Button>
 			</div>
 			<div class="panel pad">
 				<Facts rows={[

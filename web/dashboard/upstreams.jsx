@@ -31,12 +31,12 @@ function Switch({ u, again }) {
 
 export function Upstreams({ items, again }) {
 	const columns = [
-		{ key: 'state', title: 'State', value: (u) => <UpstreamState state={u.state} /> },
 		{ key: 'name', title: 'Upstream', class: 'break upstream', value: (u) => <span><b>{u.name}</b><small class="muted">{u.url}</small></span> },
+		{ key: 'state', title: 'State', value: (u) => <UpstreamState state={u.state} /> },
 		{ key: 'service', title: 'Service', value: (u) => u.service },
 		{ key: 'since', title: 'Since', class: 'nowrap', value: (u) => <Ago t={u.since} /> },
-		{ key: 'error', title: 'Last error', class: 'break', value: (u) => u.last_error || <span class="muted">–</span> },
-		{ key: 'switch', title: 'Switch', align: 'right', value: (u) => <Switch u={u} again={again} /> },
+		{ key: 'error', title: 'Last error', class: 'break full', value: (u) => u.last_error || <span class="muted">–</span> },
+		{ key: 'switch', title: 'Switch', align: 'right', class: 'full', value: (u) => <Switch u={u} again={again} /> },
 	];
 	return (
 		<section class="section" aria-labelledby="upstreams">
