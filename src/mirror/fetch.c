@@ -260,6 +260,7 @@ static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 	f->is_of_another = status == 304 && !is_of_old(f, &in);
 	if (f->is_of_another)
 		return WEIR_E_PROTOCOL; /* asked again, without conditions */
+	credential_note(f->m, f->target, f->credential, status);
 	if (status == 304) {
 		f->not_modified = true;
 		fields_update(&f->old->lines, &in, f->response_ms, &f->head);
@@ -391,7 +392,6 @@ static void fetch_end(struct fetch *f, int r)
 {
 	if (r == 0) {
 		pass_note(f->m, f->target, f->keep != POLICY_KEEP_NOT || f->status >= 500);
-		credential_note(f->m, f->target, f->credential, f->not_modified ? 304 : f->status);
 		r = f->not_modified ? finish_validated(f) : f->is_small ? finish_small(f) : finish_large(f);
 	}
 	if (r < 0 && f->spool)

@@ -116,8 +116,9 @@ void request_problem(struct request *q, int status, enum mirror_cache how, const
 		     const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* The same when upstream gave no usable answer: 504 offline and for time-outs, 502 for nonsense. code: negative. */
 void request_unavailable(struct request *q, int code);
-/* The same, when an unsafe request had gone out. */
-void request_unknown(struct request *q, int code);
+/* The same, when an unsafe request had gone out. status: what upstream answered, though that did not come whole, or cannot
+ * be passed on; 0: nothing. */
+void request_unknown(struct request *q, int code, int status);
 /* Replies with s, which may still be growing: conditions, ranges, HEAD. cache_status is the line's value. */
 void request_serve(struct request *q, struct stored *s, enum mirror_cache how, const char *cache_status);
 /* Sends it to a worker of lane. */

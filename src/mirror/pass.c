@@ -24,12 +24,8 @@ static void pass(struct exchange *ex)
 
 	relay_init(&r, request_of(ex));
 	err = relay_run(&r);
-	if (r.q && r.body_error)
-		exchange_reply_body_error(r.q->ex, r.body_error);
-	else if (r.q && !r.is_safe && r.result.request_sent)
-		request_unknown(r.q, err);
-	else if (r.q)
-		request_unavailable(r.q, err);
+	if (r.q)
+		relay_reply_failure(&r, err);
 	relay_fini(&r);
 }
 

@@ -26,19 +26,12 @@ static int read_question(struct request *q, struct buf *body, struct buf *key)
 	return r;
 }
 
-static void propfind_grant(struct request *q, struct grant_key *ret)
-{
-	grants_key(q->m->grants, slice_str(q->m->name), q->target, q->credential, ret);
-}
-
 static void serve_kept(struct request *q, struct slice key, int code)
 {
 	struct stored *s = NULL;
-	struct grant_key k;
 
-	propfind_grant(q, &k);
 	if (cache_load(q->m->cache, key, &q->h, &s) == 0 &&
-	    (!s->guarded || grants_has(q->m->grants, &k, mirror_config(q->m)->offline_grant))) {
+	    (!s->guarded || credential_may_read_offline(q->m, q->target, q->credential))) {
 		metric_add(q->m->metrics.shared.fallbacks, 1);
 		request_serve(q, s, MIRROR_OFFLINE, "weir; hit; detail=offline");
 	} else {
@@ -47,7 +40,7 @@ static void serve_kept(struct request *q, struct slice key, int code)
 	stored_unref(&s);
 }
 
-/* Keeps a 207 that came whole. */
+/* Keeps a 207 that came whole. Writes drop nothing of such keys, so any epoch will do. */
 static void keep(struct relay *r, struct slice key, bool guarded)
 {
 	struct stored_parts parts = { .key = key,
@@ -75,24 +68,17 @@ static void keep(struct relay *r, struct slice key, bool guarded)
 static void ask(struct request *q, struct slice key, struct slice body)
 {
 	bool guarded = q->credential.n > 0;
-	struct grant_key k;
 	struct relay r;
 	int err;
 
-	propfind_grant(q, &k);
 	relay_init(&r, q);
 	if (exchange_body_is_encoded(q->ex))
 		lines_remove(&r.lines, "content-encoding"); /* it was read without, so that one question has one key */
 	r.fixed = body.n ? body : (struct slice){ NULL, 0 };
 	r.has_body = false;
 	err = relay_run(&r);
-	if (err == 0 && r.status == 207) {
-		if (guarded)
-			grants_note(r.m->grants, &k);
+	if (err == 0 && r.status == 207)
 		keep(&r, key, guarded);
-	} else if (err == 0 && guarded && (r.status == 401 || r.status == 403 || r.status == 404)) {
-		grants_revoke(r.m->grants, &k);
-	}
 	if (r.q && err_is_unavailable(err))
 		serve_kept(r.q, key, err);
 	else if (r.q)

@@ -63,15 +63,26 @@ void relay_fini(struct relay *r)
 
 /* --- the answer --- */
 
-static void invalidate(struct relay *r)
+/* status: upstream's, or what it has to be taken for. */
+static void invalidate(struct relay *r, int status)
 {
 	const struct httplines h = lines_view(&r->lines);
 
+	if (r->is_safe || r->invalidated)
+		return;
+	r->invalidated = true;
 	applied_invalidate(r->m, &(struct applied){ .method = slice_str(r->method),
 						    .target = slice_str(r->target),
 						    .destination = httplines_get(&h, "destination"),
-						    .status = r->status,
+						    .status = status,
 						    .head = buf_slice(&r->head) });
+}
+
+bool relay_is_done_unseen(const struct relay *r, int err)
+{
+	if (r->is_safe || !r->result.request_sent)
+		return false;
+	return r->headed ? r->status < 400 : err == WEIR_E_PROTOCOL || err == WEIR_E_TOO_LARGE;
 }
 
 static void reply(struct relay *r, bool growing)
@@ -83,8 +94,7 @@ static void reply(struct relay *r, bool growing)
 	char status[64];
 	size_t n = 0;
 
-	if (!r->is_safe)
-		invalidate(r);
+	invalidate(r, r->status);
 	r->q = NULL;
 	r->replied_mono_ms = clock_mono_ms();
 	q->how = q->how == MIRROR_REFUSED ? MIRROR_PASSTHROUGH : q->how;
@@ -93,7 +103,9 @@ static void reply(struct relay *r, bool growing)
 		lines = heads_for_reply(&h, &r->arena, 1, &n);
 	if (!lines) {
 		request_problem(q, 502, MIRROR_PASSTHROUGH, "weir; fwd=bypass", "Bad answer from upstream",
-				"its header fields are too large");
+				"the upstream of mirror %s did what was asked, if its status is to be believed (%d), but its "
+				"header fields are too many to be passed on; look at the server",
+				q->m->name, r->status);
 		return;
 	}
 	(void)snprintf(status, sizeof(status), "weir; fwd=bypass; fwd-status=%d", r->status);
@@ -110,6 +122,20 @@ void relay_reply(struct relay *r)
 {
 	if (r->q && r->headed)
 		reply(r, false);
+}
+
+void relay_reply_failure(struct relay *r, int err)
+{
+	struct request *q = r->q;
+	bool is_unknown = relay_is_done_unseen(r, err) || (!r->is_safe && r->result.request_sent && !r->headed);
+
+	r->q = NULL;
+	if (r->body_error)
+		exchange_reply_body_error(q->ex, r->body_error);
+	else if (is_unknown)
+		request_unknown(q, err, r->status);
+	else
+		request_unavailable(q, err);
 }
 
 static int on_interim(void *arg, int status, const struct slice *headers, size_t n)
@@ -149,6 +175,8 @@ static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 	r->status = status;
 	r->headed = true;
 	r->response_wall_ms = clock_wall_ms();
+	if (r->is_safe && r->q)
+		credential_note(r->m, slice_str(r->target), r->q->credential, status);
 	fields_to_store(&in, r->response_wall_ms, &r->head);
 	mirror_own_location(r->m, &r->head);
 	if (buf_error(&r->head))
@@ -248,5 +276,7 @@ int relay_run(struct relay *r)
 		spool_fail(r->spool, err);
 	if (err == 0 && !r->held)
 		relay_reply(r);
+	if (err < 0 && relay_is_done_unseen(r, err))
+		invalidate(r, r->headed ? r->status : 200);
 	return err;
 }

@@ -118,13 +118,20 @@ void request_unavailable(struct request *q, int code)
 				name, err_text(code));
 }
 
-void request_unknown(struct request *q, int code)
+void request_unknown(struct request *q, int code, int status)
 {
-	request_problem(
-		q, 504, MIRROR_PASSTHROUGH, "weir; fwd=bypass", "The outcome is unknown",
-		"the connection to upstream of mirror %s was lost after the request went out (%s); upstream may have acted "
-		"on it: look there before you repeat it",
-		q->m->name, err_text(code));
+	if (status)
+		request_problem(
+			q, 504, MIRROR_PASSTHROUGH, "weir; fwd=bypass", "The outcome is unknown",
+			"upstream of mirror %s answered %d, but its answer did not come whole, or cannot be passed on (%s); it "
+			"has most likely acted on the request: look there before you repeat it",
+			q->m->name, status, err_text(code));
+	else
+		request_problem(
+			q, 504, MIRROR_PASSTHROUGH, "weir; fwd=bypass", "The outcome is unknown",
+			"no answer came from upstream of mirror %s after the request went out (%s); it may have acted on it: "
+			"look there before you repeat it",
+			q->m->name, err_text(code));
 }
 
 void request_serve(struct request *q, struct stored *s, enum mirror_cache how, const char *cache_status)
@@ -213,7 +220,8 @@ static bool is_refused(struct request *q)
 
 	if (q->lines.full)
 		request_problem(q, 431, MIRROR_REFUSED, "weir; fwd=bypass", "Too large",
-				"the header fields are too large");
+				"the request's header fields are too large for mirror %s; send fewer or shorter ones",
+				m->name);
 	else if (!mirror_admits(m, httplines_get(&q->h, "authorization")))
 		request_problem(q, 401, MIRROR_REFUSED, "weir; fwd=bypass", "Token needed",
 				"mirror %s wants the token of its client_token_file: Authorization: Bearer TOKEN",

@@ -7,6 +7,7 @@
  *          upstream's answer                  | PUT, DELETE        | POST, PATCH
  *          nothing was sent                   | queued             | queued
  *          none after the request went out    | queued             | 504: the outcome is unknown
+ *          2xx or 3xx, cut short or too large | 504: done, but nobody can say what exactly
  *          502, 503, 504                      | queued             | passed on
  *          any other                          | passed on          | passed on
  *
@@ -16,8 +17,8 @@
  *          3. The client's conditions are judged against the view that it was given (the overlay, or what is stored) on
  *             the very state that the entry is queued behind: outbox_put() gives -EAGAIN when another came in between.
  *             Where there is no view they are sent along.
- *          4. A write with the client's own credential (Authorization, Cookie) is never kept (invariant 10): it needs upstream, or a
- *             token_file.
+ *          4. A write with the client's own credential (Authorization, Cookie) is never kept (invariant 10): it needs
+ *             upstream, or a token_file.
  * THREADS  Workers: of write_lane while upstream is asked, of queue_lane otherwise. What is still coming in may have a
  *          part of either (stream_lane, upload_lane), so that clients who stop in the middle keep out nobody who has
  *          sent all.
@@ -138,6 +139,19 @@ static void view_fini(struct view *v)
 	stored_unref(&v->stored);
 }
 
+/* Two reasons why a write cannot go straight to upstream, and what its sender can do about each. */
+static const char *why_it_waits(struct request *q)
+{
+	return request_is_offline(q) ? "as upstream is away" : "as writes to the same path wait there before it";
+}
+
+static const char *what_ends_it(struct request *q)
+{
+	return request_is_offline(q) ? "send it when upstream is back" :
+				       "send it when they are delivered; `weir outbox ls` shows them, one that is held "
+				       "among them has to be retried or dropped first";
+}
+
 static void refuse_put(struct request *q, int err)
 {
 	const char *name = q->m->name, *line = "weir; fwd=bypass; detail=offline";
@@ -145,9 +159,10 @@ static void refuse_put(struct request *q, int err)
 	if (err == WEIR_E_TOO_LARGE)
 		request_problem(
 			q, 413, MIRROR_REFUSED, line, "Too large to be queued",
-			"upstream of mirror %s is away, and this write is larger than outbox.max_body (%llu bytes); "
-			"nothing was kept: send it when upstream is back",
-			name, (unsigned long long)mirror_config(q->m)->outbox.max_body);
+			"this write has to wait in the outbox of mirror %s, %s, and is larger than outbox.max_body (%llu "
+			"bytes); nothing was kept: %s",
+			name, why_it_waits(q), (unsigned long long)mirror_config(q->m)->outbox.max_body,
+			what_ends_it(q));
 	else if (err == -EDQUOT)
 		request_problem(
 			q, 507, MIRROR_REFUSED, line, "The outbox is full",
@@ -280,9 +295,9 @@ static void refuse_credential(struct request *q)
 {
 	request_problem(
 		q, 503, MIRROR_REFUSED, "weir; fwd=bypass; detail=offline", "Not queued",
-		"upstream of mirror %s cannot take this write now, and one with the client's own Authorization or Cookie is "
-		"never kept on disk; set token_file, so that weir speaks for its clients, or try again later",
-		q->m->name);
+		"mirror %s cannot pass this write on now, %s, and one with the client's own Authorization or Cookie is never "
+		"kept on disk; set token_file, so that weir speaks for its clients, or %s",
+		q->m->name, why_it_waits(q), what_ends_it(q));
 }
 
 static bool announces_too_much(struct request *q)
@@ -336,28 +351,33 @@ static bool is_safe_to_queue(const struct relay *r, int err)
 {
 	bool idempotent = strcmp(r->method, "PUT") == 0 || strcmp(r->method, "DELETE") == 0;
 
+	if (relay_is_done_unseen(r, err))
+		return false;
 	return err_is_unavailable(err) ? idempotent || !r->result.request_sent : r->held && idempotent;
 }
 
 static void end_unanswered(struct relay *r, struct body *b, int err)
 {
 	struct request *q = r->q;
+	bool may_wait = !r->body_error && is_safe_to_queue(r, err);
 
+	if (!may_wait || (r->held && !may_be_queued(q))) {
+		if (r->held && !r->body_error)
+			relay_reply(r);
+		else
+			relay_reply_failure(r, err);
+		return;
+	}
 	r->q = NULL;
-	if (r->body_error)
-		exchange_reply_body_error(q->ex, r->body_error);
-	else if (is_safe_to_queue(r, err) && may_be_queued(q))
+	if (may_be_queued(q))
 		enqueue(q, b);
-	else if (is_safe_to_queue(r, err) && !r->held)
-		refuse_credential(q);
-	else if (r->held)
-		r->q = q;
-	else if (err_is_unavailable(err))
-		request_unknown(q, err);
 	else
-		request_unavailable(q, err);
-	if (r->q)
-		relay_reply(r);
+		refuse_credential(q);
+}
+
+static bool has_to_wait(struct request *q)
+{
+	return request_is_offline(q) || overlay_may_be(q->m, q->target);
 }
 
 static void write_through(struct exchange *ex)
@@ -369,6 +389,10 @@ static void write_through(struct exchange *ex)
 	struct relay r;
 	int err;
 
+	if (has_to_wait(q)) { /* since the front looked: another of its path was queued before a worker was free */
+		queue_write(ex);
+		return;
+	}
 	relay_init(&r, q);
 	r.tee = &tee;
 	r.hold_unavailable = true;
@@ -392,14 +416,14 @@ static void refuse_part(struct request *q)
 {
 	request_problem(
 		q, 503, MIRROR_REFUSED, "weir; fwd=bypass; detail=offline", "Not queued",
-		"a part of a content (Content-Range) is only passed on, and upstream of mirror %s cannot take it now; send the "
-		"whole, or try again later",
-		q->m->name);
+		"a part of a content (Content-Range) is only passed on, and mirror %s cannot do that now, %s; send the whole, "
+		"or %s",
+		q->m->name, why_it_waits(q), what_ends_it(q));
 }
 
 void write_begin(struct request *q)
 {
-	bool waits = request_is_offline(q) || overlay_may_be(q->m, q->target);
+	bool waits = has_to_wait(q);
 
 	if (is_part(q) && waits)
 		refuse_part(q);

@@ -15,9 +15,9 @@
  *             at the first commit, but takes no notice when that fails.
  *          6. A -wal that is found at opening is written anew, in place: see rewrite_journal().
  * THREADS  Any may submit. One writer thread for each database; readers have connections of their own.
- * LIMITS   At most 1,000 jobs in a transaction, so that no answer waits for long; more only of what was gathered. What SQLite keeps aside within one
- *          stays in memory: a full or missing /tmp is nothing to it. Files above 256 MiB are not read through at
- *          opening (quick_check took 0.5 s for 250 MB): their rows carry sums of their own. */
+ * LIMITS   At most 1,000 jobs in a transaction, so that no answer waits for long; more only of what was gathered. What
+ *          SQLite keeps aside within one stays in memory: a full or missing /tmp is nothing to it. Files above 256 MiB
+ *          are not read through at opening (quick_check took 0.5 s for 250 MB): their rows carry sums of their own. */
 #include "store/db.h"
 
 #include <errno.h>

@@ -219,8 +219,8 @@ int outbox_settle(struct outbox_queue *q, uint64_t seq, const struct outbox_sett
  * whatever their time. How many were put into ret (outbox_entry_fini() each). Asserts that `first` is lent. */
 size_t outbox_lend_more(struct outbox_queue *q, const struct outbox_entry *first, size_t most, uint64_t most_bytes,
 			struct outbox_entry *ret);
-/* outbox_settle() of several lent entries of one key, without parents or children, in one transaction. Asserts that none
- * goes to CONFLICT, which would have to take along what follows. */
+/* outbox_settle() of several lent entries of one key, without parents or children, in one transaction. Asserts that
+ * none goes to CONFLICT, which would have to take along what follows. */
 int outbox_settle_all(struct outbox_queue *q, const uint64_t *seqs, const struct outbox_settlement *each, size_t count);
 /* What is queued under this key is due now. Front too. */
 void outbox_wake_key(struct outbox_queue *q, struct slice key);

@@ -1,10 +1,10 @@
 /* outbox_salvage.c -- what can be saved of a database that SQLite calls corrupt.
  *
- * db_set_aside() has moved such a database to damaged/ with its journal, and db_open() made a fresh one. A fresh one says
- * so: it has no row "in_use" in `meta`. Then every outbox.db in damaged/ that was not salvaged is read row by row, the
- * newest first (mostly there is one; there are two when the fresh one could not even be begun), and what is readable
- * goes into the fresh one in the same transaction as "in_use": a stop on the way leaves a fresh database, and the next
- * start does it all again. When one is in use, whatever lies there was salvaged before, and is marked so: else entries
+ * db_set_aside() has moved such a database to damaged/ with its journal, and db_open() made a fresh one. A fresh one
+ * says so: it has no row "in_use" in `meta`. Then every outbox.db in damaged/ that was not salvaged is read row by row,
+ * the newest first (mostly there is one; there are two when the fresh one could not even be begun), and what is
+ * readable goes into the fresh one in the same transaction as "in_use": a stop on the way leaves a fresh database, and
+ * the next start does it all again. When one is in use, whatever lies there was salvaged before, and is marked so: else entries
  * that were applied and purged since would come back from it one day. What was taken over keeps its seq, its id and its
  * sums, so a row that is readable but wrong is shown as damaged like any other.
  *

@@ -16,8 +16,8 @@ int wholefile_read_checked(const char *path, const char *name, unsigned version,
 /* Moves a damaged file or folder into <dir>/damaged/ under a unique name, NAME.<time in ms>-<random> (invariant 7), and
  * logs nothing. 0 or -errno. */
 int wholefile_set_aside(const char *path, const char *dir);
-/* The same for a file and what belongs to it, `path` + `tail`, which may be missing: the file gets a name there, and the
- * other that name + `tail`. A stop on the way leaves them together in their place, or together there; the tail may be
+/* The same for a file and what belongs to it, `path` + `tail`, which may be missing: the file gets a name there, and
+ * the other that name + `tail`. A stop on the way leaves them together in their place, or together there; the tail may be
  * in both, alone in one. -ENOENT: there is no such file. */
 int wholefile_set_aside_both(const char *path, const char *tail, const char *dir);
 /* A path for what is to be set aside, in <dir>/damaged/, which is made; or NULL and -errno in *ret_err. The caller

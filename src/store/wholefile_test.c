@@ -175,7 +175,7 @@ static void damage_is_set_aside_under_a_name_of_its_own(void **state)
 	free(damaged);
 }
 
-static void what_belongs_to_a_damaged_file_goes_with_it_under_the_same_name(void **state)
+static void what_belongs_to_a_damaged_file_goes_with_it(void **state)
 {
 	char *damaged = xstrf("%s/damaged", dir), *tail = xstrf("%s-wal", path);
 
@@ -256,7 +256,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(checked_files_prove_themselves, setup, teardown),
 		cmocka_unit_test_setup_teardown(every_cut_and_every_flipped_bit_is_noticed, setup, teardown),
 		cmocka_unit_test_setup_teardown(damage_is_set_aside_under_a_name_of_its_own, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_belongs_to_a_damaged_file_goes_with_it_under_the_same_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_belongs_to_a_damaged_file_goes_with_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(leftovers_are_swept_and_nothing_else, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_killed_writer_leaves_old_or_new, setup, teardown),
 	};

@@ -423,6 +423,7 @@ const struct scenario outbox_scenarios[] = {
 	{ "outbox-start", prepare_start, start, check, DISK_BLIND_FILES, RIGHT, NULL },
 	{ "outbox-twice", prepare_twice, start, check, DISK_BLIND_FILES, RIGHT, NULL },
 	{ "outbox-damaged", prepare_damaged, start, check_damaged, DISK_BLIND_FILES, RIGHT, NULL },
-	{ "outbox-damaged-journal", prepare_damaged_journal, start_watched, check_damaged, DISK_BLIND_FILES, RIGHT, NULL },
+	{ "outbox-damaged-journal", prepare_damaged_journal, start_watched, check_damaged, DISK_BLIND_FILES, RIGHT,
+	  NULL },
 	{ 0 },
 };

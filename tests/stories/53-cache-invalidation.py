@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from lab.cachekit import reply
+from lab.cachekit import CUT, reply
 
 HOUR = "Cache-Control: max-age=3600"
 
@@ -114,6 +114,42 @@ def test_4_4_an_answer_that_was_under_way_before_the_write_is_not_kept_after_it(
     assert reader.answer().body == b"old"
     reader.close()
     assert cache.get(path).text == "new"
+
+
+def ends(head, body=b""):
+    """An answer after which the connection ends, however much was announced."""
+    return [head.encode("latin-1") + b"\r\n\r\n" + body]
+
+
+UNFINISHED = {"cut": ends("HTTP/1.1 200 OK\r\nContent-Length: 100", b"half"),
+              "cut-large": ends("HTTP/1.1 200 OK\r\nContent-Length: 200000", b"half"),
+              "too-large": ends("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + "\r\n".join("X-%d: %s" % (i, "x" * 6000)
+                                                                                           for i in range(30))),
+              "nonsense": ends("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2", b"xx")}
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "POST", "MOVE"])
+@pytest.mark.parametrize("how", UNFINISHED)
+def test_4_4_also_when_the_answer_cannot_be_passed_on(cache, path, method, how):
+    """It was done, and the client is told to look rather than to repeat it; nothing of it is queued to be done again."""
+    stored(cache, path)
+    cache.origin.tell(path, UNFINISHED[how], method=method)
+    try:
+        got = cache.ask(method, path, None if method == "DELETE" else "content")
+        assert got.status == 504 and "look there before you repeat it" in got.text, got.text
+        assert ("200" in got.text) == (how.startswith("cut")), got.text
+    except CUT:
+        assert how == "cut-large"
+    assert len(cache.origin.seen(path, method)) == 1
+    assert cache.get(path).text == "new"
+    assert cache.weir.outbox() == []
+
+
+def test_a_refusal_that_is_cut_short_leaves_what_is_stored(cache, path):
+    stored(cache, path)
+    cache.origin.tell(path, ends("HTTP/1.1 403 No\r\nContent-Length: 100", b"half"), method="POST")
+    assert cache.post(path, "content").status == 504
+    assert cache.get(path).hit and cache.get(path).text == "old"
 
 
 def test_a_write_makes_what_is_read_offline_not_the_old(cache, path):

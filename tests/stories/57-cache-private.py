@@ -121,6 +121,30 @@ def test_an_error_is_no_no(cache, path, status):
     assert not leaks(cache.get(path, authorization=BAD))
 
 
+@pytest.mark.parametrize("how", ["HEAD", "range", "PROPFIND"])
+def test_a_no_counts_however_it_was_asked_for(cache, path, how):
+    """While nothing is stored these go straight through; what another has stored since is not for who was refused."""
+    ask, more = ("GET", {"Range": "bytes=0-3"}) if how == "range" else (how, {})
+    cache.origin.tell(path, guarded(HOUR))
+    assert cache.get(path, authorization=GOOD).status == 200
+    cache.origin.tell(path, reply("", status=204), method="PUT")
+    assert cache.put(path, "x").status == 204                           # what was stored goes
+    cache.origin.tell(path, guarded(HOUR, accepts=(OTHER,)))
+    assert cache.ask(ask, path, None, dict(more, Authorization=GOOD)).status == 403
+    assert cache.get(path, authorization=OTHER).status == 200
+    with cache.offline():
+        assert cache.get(path, authorization=OTHER).text == SECRET
+        assert not leaks(cache.get(path, authorization=GOOD))
+
+
+def test_a_no_counts_though_its_answer_does_not_come_whole(cache, path):
+    cache.origin.tell(path, guarded(HOUR), [b"HTTP/1.1 403 No\r\nContent-Length: 100\r\n\r\nhalf"])
+    assert cache.get(path, authorization=GOOD).status == 200
+    cache.is_cut(path, authorization=GOOD)
+    with cache.offline():
+        assert not leaks(cache.get(path, authorization=GOOD))
+
+
 def test_what_was_public_is_public_offline(cache, path):
     cache.origin.tell(path, reply("for all", HOUR))
     cache.get(path)
