@@ -27,7 +27,7 @@
 
 struct dropping {
 	struct mirror *m;
-	bool any, with_members;
+	bool is_asked, with_members;
 };
 
 /* A collection is mostly named without a '/' as well, and then looks like a file without a suffix; to look through the
@@ -41,26 +41,25 @@ static bool may_have_members(struct slice target)
 	return n && target.p[n - 1] == '/';
 }
 
-static bool drop_members(struct cache *c, struct slice target)
+static void drop_members(struct cache *c, struct slice target)
 {
 	struct buf prefix = BUF_EMPTY;
-	bool any;
 
 	buf_add_slice(&prefix, target);
 	if (!slice_ends(target, "/"))
 		buf_add_char(&prefix, '/');
-	any = cache_drop_prefix(c, buf_slice(&prefix)) > 0;
+	(void)cache_drop_prefix(c, buf_slice(&prefix)); /* how many is for people */
 	buf_fini(&prefix);
-	return any;
 }
 
 static void drop(void *arg, struct slice target)
 {
 	struct dropping *d = arg;
 
-	d->any |= cache_drop(d->m->cache, target);
+	d->is_asked = true;
+	(void)cache_drop(d->m->cache, target); /* if there is none now, its row may still be on its way out */
 	if (d->with_members && may_have_members(target))
-		d->any |= drop_members(d->m->cache, target);
+		drop_members(d->m->cache, target);
 }
 
 /* RFC 4918 9.6.1, 9.8, 9.9: on a collection they act on all that is in it. */
@@ -95,8 +94,8 @@ void applied_invalidate(struct mirror *m, const struct applied *a)
 	invalidate_after(a->method, meaning_of(a), slice_str(m->origin), a->target, &h, drop, &d);
 	if (a->destination.p && a->status < 300 && mirror_own_path(m, a->destination, &path) && path.n)
 		drop(&d, path);
-	if (d.any)
-		(void)cache_sync(m->cache); /* else a power cut might bring it back, for as long as it seems fresh */
+	if (d.is_asked)
+		(void)cache_sync_drops(m->cache); /* else a power cut might bring it back, while it seems fresh */
 }
 
 /* What upstream says of it now, with our bytes or those read back (one of body and file), goes into the cache if a GET
@@ -130,21 +129,24 @@ static void store(struct mirror *m, const struct applied *a, const struct look *
 	buf_fini(&vary);
 }
 
-static bool is_same(const struct applied *a, const struct look *k)
+/* Whether that is what was written: 1, 0, or -errno when ours cannot be read, which says nothing. */
+static int is_same(const struct applied *a, const struct look *k)
 {
 	char ours[4096];
 	size_t at = 0;
 
 	if (k->status != 200 || k->is_encoded || k->body.len != a->body_bytes)
-		return false;
+		return 0;
 	while (at < k->body.len) {
 		ssize_t got = pread(spool_fd(a->body), ours, sizeof(ours), (off_t)at);
 
-		if (got <= 0 || memcmp(ours, k->body.data + at, (size_t)got) != 0)
-			return false;
+		if (got <= 0)
+			return got < 0 ? -errno : WEIR_E_DAMAGED;
+		if (memcmp(ours, k->body.data + at, (size_t)got) != 0)
+			return 0;
 		at += (size_t)got;
 	}
-	return true;
+	return 1;
 }
 
 static void overwritten(struct outbox_base *ret)
@@ -163,12 +165,14 @@ static void read_back(struct mirror *m, const struct applied *a, struct cancel *
 
 	look_init(&k, READ_BACK_BYTES);
 	if (look_at(m, "GET", a->target, cancel, &k) == 0 && k.now.known) {
+		int same = is_same(a, &k);
+
 		if (k.status == 200)
 			store(m, a, &k, NULL, epoch);
-		if (ret && is_same(a, &k))
+		if (ret && same > 0)
 			outbox_base_copy(ret, &k.now);
-		else if (ret)
-			overwritten(ret);
+		else if (ret && same == 0)
+			overwritten(ret); /* else it stays unknown, as when nobody could be asked */
 	}
 	look_fini(&k);
 }

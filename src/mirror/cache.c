@@ -48,11 +48,10 @@ struct node *cache_node_new(struct slice key, struct slice vary, uint64_t id, bo
 	return n;
 }
 
-void node_dispose(struct cache *c, struct node *n, enum row_end end)
+void node_dispose(struct cache *c, struct node *n)
 {
 	ENSURE(n->flags & NODE_GONE);
 	budget_remove(c->budget, &n->item);
-	rows_remove(c, n->id, n->flags & NODE_FILE, end, n->hot);
 	free(n);
 }
 
@@ -81,11 +80,11 @@ static bool evict(void *arg, struct budget_item *it)
 	/* If it is gone, its disposer waits in budget_remove() for us. */
 	stays = (n->flags & NODE_GONE) || (atomic_load(&c->only_files) && !(n->flags & NODE_FILE));
 	if (!stays)
-		node_detach(c, sh, n);
+		node_detach(c, sh, n, ROW_DROPPED);
 	pthread_rwlock_unlock(&sh->lock);
 	if (stays)
 		return false;
-	node_dispose(c, n, ROW_DROPPED);
+	node_dispose(c, n);
 	if (c->evictions)
 		metric_add(c->evictions, 1);
 	return true;
@@ -279,7 +278,7 @@ static void dispose_all(struct cache *c, struct node *list)
 	while (list) {
 		struct node *n = list;
 		list = n->next;
-		node_dispose(c, n, ROW_DROPPED);
+		node_dispose(c, n);
 	}
 }
 
@@ -306,7 +305,7 @@ static void publish(struct cache *c, struct shard *sh, struct node *n, struct st
 	int64_t now_ms = clock_wall_ms();
 
 	if (old) {
-		node_detach(c, sh, old);
+		node_detach(c, sh, old, ROW_DROPPED);
 		push(gone, old);
 	}
 	s->id = n->id;
@@ -316,7 +315,7 @@ static void publish(struct cache *c, struct shard *sh, struct node *n, struct st
 	budget_add(c->budget, &n->item, bytes_of(c, s), now_ms);
 	old = longest_unused(sh, n->hash);
 	if (old) {
-		node_detach(c, sh, old);
+		node_detach(c, sh, old, ROW_DROPPED);
 		push(gone, old);
 	}
 }
@@ -334,14 +333,14 @@ static int name_body(struct cache *c, struct shard *sh, uint64_t hash, struct st
 		n->flags &= (uint8_t)~NODE_UNNAMED;
 		rows_put(c, n);
 	} else if (n) {
-		node_detach(c, sh, n);
+		node_detach(c, sh, n, ROW_DROPPED);
 		lost = n;
 	}
 	pthread_rwlock_unlock(&sh->lock);
 	if (!n)
 		(void)unlink(path); /* dropped before it had a name, or just after: either way nobody names it */
 	if (lost)
-		node_dispose(c, lost, ROW_DROPPED);
+		node_dispose(c, lost);
 	free(path);
 	return !n ? -ESTALE : r;
 }
@@ -404,7 +403,7 @@ int cache_update(struct cache *c, struct stored *old, struct stored *fresh)
 	n->vary_names = vary_names_hash(buf_slice(&fresh->vary_key));
 	twin = node_rival(sh, n);
 	if (twin) {
-		node_detach(c, sh, twin);
+		node_detach(c, sh, twin, ROW_DROPPED);
 		push(&gone, twin);
 	}
 	node_warm(c, sh, n, fresh);
@@ -434,7 +433,7 @@ bool cache_drop(struct cache *c, struct slice key)
 		next = n->next;
 		if (n->hash != hash)
 			continue;
-		node_detach(c, sh, n);
+		node_detach(c, sh, n, ROW_DROPPED);
 		push(&gone, n);
 	}
 	pthread_rwlock_unlock(&sh->lock);
@@ -451,10 +450,10 @@ static bool drop_node(struct cache *c, uint64_t hash, uint64_t id)
 	pthread_rwlock_wrlock(&sh->lock);
 	n = cache_node_find(sh, hash, id);
 	if (n)
-		node_detach(c, sh, n);
+		node_detach(c, sh, n, ROW_DROPPED);
 	pthread_rwlock_unlock(&sh->lock);
 	if (n)
-		node_dispose(c, n, ROW_DROPPED);
+		node_dispose(c, n);
 	return n != NULL;
 }
 
@@ -494,7 +493,7 @@ static uint64_t drop_hot(struct cache *c, struct shard *sh, struct slice prefix)
 			next = n->next;
 			if (!n->hot || !begins(buf_slice(&n->hot->key), prefix))
 				continue;
-			node_detach(c, sh, n);
+			node_detach(c, sh, n, ROW_DROPPED);
 			push(&gone, n);
 			count++;
 		}
@@ -519,8 +518,20 @@ uint64_t cache_drop_prefix(struct cache *c, struct slice prefix)
 
 int cache_sync(struct cache *c)
 {
+	uint64_t removals = atomic_load(&c->removals), synced = atomic_load(&c->synced);
+	int r;
+
 	OBJ_CHECK(c, CACHE_MAGIC);
-	return rows_sync(c);
+	r = rows_sync(c);
+	while (r == 0 && synced < removals && !atomic_compare_exchange_weak(&c->synced, &synced, removals))
+		;
+	return r;
+}
+
+int cache_sync_drops(struct cache *c)
+{
+	OBJ_CHECK(c, CACHE_MAGIC);
+	return atomic_load(&c->synced) >= atomic_load(&c->removals) ? 0 : cache_sync(c);
 }
 
 /* --- figures ---------------------------------------------------------------------------------------------------- */

@@ -63,12 +63,17 @@ int cache_update(struct cache *c, struct stored *old, struct stored *fresh);
 bool cache_drop(struct cache *c, struct slice key);
 /* This one only (found damaged, or replaced by an answer that may not be stored). Front too. */
 void cache_drop_one(struct cache *c, struct stored *s);
-/* Every key that begins with prefix ("" for all), for the operator. How many. */
+/* Every key that begins with prefix ("" for all): for the operator, and for the members of a collection that was
+ * deleted, moved or copied. Nothing that upstream was asked for before is stored after it, whatever its key; looks at
+ * every response there is. How many. Blocks. */
 uint64_t cache_drop_prefix(struct cache *c, struct slice prefix);
 /* Waits until all that was put and dropped before is in the database and on the platter: neither a kill -9 nor a
- * power cut brings back what was dropped. A write whose URI was dropped is acknowledged after this. 0 or -errno: then
- * a power cut might. */
+ * power cut brings back what was dropped. 0; -ENOSPC: something dropped is still there, and is tried again; or another
+ * code: then a power cut might. */
 int cache_sync(struct cache *c);
+/* The same when anything was dropped since the last time, by whomever: a write whose URI was dropped is acknowledged
+ * after this. Else it costs nothing. */
+int cache_sync_drops(struct cache *c);
 
 /* The disk is full, and somebody's write matters more than what can be fetched again (invariant 7): the least recently
  * used of those that are files go, until `bytes` fewer are in use or none is left. How many went: on return their space

@@ -162,7 +162,7 @@ void node_warm(struct cache *c, struct shard *sh, struct node *n, struct stored 
 	stored_unref(&old); /* a 304: the new one shares the body, so no file is closed here */
 }
 
-void node_detach(struct cache *c, struct shard *sh, struct node *n)
+void node_detach(struct cache *c, struct shard *sh, struct node *n, enum row_end end)
 {
 	struct node **at = bucket(sh, n->hash);
 	struct stored *s = node_chill(c, n);
@@ -172,7 +172,7 @@ void node_detach(struct cache *c, struct shard *sh, struct node *n)
 	*at = n->next;
 	sh->count--;
 	n->flags |= NODE_GONE;
-	n->hot = s; /* for its end, without the lock */
+	rows_remove(c, n->id, n->flags & NODE_FILE, end, s);
 }
 
 void node_touch(struct cache *c, struct node *n)

@@ -190,13 +190,13 @@ static bool drop_damaged(struct cache *c, uint64_t hash, const struct candidate 
 	if (n && (n->version != cand->version || n->hot))
 		n = NULL;
 	if (n)
-		node_detach(c, sh, n);
+		node_detach(c, sh, n, ROW_DAMAGED);
 	pthread_rwlock_unlock(&sh->lock);
 	if (!n)
 		return false;
 	atomic_fetch_add(&c->damaged, 1);
 	log_event(LOG_WARN, "cache_damaged", LOG_STR("folder", c->dir), LOG_INT("id", cand->id), LOG_END);
-	node_dispose(c, n, ROW_DAMAGED);
+	node_dispose(c, n);
 	return true;
 }
 

@@ -66,15 +66,16 @@ static void adopt(struct cache *c, struct found *f)
 	else if (old)
 		lost = old;
 	if (lost == old && old)
-		node_detach(c, sh, old);
+		node_detach(c, sh, old, ROW_DROPPED);
 	if (lost != f->node) {
 		node_insert(c, sh, f->node);
 		budget_add(c->budget, &f->node->item, f->bytes, f->used_ms);
 	} else {
 		f->node->flags |= NODE_GONE;
+		rows_remove(c, f->node->id, f->node->flags & NODE_FILE, ROW_DROPPED, NULL);
 	}
 	if (lost)
-		node_dispose(c, lost, ROW_DROPPED);
+		node_dispose(c, lost);
 }
 
 /* Files without a row, names that are none of ours. */

@@ -71,6 +71,7 @@ struct cache {
 	_Atomic uint64_t hot_count[TIERS], hot_bytes;
 	_Atomic unsigned hot_hand;
 	_Atomic uint64_t damaged, not_kept, waiting_bytes;
+	_Atomic uint64_t removals, synced; /* of rows: submitted; so many of them were on the platter */
 	_Atomic int not_kept_code; /* the last, so that a change is logged once */
 	_Atomic int64_t uses_saved_ms; /* monotonic */
 	struct db *db;
@@ -98,8 +99,10 @@ struct node *cache_node_find(struct shard *sh, uint64_t hash, uint64_t id); /* w
 /* Another of the same key and vary key; likewise. */
 struct node *node_rival(struct shard *sh, const struct node *n);
 void node_insert(struct cache *c, struct shard *sh, struct node *n); /* with the lock for writing */
-/* Out of index and hot tier, with the lock for writing; then it is the caller's, for node_dispose() without it. */
-void node_detach(struct cache *c, struct shard *sh, struct node *n);
+enum row_end { ROW_DROPPED, ROW_DAMAGED };
+/* Out of index and hot tier, with the lock for writing; row and file go behind: who finds nothing in the index any more
+ * and then syncs has their removal before the sync. The node is the caller's, for node_dispose() without the lock. */
+void node_detach(struct cache *c, struct shard *sh, struct node *n, enum row_end end);
 void node_warm(struct cache *c, struct shard *sh, struct node *n, struct stored *s); /* takes a reference; likewise */
 void node_touch(struct cache *c, struct node *n); /* with the lock, reading will do */
 bool node_is_newer(const struct stored *a, const struct stored *b);
@@ -125,7 +128,6 @@ int rows_sync(struct cache *c); /* cache_sync() */
 /* With the shard's lock, so that the order is that of the index. */
 void rows_put(struct cache *c, struct node *n);
 void rows_update(struct cache *c, struct node *n);
-enum row_end { ROW_DROPPED, ROW_DAMAGED };
 /* The row goes, and then the file: away, or into damaged/. Takes hot (may be NULL): its file is closed there. */
 void rows_remove(struct cache *c, uint64_t id, bool is_file, enum row_end end, struct stored *hot);
 void rows_save_uses(struct cache *c); /* of all that were used since the last time; behind */
@@ -148,8 +150,7 @@ int reader_body(struct reader *r, uint64_t id, struct slice *ret); /* likewise, 
 int index_load(struct cache *c); /* from the database; sweeps the bodies' folder. 0 or a code */
 
 /* --- cache.c --- */
-/* Frees n, which is detached, and removes row and file. No lock held. */
-void node_dispose(struct cache *c, struct node *n, enum row_end end);
+void node_dispose(struct cache *c, struct node *n); /* frees n, which is detached. No lock held */
 struct node *cache_node_new(struct slice key, struct slice vary, uint64_t id, bool is_file);
 uint64_t response_bytes(const struct cache *c, uint64_t head_bytes, struct slice key, struct slice vary, uint64_t body);
 void cache_not_kept(struct cache *c, int code); /* counts, and logs what is new */

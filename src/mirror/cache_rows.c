@@ -11,8 +11,8 @@
  *             of the index.
  *          2. A row that could not be written takes its node along: the index never promises what a later start has
  *             not.
- *          3. A row that could not be removed (a full disk) is tried again when the next write succeeds: what was
- *             dropped must not come back with the next start.
+ *          3. A row that could not be removed (a full disk) is tried again when the next write succeeds, or somebody
+ *             waits for it: what was dropped must not come back with the next start.
  * THREADS  Jobs run on the database's writer thread, which alone touches struct rows. Readers: one thread at a time
  *          each. */
 #include "mirror/cache_priv.h"
@@ -50,9 +50,10 @@ static const char *const texts[STATEMENTS] = {
 	[USE] = "UPDATE response SET used_at=?2 WHERE id=?1",
 };
 
-struct rows { /* the writer thread's, but wal_fd */
+struct rows { /* the writer thread's, but wal_fd and undone_count */
 	sqlite3_stmt *statements[STATEMENTS];
 	struct list undone; /* removals that failed */
+	_Atomic unsigned undone_count;
 	unsigned set_aside;
 	bool is_closed;
 	int wal_fd; /* to sync it when somebody asks */
@@ -225,14 +226,14 @@ static void write_done(void *arg, int code)
 	if (n && code == 0)
 		n->flags &= (uint8_t)~NODE_PENDING;
 	if (n && code < 0) {
-		node_detach(c, sh, n);
+		node_detach(c, sh, n, ROW_DROPPED);
 		lost = n;
 	}
 	pthread_rwlock_unlock(&sh->lock);
 	if (code < 0)
 		cache_not_kept(c, code);
 	if (lost)
-		node_dispose(c, lost, ROW_DROPPED);
+		node_dispose(c, lost);
 	atomic_fetch_sub(&c->waiting_bytes, j->bytes);
 	stored_unref(&j->s);
 	free(j);
@@ -314,6 +315,7 @@ static void remove_done(void *arg, int code)
 	j->is_file = false;
 	if (code < 0 && code != -ESHUTDOWN && code != -EIO) { /* after an EIO no transaction will do: db.h */
 		list_push_back(&c->rows->undone, &j->node);
+		atomic_fetch_add(&c->rows->undone_count, 1);
 		return;
 	}
 	free(j);
@@ -333,6 +335,7 @@ void rows_remove(struct cache *c, uint64_t id, bool is_file, enum row_end end, s
 
 	*j = (struct remove_job){ .c = c, .id = id, .is_file = is_file, .end = end, .hot = hot };
 	submit_removal(j);
+	atomic_fetch_add(&c->removals, 1); /* behind it, so that who sees it finds the job in the queue */
 }
 
 static void retry_removals(struct cache *c)
@@ -345,6 +348,7 @@ static void retry_removals(struct cache *c)
 	list_splice(&again, &c->rows->undone);
 	LIST_FOREACH_SAFE(it, next, &again) {
 		list_remove(it);
+		atomic_fetch_sub(&c->rows->undone_count, 1); /* until it fails again: a sync comes behind it */
 		submit_removal(LIST_ENTRY(it, struct remove_job, node));
 	}
 }
@@ -438,11 +442,29 @@ static void finalize(void *arg, int code)
 	rows->is_closed = true;
 }
 
-/* Behind the commit that db_do() waits for, all of it is in the -wal or, synced by SQLite, in the database. */
+static void retry_undone(void *arg, int code)
+{
+	if (code == 0)
+		retry_removals(arg);
+}
+
+/* Behind the commit that db_do() waits for, all of it is in the -wal or, synced by SQLite, in the database. The ends of
+ * what was submitted before have run by then. */
 int rows_sync(struct cache *c)
 {
-	(void)db_do(c->db, nothing, NULL); /* what failed was counted where it failed */
-	return fdatasync(c->rows->wal_fd) < 0 ? -errno : 0;
+	int r = 0;
+
+	if (atomic_load(&c->rows->undone_count) > 0) {
+		(void)db_submit(c->db, nothing, retry_undone, c); /* refused only when it is closed */
+		r = db_do(c->db, nothing, NULL);
+	}
+	if (r == 0)
+		r = db_do(c->db, nothing, NULL);
+	if (r == 0 && atomic_load(&c->rows->undone_count) > 0)
+		r = -ENOSPC; /* mostly: see remove_done() */
+	if (r == 0 && fdatasync(c->rows->wal_fd) < 0)
+		r = -errno;
+	return r;
 }
 
 void rows_close(struct cache *c)
@@ -460,19 +482,14 @@ void rows_close(struct cache *c)
 
 int rows_begin_anew(struct cache *c)
 {
-	static const char *const tails[] = { "-wal", "-shm", "" }; /* the journal would be taken into the new one */
+	char *path = xstrf("%s/cache.db", c->dir);
 	bool damaged;
-	int r = 0;
+	int r;
 
 	rows_close(c);
-	for (size_t i = 0; i < ARRAY_LEN(tails) && r == 0; i++) {
-		char *path = xstrf("%s/cache.db%s", c->dir, tails[i]);
-		r = wholefile_set_aside(path, c->dir);
-		if (r == -ENOENT)
-			r = 0; /* the journal mostly is not there */
-		free(path);
-	}
+	r = db_set_aside(path);
 	if (r == 0)
 		r = rows_open(c, &damaged);
+	free(path);
 	return r < 0 ? r : index_load(c);
 }

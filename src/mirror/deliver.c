@@ -3,17 +3,20 @@
  * WHAT     Looks first where upstream cannot be trusted to check, sends with the precondition of the view the write was
  *          based on, and says what came of it:
  *
- *          2xx, 303; 404 or 410 to a DELETE     applied; what is there now goes into the cache, and is what the next write is based on
- *          301, 302, 307, 308                   followed within the origin, REDIRECTS_MOST times, with method and body
- *          412                                  looked at: exactly our content is there (the answer got lost): applied; else a conflict
- *          401, 407                             the queue pauses until the token file changes or an operator says go on
- *          other 4xx                            held, with upstream's words
- *          408, 425, 429, 5xx, no answer        later
- *          no answer to a POST or PATCH         held, outcome unknown, once the request had gone out (unless repeat_unsafe)
+ *          2xx, 303; 404, 410 to a DELETE  applied; what is there now goes into the cache, and is what the next write
+ *                                          is based on
+ *          301, 302, 307, 308              followed within the origin, REDIRECTS_MOST times, with method and body
+ *          412                             looked at: exactly our content is there (the answer got lost): applied; else
+ *                                          a conflict
+ *          401, 407                        the queue pauses until the token file changes or an operator says go on
+ *          other 4xx                       held, with upstream's words
+ *          408, 425, 429, 5xx, no answer   later
+ *          no answer to a POST or PATCH    held, outcome unknown, once the request had gone out (unless repeat_unsafe)
  *
  * RULES    1. A body is checked against its checksum before a byte of it leaves (invariant 7).
  *          2. Delivery is at least once: a repeated PUT or DELETE meets its own effect, which the look after a 412
- *             knows; POST and PATCH carry an Idempotency-Key and are repeated only when nothing was sent.
+ *             knows; POST and PATCH are repeated only when nothing was sent, or with repeat_unsafe. All carry an
+ *             Idempotency-Key.
  * THREADS  Workers of the link's lane, one for each entry.
  * SEE      DESIGN.md "Outbox delivery, by answer"; preconditions.h */
 #include <poll.h>
@@ -112,7 +115,9 @@ static void later(struct carry *c, int err)
 {
 	c->ret->to =
 		err == WEIR_E_CANCELLED || err == WEIR_E_OPEN || err == WEIR_E_DISABLED ? CARRIED_NOT : CARRIED_LATER;
-	buf_addf(&c->ret->error, "upstream gave no answer: %s", err_text(err));
+	buf_addf(&c->ret->error, "%s: %s",
+		 err_is_unavailable(err) ? "upstream gave no answer" : "this could not be carried to its end",
+		 err_text(err));
 }
 
 static void hold(struct carry *c, const char *why)
@@ -238,7 +243,7 @@ static void clash(struct carry *c)
 	int ours = is_ours(c);
 
 	if (ours < 0)
-		later(c, ours);
+		by_answer(c, ours);
 	else if (ours)
 		applied_before(c);
 	else
@@ -323,7 +328,7 @@ static int make_lines(struct carry *c, struct lines *out)
 		lines_add(out, buf_slice(&own));
 	if (!httplines_get(&c->h, "idempotency-key").p)
 		lines_addf(out, "Idempotency-Key: \"%s\"", c->e->idempotency_key.data);
-	heads_add_own(NULL, NULL, out);
+	heads_add_own(NULL, out);
 	buf_fini(&own);
 	return out->full ? WEIR_E_TOO_LARGE : mirror_authorize(c->m, out);
 }
@@ -417,24 +422,13 @@ static void refused(struct carry *c)
 	buf_add_slice(&c->ret->answer_type, type);
 }
 
-static int64_t retry_after_ms(const struct carry *c)
-{
-	struct slice cut[MOST_LINES], value = answer_field(c, "retry-after", cut);
-	int64_t now = clock_wall_ms(), at;
-	uint64_t seconds;
-
-	if (value.p && str_parse_u64(value, &seconds) == 0)
-		return seconds > DELIVERY_RETRY_AFTER_MOST_MS / 1000 ? DELIVERY_RETRY_AFTER_MOST_MS
-								     : (int64_t)seconds * 1000;
-	if (value.p && httpdate_parse(value, now / 1000, &at) == 0 && at * 1000 > now)
-		return at * 1000 - now;
-	return 0;
-}
-
 static void not_now(struct carry *c)
 {
+	struct slice cut[MOST_LINES];
+
 	c->ret->to = CARRIED_LATER;
-	c->ret->retry_after_ms = retry_after_ms(c);
+	c->ret->retry_after_ms = httpdate_retry_after_ms(answer_field(c, "retry-after", cut), clock_wall_ms(),
+							 DELIVERY_RETRY_AFTER_MOST_MS);
 	buf_addf(&c->ret->error, "upstream answered %d", c->status);
 }
 
@@ -460,7 +454,7 @@ static void failed_precondition(struct carry *c)
 	v = preconditions_compare(&c->plan.basis, &c->seen);
 	ours = is_ours(c);
 	if (ours < 0)
-		later(c, ours);
+		by_answer(c, ours);
 	else if (ours)
 		applied_before(c);
 	else if (v == PRECONDITION_SAME)
@@ -503,7 +497,7 @@ static void by_answer(struct carry *c, int err)
 	} else if (c->result.request_sent && c->e->once) {
 		hold(c, OUTBOX_OUTCOME_UNKNOWN
 		     ": the connection was lost after the request went out; it may have been applied");
-	} else if (err_is_unavailable(err) || err == WEIR_E_CANCELLED || err < 0) {
+	} else {
 		later(c, err);
 	}
 }

@@ -20,14 +20,15 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/obj.h"
-#include "base/str.h"
 #include "mirror/mirror_priv.h"
 #include "mirror/vary.h"
 #include "store/wholefile.h"
 
 #define FETCH_ARENA_BYTES (1u << 20)
-#define LONELY_MS 2000   /* an answer that may not be stored and that nobody follows any more is given up after this; */
-#define ENDLESS_MS 10000 /* one that says no length, and so may have no end, after this, unless it is fetched to have it */
+/* An answer that may not be stored and that nobody follows any more is given up after LONELY_MS; one that says no length,
+ * and so may have no end, after ENDLESS_MS, unless it is fetched to have it. */
+#define LONELY_MS 2000
+#define ENDLESS_MS 10000
 
 struct fetch {
 	struct mirror *m;
@@ -208,14 +209,6 @@ static int land_growing(struct fetch *f)
 	return 0;
 }
 
-static int64_t content_length(const struct httplines *in)
-{
-	uint64_t n = 0;
-	struct slice v = httplines_get(in, "content-length");
-
-	return v.p && str_parse_u64(v, &n) == 0 && n <= INT64_MAX ? (int64_t)n : -1;
-}
-
 /* WEIR_E_TOO_LARGE: what was stored and what a 304 added are more than a head may have. */
 static int judge(struct fetch *f)
 {
@@ -275,7 +268,7 @@ static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 	r = judge(f);
 	if (r < 0)
 		return r;
-	f->announced = content_length(&in);
+	f->announced = httplines_content_length(&in);
 	f->is_small = (f->announced >= 0 && f->announced <= STORED_INLINE_BYTES) || status == 204 ||
 		      (f->stale_ok && link_status_is_unavailable(status, true));
 	return f->is_small ? 0 : land_growing(f);

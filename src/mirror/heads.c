@@ -143,7 +143,7 @@ void heads_to_upstream(struct exchange *ex, const struct httplines *in, unsigned
 		    !add_max_forwards(ex, name, value, ret))
 			put(ret, in->lines[i]);
 	if (!(flags & HEADS_FOR_OUTBOX))
-		heads_add_own(ex, NULL, ret);
+		heads_add_own(ex, ret);
 }
 
 /* --- what a proxy adds --- */
@@ -179,17 +179,13 @@ static void add_forwarded(struct exchange *ex, struct lines *l)
 	buf_fini(&b);
 }
 
-void heads_add_own(struct exchange *ex, const char *bearer, struct lines *l)
+void heads_add_own(struct exchange *ex, struct lines *l)
 {
 	put(l, slice_str("Via: " HEADS_VIA)); /* a further line continues the list (RFC 9110 5.3) */
 	if (ex) {
 		add_forwarded(ex, l);
 		lines_remove(l, "X-Request-Id");
 		lines_addf(l, "X-Request-Id: %s", exchange_id(ex));
-	}
-	if (bearer) {
-		lines_remove(l, "Authorization");
-		lines_addf(l, "Authorization: Bearer %s", bearer);
 	}
 }
 

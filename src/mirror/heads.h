@@ -40,8 +40,8 @@ enum heads_flags {
  * who answers: RFC 9110 7.6.2); unless HEADS_FOR_OUTBOX with heads_add_own(). Lines are borrowed from `in`. */
 void heads_to_upstream(struct exchange *ex, const struct httplines *in, unsigned flags, struct lines *ret);
 /* Adds Via, and with ex (NULL: a delivery) Forwarded (RFC 7239: for, host, proto), each behind what is there already,
- * and the exchange's X-Request-Id; with `bearer` (may be NULL) in place of any Authorization. */
-void heads_add_own(struct exchange *ex, const char *bearer, struct lines *l);
+ * and the exchange's X-Request-Id. */
+void heads_add_own(struct exchange *ex, struct lines *l);
 /* A stored block or an upstream's lines as exchange_reply() wants them, copied into the arena: without hop-by-hop ones,
  * without Content-Length and X-Request-Id, which the front sets, and with Via. CR and NUL become spaces. room: that
  * many more can be put behind them. NULL when the arena is full. */

@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/obj.h"
-#include "base/str.h"
 #include "proto/httpdate.h"
 
 #define LOOK_ARENA_BYTES (64 * 1024)
@@ -18,6 +17,7 @@ struct looking {
 	struct spool *spool; /* compared with, instead of keeping the body; NULL: kept */
 	uint64_t at, bytes;
 	bool differs;
+	int trouble; /* reading ours */
 };
 
 void look_init(struct look *k, size_t most_body)
@@ -58,15 +58,12 @@ static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 	struct looking *l = arg;
 	struct look *k = l->k;
 	const struct httplines in = { headers, n };
-	struct slice length = httplines_get(&in, "content-length");
-	uint64_t bytes;
 
 	k->status = status;
 	k->response_wall_ms = clock_wall_ms();
 	fields_to_store(&in, k->response_wall_ms, &k->head);
 	mirror_own_location(l->m, &k->head);
-	if (length.p && str_parse_u64(length, &bytes) == 0 && bytes <= INT64_MAX)
-		k->length = (int64_t)bytes;
+	k->length = httplines_content_length(&in);
 	k->is_encoded = httplines_get(&in, "content-encoding").p != NULL;
 	if (status >= 200 && status < 300)
 		look_validators(buf_slice(&k->head), &k->now);
@@ -75,23 +72,25 @@ static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 	return 0;
 }
 
+/* 0: the same so far; or a code that ends the call, as there is no need of the rest. */
 static int compare(struct looking *l, const char *p, size_t n)
 {
 	char ours[16384];
 
-	while (n && !l->differs) {
+	while (n) {
 		size_t piece = n < sizeof(ours) ? n : sizeof(ours);
-		ssize_t got = pread(spool_fd(l->spool), ours, piece, (off_t)l->at);
+		ssize_t got = l->at < l->bytes ? pread(spool_fd(l->spool), ours, piece, (off_t)l->at) : 0;
 
-		if (got <= 0 || memcmp(ours, p, (size_t)got) != 0) {
-			l->differs = true;
-			break;
-		}
+		l->differs = l->at == l->bytes || (got > 0 && memcmp(ours, p, (size_t)got) != 0);
+		if (!l->differs && got <= 0) /* that says nothing of theirs */
+			l->trouble = got < 0 ? -errno : WEIR_E_DAMAGED;
+		if (l->differs || l->trouble)
+			return WEIR_E_CANCELLED;
 		l->at += (uint64_t)got;
 		p += got;
 		n -= (size_t)got;
 	}
-	return l->differs ? WEIR_E_CANCELLED : 0; /* no need of the rest */
+	return 0;
 }
 
 static int on_data(void *arg, const char *p, size_t n)
@@ -122,7 +121,7 @@ static int ask(struct mirror *m, const char *method, struct slice target, struct
 	/* what upstream itself has, not what another cache on the way has */
 	lines_addf(&lines, "Cache-Control: no-cache");
 	lines_addf(&lines, "Accept-Encoding: identity");
-	heads_add_own(NULL, NULL, &lines);
+	heads_add_own(NULL, &lines);
 	r = mirror_authorize(m, &lines);
 	rq.headers = lines.items;
 	rq.header_count = lines.count;
@@ -148,6 +147,8 @@ int look_same(struct mirror *m, struct slice target, struct spool *body, uint64_
 
 	if (l.differs)
 		return 0;
+	if (l.trouble)
+		return l.trouble;
 	if (r < 0)
 		return r;
 	if (link_status_is_unavailable(k->status, true))

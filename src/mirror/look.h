@@ -20,8 +20,8 @@ void look_fini(struct look *k);
 /* HEAD, or GET (its body into k->body: WEIR_E_TOO_LARGE above its limit). 0: an answer came, see status; or
  * link_call()'s code. */
 int look_at(struct mirror *m, const char *method, struct slice target, struct cancel *cancel, struct look *k);
-/* Whether upstream has exactly these bytes there: 1, 0, or a code when it could not be found out. k has what it said
- * besides. */
+/* Whether upstream has exactly these bytes there: 1, 0, or a code when it could not be found out (of ours, too:
+ * WEIR_E_DAMAGED when they are fewer, -errno). k has what it said besides. */
 int look_same(struct mirror *m, struct slice target, struct spool *body, uint64_t bytes, struct cancel *cancel,
 	      struct look *k);
 /* The validators in a block of header lines. */

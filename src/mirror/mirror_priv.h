@@ -1,7 +1,7 @@
 /* mirror_priv.h -- what the files of this folder share: a mirror, a request to it, the pieces between them.
  *
- * Locks of this folder, none held together or across I/O: mirror.token_lock, mirror.underway_lock; and those inside
- * cache.c. See docs/locks.md. */
+ * Locks of this folder, none held together, and but for token_lock none across I/O: mirror.token_lock (its file is read
+ * under it), mirror.underway_lock, mirror.lore_lock; and those inside cache.c. See docs/locks.md. */
 #ifndef WEIR_MIRROR_MIRROR_PRIV_H
 #define WEIR_MIRROR_MIRROR_PRIV_H
 
@@ -116,8 +116,8 @@ void request_problem(struct request *q, int status, enum mirror_cache how, const
 		     const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 /* The same when upstream gave no usable answer: 504 offline and for time-outs, 502 for nonsense. code: negative. */
 void request_unavailable(struct request *q, int code);
-/* The same, when an unsafe request had gone out. status: what upstream answered, though that did not come whole, or cannot
- * be passed on; 0: nothing. */
+/* The same, when an unsafe request had gone out. status: what upstream answered, though that did not come whole, or
+ * cannot be passed on; 0: nothing. */
 void request_unknown(struct request *q, int code, int status);
 /* Replies with s, which may still be growing: conditions, ranges, HEAD. cache_status is the line's value. */
 void request_serve(struct request *q, struct stored *s, enum mirror_cache how, const char *cache_status);

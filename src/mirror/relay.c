@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/obj.h"
-#include "base/str.h"
 #include "mirror/applied.h"
 #include "store/wholefile.h"
 
@@ -103,8 +102,8 @@ static void reply(struct relay *r, bool growing)
 		lines = heads_for_reply(&h, &r->arena, 1, &n);
 	if (!lines) {
 		request_problem(q, 502, MIRROR_PASSTHROUGH, "weir; fwd=bypass", "Bad answer from upstream",
-				"the upstream of mirror %s did what was asked, if its status is to be believed (%d), but its "
-				"header fields are too many to be passed on; look at the server",
+				"the upstream of mirror %s answered %d, but its header fields are too many to be "
+				"passed on; look at the server",
 				q->m->name, r->status);
 		return;
 	}
@@ -158,14 +157,6 @@ static bool is_unavailable(int status)
 	return status == 502 || status == 503 || status == 504;
 }
 
-static int64_t content_length(const struct httplines *in)
-{
-	struct slice v = httplines_get(in, "content-length");
-	uint64_t n = 0;
-
-	return v.p && str_parse_u64(v, &n) == 0 && n <= INT64_MAX ? (int64_t)n : -1;
-}
-
 static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 {
 	struct relay *r = arg;
@@ -181,7 +172,7 @@ static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 	mirror_own_location(r->m, &r->head);
 	if (buf_error(&r->head))
 		return WEIR_E_PROTOCOL;
-	r->announced = content_length(&in);
+	r->announced = httplines_content_length(&in);
 	r->held = r->hold_unavailable && is_unavailable(status);
 	r->is_small = (r->announced >= 0 && r->announced <= STORED_INLINE_BYTES) || status == 204 || status == 304 ||
 		      exchange_is_head(r->q->ex);

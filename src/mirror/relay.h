@@ -1,7 +1,8 @@
 /* relay.h -- a request passed straight through to upstream, and the answer back, both as streams.
  *
  * What an unsafe request made untrue is dropped from the cache before its answer is passed on, so that who wrote does
- * not read the old; also when the answer cannot be passed on. Workers only; blocks for as long as the exchange lasts. One relay belongs to one worker. */
+ * not read the old; also when the answer cannot be passed on. Workers only; blocks for as long as the exchange lasts.
+ * One relay belongs to one worker. */
 #ifndef WEIR_MIRROR_RELAY_H
 #define WEIR_MIRROR_RELAY_H
 
@@ -52,7 +53,8 @@ void relay_init(struct relay *r, struct request *q);
  * NULL. */
 int relay_run(struct relay *r);
 void relay_reply(struct relay *r); /* passes on an answer that was held */
-/* After relay_run() failed. Whether upstream has said that an unsafe request was done, or something that cannot be read. */
+/* After relay_run() failed. Whether upstream has said that an unsafe request was done, or something that cannot be
+ * read. */
 bool relay_is_done_unseen(const struct relay *r, int err);
 /* Likewise, with r->q: tells the client what is known of its request. */
 void relay_reply_failure(struct relay *r, int err);

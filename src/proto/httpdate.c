@@ -7,6 +7,7 @@
 #include "proto/httpdate.h"
 
 #include "base/err.h"
+#include "base/str.h"
 
 #define DAY_S 86400
 #define DAYS_TO_1970 719468 /* from 0000-03-01, where leap days end the year */
@@ -172,6 +173,18 @@ int httpdate_parse(struct slice s, int64_t now_s, int64_t *ret_unix_s)
 		return WEIR_E_PARSE;
 	*ret_unix_s = to_seconds(&f);
 	return 0;
+}
+
+int64_t httpdate_retry_after_ms(struct slice value, int64_t now_ms, int64_t most_ms)
+{
+	uint64_t seconds;
+	int64_t at, ms = 0;
+
+	if (str_parse_u64(value, &seconds) == 0)
+		return seconds > (uint64_t)most_ms / 1000 ? most_ms : (int64_t)seconds * 1000;
+	if (httpdate_parse(value, now_ms / 1000, &at) == 0)
+		ms = at * 1000 - now_ms;
+	return ms < 0 ? 0 : ms > most_ms ? most_ms : ms;
 }
 
 void httpdate_format(int64_t unix_s, struct buf *out)

@@ -16,6 +16,9 @@
  * The name of the day need not fit the date: old servers err there and mean the date. A leap second (:60) is the first
  * second of the next minute. 0 with seconds since 1970 UTC; WEIR_E_PARSE. */
 int httpdate_parse(struct slice s, int64_t now_s, int64_t *ret_unix_s);
+/* How long a Retry-After in either form (RFC 9110 10.2.3) asks to wait from now on: at most `most_ms`; 0: not at all,
+ * or nothing that can be read (p NULL too). */
+int64_t httpdate_retry_after_ms(struct slice value, int64_t now_ms, int64_t most_ms);
 /* Adds the IMF-fixdate. Years beyond 0000 to 9999 are written as the nearest second that has one. */
 void httpdate_format(int64_t unix_s, struct buf *out);
 

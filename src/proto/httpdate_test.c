@@ -129,9 +129,38 @@ static void times_that_no_date_can_tell_become_the_nearest(void **state)
 	buf_fini(&b);
 }
 
+static void a_wait_is_read_in_both_forms_and_has_an_end(void **state)
+{
+	static const struct {
+		const char *value;
+		int64_t ms;
+	} rows[] = {
+		{ "0", 0 },
+		{ "7", 7000 },
+		{ "60", 60000 },
+		{ "61", 60000 },
+		{ "31536000", 60000 }, /* a year */
+		{ "18446744073709551615", 60000 },
+		{ "18446744073709551616", 0 },
+		{ "-1", 0 },
+		{ "1.5", 0 },
+		{ "", 0 },
+		{ "soon", 0 },
+		{ "Sun, 06 Nov 1994 08:49:37 GMT", 6500 },
+		{ "Sun, 06 Nov 1994 08:49:30 GMT", 0 },
+		{ "Sun, 06 Nov 1994 08:49:31 GMT", 500 },
+		{ "Sun, 06 Nov 2094 08:49:37 GMT", 60000 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_int_equal(httpdate_retry_after_ms(slice_str(rows[i].value), 784111770500, 60000), rows[i].ms);
+	assert_int_equal(httpdate_retry_after_ms((struct slice){ NULL, 0 }, 784111770500, 60000), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_wait_is_read_in_both_forms_and_has_an_end),
 		cmocka_unit_test(the_three_forms_are_read),
 		cmocka_unit_test(whatever_else_is_refused),
 		cmocka_unit_test(a_year_of_two_digits_lies_at_most_fifty_years_ahead),

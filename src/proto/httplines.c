@@ -1,6 +1,8 @@
 /* httplines.c -- field lines of a message. */
 #include "proto/httplines.h"
 
+#include "base/str.h"
+
 bool httplines_split(struct slice line, struct slice *ret_name, struct slice *ret_value)
 {
 	ssize_t colon = slice_find(line, ':');
@@ -32,6 +34,13 @@ struct slice httplines_get(const struct httplines *h, const char *name)
 
 	(void)httplines_next(h, name, &at, &value); /* absent: stays empty */
 	return value;
+}
+
+int64_t httplines_content_length(const struct httplines *h)
+{
+	uint64_t n = 0;
+
+	return str_parse_u64(httplines_get(h, "content-length"), &n) == 0 && n <= INT64_MAX ? (int64_t)n : -1;
 }
 
 size_t httplines_count(const struct httplines *h, const char *name)

@@ -18,6 +18,8 @@ bool httplines_split(struct slice line, struct slice *ret_name, struct slice *re
 bool httplines_next(const struct httplines *h, const char *name, size_t *at, struct slice *ret_value);
 /* Value of the first line named `name`; p NULL when there is none. */
 struct slice httplines_get(const struct httplines *h, const char *name);
+/* Content-Length; -1: none, or none that can be read. */
+int64_t httplines_content_length(const struct httplines *h);
 size_t httplines_count(const struct httplines *h, const char *name);
 /* The lines of a block, borrowed from it, at most `most` of them into `ret`; returns how many the block has. */
 size_t httplines_cut(struct slice block, struct slice *ret, size_t most);

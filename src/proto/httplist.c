@@ -60,43 +60,6 @@ void httplist_cut_argument(struct slice element, struct slice *ret_name, struct 
 	*ret_argument = has ? rest : (struct slice){ 0 };
 }
 
-/* qdtext and what may follow a backslash: HTAB, SP, VCHAR, obs-text */
-static bool is_text(char c)
-{
-	return c == '\t' || ((unsigned char)c >= ' ' && c != 127);
-}
-
-static int add_quoted(struct slice inside, struct buf *out)
-{
-	for (size_t i = 0; i < inside.n; i++) {
-		if (inside.p[i] == '\\')
-			i++;
-		else if (inside.p[i] == '"')
-			return WEIR_E_PARSE;
-		if (i == inside.n || !is_text(inside.p[i]))
-			return WEIR_E_PARSE;
-		buf_add_char(out, inside.p[i]);
-	}
-	return 0;
-}
-
-int httplist_unquote(struct slice s, struct buf *out)
-{
-	size_t before = out->len;
-
-	if (httplist_is_token(s)) {
-		buf_add_slice(out, s);
-		return 0;
-	}
-	if (s.n < 2 || s.p[0] != '"' || s.p[s.n - 1] != '"')
-		return WEIR_E_PARSE;
-	if (add_quoted((struct slice){ s.p + 1, s.n - 2 }, out) < 0) {
-		buf_truncate(out, before);
-		return WEIR_E_PARSE;
-	}
-	return 0;
-}
-
 bool httplist_has(const struct httplines *h, const char *name, const char *member)
 {
 	struct slice value, element;

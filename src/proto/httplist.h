@@ -11,9 +11,6 @@ bool httplist_next(struct slice *rest, struct slice *ret_element);
 /* Divides "name=argument" at the first '='. ret_argument as written, quotes included, and not trimmed, as no space may
  * stand there; its p is NULL when there is no '='. The name is trimmed, and may be no token. */
 void httplist_cut_argument(struct slice element, struct slice *ret_name, struct slice *ret_argument);
-/* Adds what a token or a whole quoted string says, escapes undone (RFC 9110 5.6.4). WEIR_E_PARSE when it is neither;
- * then nothing was added. */
-int httplist_unquote(struct slice s, struct buf *out);
 /* Whether a list field, over all its lines, has `member` as an element; case ignored (Connection, Vary, ...). */
 bool httplist_has(const struct httplines *h, const char *name, const char *member);
 

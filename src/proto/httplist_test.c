@@ -66,37 +66,6 @@ static void an_argument_is_cut_off(void **state)
 	assert_true(slice_eq_str(name, "a") && !argument.p);
 }
 
-static void quotes_and_escapes_are_undone(void **state)
-{
-	static const struct {
-		const char *text;
-		int r;
-		const char *said;
-	} rows[] = {
-		{ "token", 0, "token" },
-		{ "\"\"", 0, "" },
-		{ "\"a b\"", 0, "a b" },
-		{ "\"a\\\"b\\\\\"", 0, "a\"b\\" },
-		{ "\"a", WEIR_E_PARSE, "" },
-		{ "\"", WEIR_E_PARSE, "" },
-		{ "\"a\"b\"", WEIR_E_PARSE, "" },
-		{ "\"a\\\"", WEIR_E_PARSE, "" },
-		{ "\"a\x01\"", WEIR_E_PARSE, "" },
-		{ "\"a\\\x7f\"", WEIR_E_PARSE, "" },
-		{ "a b", WEIR_E_PARSE, "" },
-		{ "", WEIR_E_PARSE, "" },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct buf got = BUF_EMPTY;
-
-		assert_int_equal(httplist_unquote(slice_str(rows[i].text), &got), rows[i].r);
-		assert_string_equal(got.data, rows[i].said);
-		buf_fini(&got);
-	}
-}
-
 static void members_are_found_over_several_lines(void **state)
 {
 	const struct slice lines[] = { SLICE_LIT("Connection: close, X-A"), SLICE_LIT("Other: x-c"),
@@ -116,7 +85,6 @@ int main(void)
 		cmocka_unit_test(lists_are_walked),
 		cmocka_unit_test(tokens_are_told_from_other_text),
 		cmocka_unit_test(an_argument_is_cut_off),
-		cmocka_unit_test(quotes_and_escapes_are_undone),
 		cmocka_unit_test(members_are_found_over_several_lines),
 	};
 

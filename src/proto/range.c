@@ -113,38 +113,6 @@ int range_resolve(const struct range_set *set, int64_t length, struct byte_range
 	return 0;
 }
 
-static int parse_length(struct slice s, int64_t *ret)
-{
-	uint64_t v;
-
-	if (str_parse_u64(s, &v) < 0 || v > INT64_MAX)
-		return WEIR_E_PARSE;
-	*ret = (int64_t)v;
-	return 0;
-}
-
-int range_parse_content(struct slice value, struct content_range *ret)
-{
-	struct content_range c = { -1, -1, -1 };
-	struct slice range, first;
-
-	if (!take_unit(&value, ' ') || !slice_cut(&value, '/', &range))
-		return WEIR_E_PARSE;
-	if (!slice_eq_str(value, "*") && parse_length(value, &c.complete) < 0)
-		return WEIR_E_PARSE;
-	if (!slice_eq_str(range, "*")) {
-		if (!slice_cut(&range, '-', &first) || parse_length(first, &c.first) < 0 ||
-		    parse_length(range, &c.last) < 0)
-			return WEIR_E_PARSE;
-		if (c.last < c.first || (c.complete >= 0 && c.last >= c.complete))
-			return WEIR_E_PARSE;
-	} else if (c.complete < 0) {
-		return WEIR_E_PARSE;
-	}
-	*ret = c;
-	return 0;
-}
-
 void range_format_content(struct byte_range r, int64_t complete, struct buf *out)
 {
 	buf_addf(out, "bytes %lld-%lld/", (long long)r.first, (long long)r.last);

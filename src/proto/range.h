@@ -28,14 +28,6 @@ int range_parse(struct slice value, struct range_set *ret);
  * than two ranges overlap, which nobody needs and everybody pays for; or a suffix of nothing at all: length is 0). */
 int range_resolve(const struct range_set *set, int64_t length, struct byte_range ret[RANGE_MOST], size_t *ret_count);
 
-struct content_range {
-	int64_t first, last; /* inclusive; both -1: the range was not satisfied */
-	int64_t complete;    /* length of the whole representation; -1: not known */
-};
-
-/* "bytes 0-9/100", or with an asterisk for the length or for the range. 0 or WEIR_E_PARSE (another unit, a number that
- * is too large, numbers that disagree). */
-int range_parse_content(struct slice value, struct content_range *ret);
 void range_format_content(struct byte_range r, int64_t complete, struct buf *out); /* "bytes 0-9/100"; -1: of unknown */
 void range_format_unsatisfied(int64_t complete, struct buf *out);
 

@@ -107,40 +107,6 @@ static void sixteen_ranges_are_served_and_seventeen_ignored(void **state)
 	buf_fini(&value);
 }
 
-static void content_range_is_read(void **state)
-{
-	static const struct {
-		const char *value;
-		int r;
-		struct content_range means;
-	} rows[] = {
-		{ "bytes 42-1233/1234", 0, { 42, 1233, 1234 } },
-		{ "bytes 42-1233/*", 0, { 42, 1233, -1 } },
-		{ "bytes */1234", 0, { -1, -1, 1234 } },
-		{ "Bytes 0-0/1", 0, { 0, 0, 1 } },
-		{ "bytes */*", WEIR_E_PARSE, { 7, 7, 7 } },
-		{ "bytes 0-1/1", WEIR_E_PARSE, { 7, 7, 7 } },
-		{ "bytes 2-1/5", WEIR_E_PARSE, { 7, 7, 7 } },
-		{ "bytes 0-1", WEIR_E_PARSE, { 7, 7, 7 } },
-		{ "bytes 0-/5", WEIR_E_PARSE, { 7, 7, 7 } },
-		{ "bytes -1/5", WEIR_E_PARSE, { 7, 7, 7 } },
-		{ "bytes=0-1/5", WEIR_E_PARSE, { 7, 7, 7 } },
-		{ "items 0-1/5", WEIR_E_PARSE, { 7, 7, 7 } },
-		{ "bytes 0-1/99999999999999999999", WEIR_E_PARSE, { 7, 7, 7 } },
-		{ "", WEIR_E_PARSE, { 7, 7, 7 } },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct content_range got = { 7, 7, 7 };
-
-		assert_int_equal(range_parse_content(slice_str(rows[i].value), &got), rows[i].r);
-		assert_int_equal(got.first, rows[i].means.first);
-		assert_int_equal(got.last, rows[i].means.last);
-		assert_int_equal(got.complete, rows[i].means.complete);
-	}
-}
-
 static void content_range_is_written(void **state)
 {
 	struct buf b = BUF_EMPTY;
@@ -160,7 +126,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ranges_are_resolved_against_a_length),
 		cmocka_unit_test(sixteen_ranges_are_served_and_seventeen_ignored),
-		cmocka_unit_test(content_range_is_read),
 		cmocka_unit_test(content_range_is_written),
 	};
 

@@ -243,7 +243,7 @@ def test_requests_pass_through_a_full_disk(small_disk, site):
     for i in range(30, 40):             # bodies above 64 KiB go through the disk
         cache.origin.tell("/%d" % i, reply(body(i, 300 * KIB), HOUR))
         assert cache.is_cut("/%d" % i) or cache.get("/%d" % i).body == body(i, 300 * KIB)
-    assert cache.get("/1").body == body(1, 100 * KIB)
+    assert cache.is_cut("/1") or cache.get("/1").body == body(1, 100 * KIB)     # it may have had to make room
     os.unlink(os.path.join(small_disk, "ballast"))
     fill(cache, [40], 100 * KIB)
     wait_until(lambda: cache.get("/40").hit)
