@@ -58,7 +58,7 @@ struct weir_client {
 	char session_id[129]; /* "": none (yet) */
 	unsigned failures;    /* in a row */
 	unsigned long beats_seen;
-	int64_t next_beat_ms;
+	int64_t next_beat_ms, busy_ms; /* when the last record was settled */
 	bool is_paused, was_forgotten, in_doubt;
 	unsigned long long drops_told[WEIR_CLIENT_TYPES];
 	uint32_t dice;

@@ -18,13 +18,16 @@
 
 #define MOST_THREADS 64
 #define WARM_UP      200 /* calls of each thread that do not count */
+#define FRAMES       60  /* calls with the pause of a frame before each: all caches are cold then */
+#define FRAME_US     16667
 
-enum kind { EVENT, LOG, GAUGE, STATE, BEAT, WRITE, CLOCK, KINDS };
-static const char *const names[] = { "event", "log", "gauge", "state", "heartbeat", "write", "clock" };
+enum kind { EVENT, LOG, GAUGE, STATE, BEAT, WRITE, CLOCK, FRAME, FRAME_WRITE, KINDS };
+static const char *const names[] = { "event", "log", "gauge", "state", "heartbeat", "write", "clock", "frame", "frame-write" };
 
 struct worker {
 	pthread_t thread;
 	enum kind kind;
+	int calls;
 	uint32_t *ns;
 };
 
@@ -47,6 +50,8 @@ static int one(enum kind kind, int i)
 	case GAUGE: return weir_client_gauge(client, "fps", 59.75 + i % 4, NULL);
 	case STATE: return weir_client_state(client, WEIR_FIELDS(weir_int("level", i), weir_text("map", "sea")));
 	case BEAT: weir_client_heartbeat(client); return 0;
+	case FRAME: return weir_client_gauge(client, "fps", 59.75 + i % 4, NULL);
+	case FRAME_WRITE:
 	case WRITE: return write(null_fd, line, sizeof(line) - 1) > 0 ? 0 : -1;
 	default: return 0;
 	}
@@ -58,9 +63,11 @@ static void *work(void *arg)
 	struct timespec a, b;
 
 	pthread_barrier_wait(&start);
-	for (int i = -WARM_UP; i < calls; i++) {
+	for (int i = w->kind >= FRAME ? -1 : -WARM_UP; i < w->calls; i++) {
 		int r;
 
+		if (w->kind >= FRAME)
+			usleep(FRAME_US);
 		clock_gettime(CLOCK_MONOTONIC, &a);
 		r = one(w->kind, i);
 		clock_gettime(CLOCK_MONOTONIC, &b);
@@ -84,14 +91,15 @@ static int compare(const void *a, const void *b)
 static void measure(enum kind kind, int threads)
 {
 	struct worker workers[MOST_THREADS];
-	size_t all = (size_t)threads * (size_t)calls;
+	int each = kind >= FRAME ? FRAMES : calls;
+	size_t all = (size_t)threads * (size_t)each;
 	uint32_t *ns = calloc(all, sizeof(*ns));
 
 	if (!ns)
 		abort();
 	pthread_barrier_init(&start, NULL, (unsigned)threads);
 	for (int i = 0; i < threads; i++) {
-		workers[i] = (struct worker){ .kind = kind, .ns = ns + (size_t)i * (size_t)calls };
+		workers[i] = (struct worker){ .kind = kind, .calls = each, .ns = ns + (size_t)i * (size_t)each };
 		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]) != 0)
 			abort();
 	}

@@ -33,6 +33,8 @@ def client_calls(stage):
             line.ours_at_most = GOAL_US
             yield line
         yield Line(f"client call, heartbeat, {where}", "us", gauge.median(rounds["weir"], "heartbeat"))
+        yield Line(f"client call, gauge, one a frame, {where}", "us", gauge.median(rounds["weir"], "frame"),
+                   gauge.median(rounds["weir"], "frame-write"), "write to /dev/null")
     weir.stop()
 
 
