@@ -114,11 +114,10 @@ docs:  ## check the manual pages and render them to build/docs/
 	@tools/install-packages test
 	@exec tools/docs
 
-install: release  ## weir, its other names and its manual pages to PREFIX=/usr/local
-	@install -D -m 755 build-release/weir '$(DESTDIR)$(PREFIX)/bin/weir'
-	@for name in datacat-daemon datacat-server; do ln -sf weir "$(DESTDIR)$(PREFIX)/bin/$$name"; done
-	@for page in docs/man/*.[1-8]; do \
-		install -D -m 644 "$$page" "$(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/}"; done
+# FROM=folder: what is built there, as it was set up, and not a release.
+install: $(if $(FROM),,release)  ## weir, its other names, libweir-client and the manual pages to PREFIX=/usr/local
+	@test -n '$(FROM)' || { meson configure build-release -Dprefix='$(PREFIX)' -Dlibdir=lib && ninja --quiet -C build-release; } >/dev/null
+	@meson install --quiet --no-rebuild -C '$(or $(FROM),build-release)' $(if $(DESTDIR),--destdir '$(abspath $(DESTDIR))')
 
 clean:  ## remove the build folders
 	rm -rf build build-*

@@ -182,7 +182,7 @@ void weirc_encode_metric(struct weirc_text *t, const char *kind, const char *nam
 		name_of(t, "delta");
 		weirc_text_number(t, value);
 	}
-	text_member(t, "unit", m->unit ? m->unit : *kind == 't' ? "s" : NULL);
+	text_member(t, "unit", m->unit ? m->unit : *kind == 't' ? "seconds" : NULL); /* as DataCat has it */
 	list_member(t, "tags", m->tags);
 	if (m->count > 0) {
 		name_of(t, "count");

@@ -126,7 +126,7 @@ static void metrics(void **state)
 	weirc_encode_metric(&t, "counter", "shots", 2, &(struct weir_metric){ .tags = WEIR_TEXTS("b", "a") });
 	expect_tail("\"name\":\"shots\",\"type\":\"counter\",\"value\":2,\"delta\":2,\"tags\":[\"b\",\"a\"]}");
 	weirc_encode_metric(&t, "timer", "load", 0.25, &(struct weir_metric){ .count = 3 });
-	expect_tail("\"name\":\"load\",\"type\":\"timer\",\"value\":0.25,\"unit\":\"s\",\"count\":3}");
+	expect_tail("\"name\":\"load\",\"type\":\"timer\",\"value\":0.25,\"unit\":\"seconds\",\"count\":3}");
 	weirc_encode_metric(&t, "histogram", "frame", 7,
 			    &(struct weir_metric){ .unit = "ms", .buckets = bounds, .bucket_count = 3 });
 	expect_tail("\"name\":\"frame\",\"type\":\"histogram\",\"value\":7,\"unit\":\"ms\","

@@ -123,7 +123,7 @@ def test_a_session_from_open_to_close(lab):
     assert low["message"] == "café of 7" and low["category"] == "warning"
     metrics = {m["name"]: m for m in s["metrics"]}
     assert metrics["fps"]["value"] == 59.5 and metrics["shots"]["value"] == 5 and metrics["shots"]["tags"] == ["b", "a"][::-1]
-    assert metrics["load"]["value"] == 0.25 and metrics["load"]["unit"] == "s"
+    assert metrics["load"]["value"] == 0.25 and metrics["load"]["unit"] == "seconds"
     assert metrics["frame"]["metadata"]["buckets"] == [{"le": 0.5, "count": 0}, {"le": 1, "count": 1}, {"le": 5, "count": 1}]
     assert p.end() == 0
 

@@ -255,7 +255,7 @@ WEIR_API int weir_client_counter(struct weir_client *client, const char *name, d
 /* A sample, which the daemon sorts into buckets. */
 WEIR_API int weir_client_histogram(struct weir_client *client, const char *name, double value,
 				   const struct weir_metric *more);
-/* A time in seconds (unit "s" unless said otherwise). */
+/* A time in seconds (unit "seconds" unless said otherwise). */
 WEIR_API int weir_client_timer(struct weir_client *client, const char *name, double seconds,
 			       const struct weir_metric *more);
 

@@ -1,0 +1,141 @@
+"""What `make install` puts where, and that it is of use there: programs, their other names, the library, the manual."""
+
+import os
+import subprocess
+
+import pytest
+
+from lab.client import CRASHABLE
+from lab.daemon import REPOSITORY, binary, sanitizer_environment
+from lab.sessions import Sessions
+from lab.wait import wait_until
+
+
+class Installed:
+    """A folder into which `make install` has put what was built beside WEIR_BIN."""
+
+    def __init__(self, folder):
+        self.root = os.path.join(str(folder), "root")
+        done = subprocess.run(["make", "install", "FROM=" + os.path.dirname(os.path.abspath(binary())), "DESTDIR=" + self.root],
+                              cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+        self.files = []
+        for at, _, names in os.walk(self.root):
+            self.files += [os.path.relpath(os.path.join(at, n), self.root) for n in names]
+
+    def path(self, end):
+        """The one file whose path ends so."""
+        found = [f for f in self.files if f.endswith(end)]
+        assert len(found) == 1, "%s: %s of %s" % (end, found, self.files)
+        return os.path.join(self.root, found[0])
+
+    def compiler_flags(self, *more):
+        pkgconfig = os.path.dirname(self.path("pkgconfig/weir-client.pc"))
+        env = dict(os.environ, PKG_CONFIG_LIBDIR=pkgconfig, PKG_CONFIG_SYSROOT_DIR=self.root)
+        return subprocess.run(["pkg-config", "--cflags", "--libs", *more, "weir-client"], env=env, stdout=subprocess.PIPE,
+                              text=True, check=True).stdout.split()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    return Installed(tmp_path_factory.mktemp("installed"))
+
+
+def symbols(path, *options):
+    out = subprocess.run(["nm", "--defined-only", "-f", "posix", *options, path], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return {words[0].split("@")[0] for words in map(str.split, out.splitlines()) if len(words) > 2}
+
+
+def sanitizers(installed):
+    """Options for a program that uses a library which was built with a sanitizer."""
+    wanted = subprocess.run(["nm", "-D", installed.path("/libweir-client.so.0")], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return ["-fsanitize=" + s for s, symbol in (("address,undefined", "__asan_init"), ("thread", "__tsan_init")) if symbol in wanted] + (
+        ["--coverage"] if "__gcov" in wanted else [])
+
+
+def test_the_programs_and_their_other_names(installed):
+    weir = installed.path("bin/weir")
+    assert os.access(weir, os.X_OK)
+    for name in ("datacat-daemon", "datacat-server"):
+        link = os.path.join(os.path.dirname(weir), name)
+        assert os.path.islink(link) and os.path.realpath(link) == os.path.realpath(weir)
+    out = subprocess.run([weir, "--version"], stdout=subprocess.PIPE, text=True, env=dict(os.environ, **sanitizer_environment()),
+                         check=True).stdout
+    assert "0.1" in out
+
+
+def test_every_manual_page(installed):
+    pages = [n for n in os.listdir(os.path.join(REPOSITORY, "docs", "man")) if n[-1].isdigit()]
+    assert {"weir.1", "weir.yaml.5", "weir_client.3"} <= set(pages)
+    for page in pages:
+        assert os.path.getsize(installed.path("man/man%s/%s" % (page[-1], page))) > 1000
+
+
+def test_the_library_exports_what_the_header_declares(installed):
+    with open(installed.path("include/weir/client.h"), encoding="utf-8") as f:
+        header = f.read()
+    declared = {w for line in header.split("WEIR_API ")[1:] for w in [line.split("(")[0].split()[-1].lstrip("*")]
+                if w.startswith("weir_client_")}
+    assert len(declared) == 17
+    exported = {s for s in symbols(installed.path("/libweir-client.so.0"), "-D") if s.startswith("weir")}
+    everything = symbols(installed.path("/libweir-client.so.0"), "-D")
+    assert exported == declared
+    assert not [s for s in everything - exported if not s.startswith(("WEIR_CLIENT_", "__", "_init", "_fini", "_edata", "_end"))]
+    inside = symbols(installed.path("/libweir-client.a"), "-g")
+    assert declared <= inside and not [s for s in inside if not s.startswith(("weir_client_", "weirc_", "__", "_GLOBAL_"))]
+
+
+def test_the_shared_library_needs_libc_alone(installed):
+    out = subprocess.run(["readelf", "-d", installed.path("/libweir-client.so.0")], stdout=subprocess.PIPE, text=True, check=True).stdout
+    needed = [line.split("[")[1].rstrip("]") for line in out.splitlines() if "(NEEDED)" in line]
+    assert not [n for n in needed if not n.startswith(("libc.", "libm.", "libpthread.", "libasan.", "libtsan.", "libubsan."))], needed
+    assert "Library soname: [libweir-client.so.0]" in out
+
+
+@pytest.mark.parametrize("how", ["shared", "static"])
+@pytest.mark.parametrize("example", ["command-line-tool", "game-loop"])
+def test_an_example_built_as_its_essay_says_runs_and_reports(site, installed, example, how):
+    source = os.path.join(REPOSITORY, "examples", example + ".c")
+    with open(source, encoding="utf-8") as f:
+        assert "cc -O2 %s.c -o %s $(pkg-config --cflags --libs weir-client)" % (example, example) in f.read()
+    program = os.path.join(site.dir, example)
+    flags = installed.compiler_flags(*(["--static"] if how == "static" else []))
+    if how == "static":
+        flags = [installed.path("/libweir-client.a") if f == "-lweir-client" else f for f in flags]
+    subprocess.run(["cc", "-O2", "-Wall", "-Werror", source, "-o", program, *sanitizers(installed), *flags], check=True)
+    stage = Sessions(site)
+    try:
+        env = dict(site.env, WEIR_SESSIONS_LISTEN="127.0.0.1:%d" % stage.port, LD_LIBRARY_PATH=os.path.dirname(
+            installed.path("/libweir-client.so.0")), XDG_STATE_HOME=site.dir, **sanitizer_environment())
+        env["ASAN_OPTIONS"] = CRASHABLE + env.get("ASAN_OPTIONS", "")
+        subprocess.run([program, "20" if example == "game-loop" else source], env=env, check=True, stdout=subprocess.DEVNULL)
+        stage.wait_delivered()
+        s, = wait_until(stage.hub.sessions)
+        assert s["state"]["product"] == example and s["ended_at"] and not s["crashed"]
+    finally:
+        stage.close()
+
+
+def test_the_quick_start_of_the_document_compiles_and_runs(site, installed):
+    with open(os.path.join(REPOSITORY, "docs", "client.md"), encoding="utf-8") as f:
+        document = f.read()
+    source = os.path.join(site.dir, "game.c")
+    with open(source, "w") as f:
+        f.write(document.split("```c\n")[1].split("```")[0])
+    program = os.path.join(site.dir, "game")
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", source, "-o", program, *sanitizers(installed), *installed.compiler_flags()],
+                   check=True)
+    stage = Sessions(site)
+    try:
+        env = dict(site.env, WEIR_SESSIONS_LISTEN="127.0.0.1:%d" % stage.port, LD_LIBRARY_PATH=os.path.dirname(
+            installed.path("/libweir-client.so.0")), XDG_STATE_HOME=site.dir, **sanitizer_environment())
+        subprocess.run([program], env=env, check=True)
+        python = document.split("```python\n")[2].split("```")[0].replace("8079", str(stage.port))
+        subprocess.run(["/usr/bin/python3", "-c", python], env=site.env, check=True)
+        stage.wait_delivered()
+        game, tool = sorted(stage.hub.sessions(), key=lambda s: s["state"]["product"])
+        assert [e["name"] for e in game["events"]] == ["level_started", "enemy_seen"] and not game["crashed"]
+        assert {m["name"] for m in game["metrics"]} == {"fps", "shots", "load_level"}
+        assert [e["name"] for e in tool["events"]] == ["opened"] and tool["ended_at"]
+    finally:
+        stage.close()
