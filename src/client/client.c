@@ -190,6 +190,8 @@ int weir_client_open(const struct weir_client_options *o, struct weir_client **r
 	c->heartbeat_ms = o->heartbeat_ms ? o->heartbeat_ms : HEARTBEAT_MS;
 	c->answer_ms = o->answer_ms ? o->answer_ms : ANSWER_MS;
 	c->beats_itself = o->flags & WEIR_CLIENT_BEATS_ITSELF;
+	c->began_ms = weirc_now_ms();
+	weirc_sender_new_key(c);
 	c->dice = (uint32_t)weirc_now_ms() ^ (uint32_t)c->pid;
 	r = make(c, o);
 	if (r == 0)

@@ -56,6 +56,8 @@ struct weir_client {
 	struct weirc_conn conn;
 	struct weirc_text request;
 	char session_id[129]; /* "": none (yet) */
+	char key[33];         /* of its registration: the same as long as no answer came */
+	int64_t began_ms;     /* monotonic: when the program opened it */
 	unsigned failures;    /* in a row */
 	unsigned long beats_seen;
 	int64_t next_beat_ms, busy_ms; /* when the last record was settled */
@@ -66,6 +68,7 @@ struct weir_client {
 
 /* --- sender.c --- */
 void *weirc_sender_main(void *client);
+void weirc_sender_new_key(struct weir_client *c); /* before the thread starts, or on it */
 void weirc_sender_wake(struct weir_client *c); /* any thread, also in a handler of signals */
 
 /* --- crash.c --- */

@@ -20,6 +20,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -37,6 +38,22 @@
 
 enum step { STEP_ON, STEP_PAUSE, STEP_IDLE, STEP_END };
 enum verdict { DONE, AGAIN, FORGOTTEN, REFUSED };
+
+/* So that a registration whose answer was lost is not made twice: weir's daemon knows it by its key. */
+void weirc_sender_new_key(struct weir_client *c)
+{
+	unsigned char random[16] = { 0 };
+	struct weirc_text t;
+
+	if (getrandom(random, sizeof(random), GRND_NONBLOCK) < 0) { /* early in the boot: unique on this machine will do */
+		memcpy(random, &c->pid, sizeof(c->pid));
+		memcpy(random + 8, &(int64_t){ weirc_now_ms() }, 8);
+	}
+	weirc_text_init(&t, c->key, sizeof(c->key), sizeof(c->key));
+	for (size_t i = 0; i < sizeof(random); i++)
+		weirc_text_hex(&t, random[i], 2);
+	weirc_text_char(&t, '\0');
+}
 
 /* --- one call ---------------------------------------------------------------------------------------------------- */
 
@@ -144,6 +161,8 @@ static enum verdict operation(struct weir_client *c, const char *path, int64_t a
 static enum step forget_session(struct weir_client *c)
 {
 	c->session_id[0] = '\0';
+	weirc_sender_new_key(c);
+	c->began_ms = weirc_now_ms();
 	return STEP_ON;
 }
 
@@ -151,6 +170,7 @@ static enum step forget_session(struct weir_client *c)
 
 static enum step begin_session(struct weir_client *c)
 {
+	int64_t age = weirc_now_ms() - c->began_ms;
 	char storage[512], id[sizeof(c->session_id)];
 	struct weirc_text body;
 	int r;
@@ -162,6 +182,12 @@ static enum step begin_session(struct weir_client *c)
 	weirc_text_json(&body, c->product);
 	weirc_text_str(&body, ",\"version\":");
 	weirc_text_json(&body, c->version);
+	weirc_text_str(&body, ",\"key\":");
+	weirc_text_json(&body, c->key);
+	if (age >= AGE_MS) {
+		weirc_text_str(&body, ",\"age_ms\":");
+		weirc_text_int(&body, age);
+	}
 	weirc_text_char(&body, '}');
 	r = body.failed ? body.failed : call(c, "/register", "", body.data, body.len);
 	weirc_text_fini(&body);

@@ -46,6 +46,7 @@ struct call { /* in the arena of its exchange, as its data */
 	const struct endpoint *e;
 	json_t *body;
 	struct session *s; /* used until the answer is sent */
+	int64_t age_ms; /* how long it had waited in its program */
 	unsigned flags_before; /* of s: as they are again when the change cannot be made durable */
 	struct buf why;
 };
@@ -119,7 +120,7 @@ static void write_item(struct call *c, struct buf *out)
 	(void)json_object_del(c->body, "timestamp");
 	json_write(c->body, &rest);
 	buf_add_char(out, '{');
-	op_add_now(out);
+	op_add_time(out, c->age_ms);
 	if (rest.len > 2)
 		buf_add_char(out, ',');
 	buf_add_slice(out, slice_from(buf_slice(&rest), 1));
@@ -302,23 +303,24 @@ static void flush(struct exchange *ex)
 /* --- the table -------------------------------------------------------------------------------------------------- */
 
 static const struct field register_fields[] = {
-	{ "parent_pid", INTEGER, false }, { "product", NAME, true }, { "version", NAME, true }, { NULL, TEXT, false }
+	{ "parent_pid", INTEGER, false }, { "product", NAME, true }, { "version", NAME, true }, { "key", TEXT, false },
+	{ "age_ms", INTEGER, false },     { NULL, TEXT, false },
 };
 static const struct field session_fields[] = { { "session_id", TEXT, false }, { NULL, TEXT, false } };
-static const struct field state_fields[] = { { "session_id", TEXT, false },
-					     { "state", OBJECT, true },
-					     { NULL, TEXT, false } };
+static const struct field state_fields[] = {
+	{ "session_id", TEXT, false }, { "state", OBJECT, true }, { "age_ms", INTEGER, false }, { NULL, TEXT, false }
+};
 static const struct field event_fields[] = {
 	{ "session_id", TEXT, false },      { "name", TEXT, true },         { "category", TEXT, false },
 	{ "group", TEXT, false },           { "labels", TEXTS, false },     { "message", TEXT, false },
 	{ "data", OBJECT, false },          { "stacktrace", TEXTS, false }, { "exception_type", TEXT, false },
 	{ "exception_msg", TEXT, false },   { "source_file", TEXT, false }, { "source_line", INTEGER, false },
-	{ "source_function", TEXT, false }, { NULL, TEXT, false },
+	{ "source_function", TEXT, false }, { "age_ms", INTEGER, false },   { NULL, TEXT, false },
 };
 static const struct field metric_fields[] = {
 	{ "session_id", TEXT, false }, { "name", TEXT, true },      { "value", NUMBER, true }, { "type", TEXT, false },
 	{ "delta", NUMBER, false },    { "count", INTEGER, false }, { "unit", TEXT, false },   { "tags", TEXTS, false },
-	{ "metadata", OBJECT, false }, { NULL, TEXT, false },
+	{ "metadata", OBJECT, false }, { "age_ms", INTEGER, false }, { NULL, TEXT, false },
 };
 
 static const struct endpoint endpoints[] = {
@@ -332,16 +334,8 @@ static const struct endpoint endpoints[] = {
 	  .op = OP_METRIC,
 	  .json_flags = JSON_READ_INFINITY },
 	{ .path = "/heartbeat", .method = "POST", .fields = session_fields, .act = act_heartbeat, .op = OP_HEARTBEAT },
-	{ .path = "/pause_heartbeat",
-	  .method = "POST",
-	  .fields = session_fields,
-	  .act = act_pause,
-	  .op = OP_HEARTBEAT },
-	{ .path = "/resume_heartbeat",
-	  .method = "POST",
-	  .fields = session_fields,
-	  .act = act_resume,
-	  .op = OP_HEARTBEAT },
+	{ .path = "/pause_heartbeat", .method = "POST", .fields = session_fields, .act = act_pause, .op = OP_HEARTBEAT },
+	{ .path = "/resume_heartbeat", .method = "POST", .fields = session_fields, .act = act_resume, .op = OP_HEARTBEAT },
 	{ .path = "/end", .method = "POST", .fields = session_fields, .act = act_end, .op = OP_END },
 	{ .path = "/session", .method = "GET", .on_worker = read_session },
 	{ .path = "/sessions", .method = "GET", .on_worker = read_sessions },
@@ -497,8 +491,9 @@ static void run(struct call *c, struct slice text)
 		reply_code(c, r);
 		return;
 	}
+	c->age_ms = op_take_age(c->body);
 	if (!c->e->act) {
-		register_begin(c->ex, c->body);
+		register_begin(c->ex, c->body, c->age_ms);
 		return;
 	}
 	pthread_mutex_lock(&ss->lock);

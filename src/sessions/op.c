@@ -38,11 +38,26 @@ enum op op_of_uri(struct slice uri)
 	return OP_CREATE;
 }
 
-void op_add_now(struct buf *out)
+/* A program that could not reach the daemon at once says how long ago it was ("age_ms", ours alone). Not when: its clock
+ * may have been set meanwhile. */
+int64_t op_take_age(json_t *body)
+{
+	json_int_t age = json_integer_value(json_object_get(body, "age_ms"));
+
+	(void)json_object_del(body, "age_ms"); /* it may be absent */
+	return age < 0 ? 0 : age > SESSIONS_MOST_AGE ? SESSIONS_MOST_AGE : age;
+}
+
+void op_add_time(struct buf *out, int64_t age_ms)
 {
 	buf_add_str(out, "\"timestamp\":\"");
-	clock_format_rfc3339_us(clock_wall_us(), out);
+	clock_format_rfc3339_us(clock_wall_us() - age_ms * 1000, out);
 	buf_add_char(out, '"');
+}
+
+void op_add_now(struct buf *out)
+{
+	op_add_time(out, 0);
 }
 
 /* --- put -------------------------------------------------------------------------------------------------------- */

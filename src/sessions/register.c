@@ -15,6 +15,7 @@
 #include "base/rand.h"
 #include "base/str.h"
 #include "core/json.h"
+#include "io/file.h"
 #include "sessions/sessions_priv.h"
 
 struct waiter { /* in the arena of its exchange */
@@ -180,11 +181,47 @@ static void on_row(void *arg, int code)
 	}
 }
 
-void register_begin(struct exchange *ex, json_t *body)
+/* A program that did not hear the answer asks again with the key that it made up: the same session, not another one, which
+ * would be reported as crashed when the program ends. Known until this daemon ends. With the lock held. */
+static struct session *with_key(struct sessions *ss, const char *key)
+{
+	if (!key)
+		return NULL;
+	LIST_FOREACH (it, &ss->all) {
+		struct session *s = LIST_ENTRY(it, struct session, node);
+
+		if (s->client_key && strcmp(s->client_key, key) == 0 && !(s->flags & SESSION_ENDED))
+			return s;
+	}
+	return NULL;
+}
+
+/* Its id, or "": it is still being made. With the lock held. */
+static void tell_id(struct session *s, char ret[SESSIONS_MOST_ID + 1])
+{
+	ret[0] = '\0';
+	if (!s->is_created)
+		return;
+	(void)snprintf(ret, SESSIONS_MOST_ID + 1, "%s", s->hub_id ? s->hub_id : s->local_id);
+	if (!s->hub_id)
+		s->flags |= SESSION_TOLD_LOCAL;
+}
+
+static void answer_again(struct exchange *ex, const char *id)
+{
+	if (*id)
+		answer(ex, id);
+	else
+		exchange_reply_text(ex, 503, "This session is being registered: ask again");
+}
+
+void register_begin(struct exchange *ex, json_t *body, int64_t age_ms)
 {
 	struct sessions *ss = exchange_service_arg(ex);
 	struct waiter *w = arena_alloc(exchange_arena(ex), sizeof(*w)); /* a few bytes of a megabyte */
 	json_int_t pid = json_integer_value(json_object_get(body, "parent_pid"));
+	const char *key = json_string_value(json_object_get(body, "key"));
+	char id[SESSIONS_MOST_ID + 1];
 	struct process process;
 	struct session *s;
 	int r;
@@ -195,7 +232,17 @@ void register_begin(struct exchange *ex, json_t *body)
 	}
 	process = watch_look(pid > 0 ? pid : 0);
 	pthread_mutex_lock(&ss->lock);
+	s = with_key(ss, key);
+	if (s) {
+		tell_id(s, id);
+		pthread_mutex_unlock(&ss->lock);
+		fd_close(&process.fd);
+		answer_again(ex, id);
+		return;
+	}
 	s = session_new(ss);
+	s->client_key = key ? xstrdup(key) : NULL;
+	s->created_ms -= age_ms;
 	s->product = xstrdup(json_string_value(json_object_get(body, "product")));
 	s->version = xstrdup(json_string_value(json_object_get(body, "version")));
 	s->known = json_pack("{s:s, s:s}", "product", s->product, "version", s->version);

@@ -74,6 +74,7 @@ void session_free(struct session *s)
 	free(s->hub_id);
 	free(s->product);
 	free(s->version);
+	free(s->client_key);
 	free(s);
 }
 

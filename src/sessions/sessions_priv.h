@@ -22,6 +22,7 @@
 #define SESSIONS_MAGIC     0x53455353u
 #define SESSION_ID_ROOM    64 /* of a local one */
 #define SESSIONS_MOST_BODY (2 * 1024 * 1024) /* of a request of a program: 413 beyond */
+#define SESSIONS_MOST_AGE  (30LL * 24 * 3600 * 1000) /* ms that a program may say an operation has waited */
 
 #define SESSIONS_MOST_STATE (1024 * 1024) /* of a session, as JSON: 413 beyond, as the hub says */
 
@@ -45,6 +46,7 @@ struct session {
 	char *hub_id; /* NULL: not known yet; never changes then */
 	int64_t number;
 	char *product, *version;
+	char *client_key; /* its program's own name for this registration; NULL: none, or of an earlier start */
 	int64_t created_ms, updated_ms, ended_ms; /* wall clock */
 	unsigned flags;
 	bool is_of_this_start;
@@ -223,6 +225,8 @@ int op_put_event(struct sessions *ss, struct session *s, const char *name, const
 int op_put_state(struct sessions *ss, struct session *s, json_t *patch, struct slice body, bool *ret_put, op_fn *cb,
 		 void *arg);
 void op_add_now(struct buf *out); /* "timestamp" of the moment, as a member: "timestamp":"..." */
+void op_add_time(struct buf *out, int64_t age_ms); /* of so long ago */
+int64_t op_take_age(json_t *body); /* "age_ms", out of it; 0: there is none */
 /* The body of an entry as JSON: 0, or a code. Blocks. */
 int op_read(struct sessions *ss, const struct outbox_entry *e, json_t **ret);
 /* Makes room by the policy of the configuration. True: something was dropped. Without the lock; blocks. */
@@ -259,7 +263,7 @@ void sessions_reply_json(struct exchange *ex, int status, json_t *take);
 void sessions_flush(struct sessions *ss); /* all that waits for its time goes now */
 
 /* --- register.c --- */
-void register_begin(struct exchange *ex, json_t *body); /* front or worker; borrows body */
+void register_begin(struct exchange *ex, json_t *body, int64_t age_ms); /* front or worker; borrows body */
 void register_hub_id_known(struct sessions *ss, struct session *s); /* under no lock */
 int64_t register_expire(struct sessions *ss, int64_t now_mono_ms); /* under no lock; when to look again */
 

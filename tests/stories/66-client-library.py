@@ -1,5 +1,6 @@
 """Programs that report by libweir-client, with the real daemon and hub: they never wait, whatever the daemon does."""
 
+import datetime
 import glob
 import json
 import os
@@ -79,6 +80,10 @@ def lab(site):
 
 def steps(session):
     return [e["data"]["n"] for e in session["events"] if e["name"] == "step"]
+
+
+def seconds(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def only(session, name):
@@ -212,6 +217,43 @@ def test_a_daemon_that_is_killed_and_started_again(lab):
     got = steps(stage.at(session))
     assert list(dict.fromkeys(got)) == list(range(180))
     assert len(got) - 180 <= stats["repeated"] <= 3, "at most one in doubt for each connection"
+
+
+def test_a_registration_whose_answer_is_lost_makes_one_session(lab):
+    """The daemon hangs from the start: each attempt to register lies in its sockets when it goes on."""
+    stage = lab()
+    stage.pause_daemon()
+    p = stage.client(answer_ms=100)
+    p.event("step", 1)
+    p.wait_stats(lambda s: s["connects"] >= 4, "it tries again and again")
+    stage.go_on()
+    p.flush()
+    p.close()
+    stage.wait_delivered()
+    session, = stage.hub.sessions()
+    assert steps(session) == [1] and session["ended_at"] and not session["crashed"]
+
+
+def test_what_waited_for_the_daemon_has_the_time_when_it_was_told(lab):
+    stage = lab()
+    p = stage.client()
+    p.event("step", 1)
+    p.flush()
+    stage.weir.kill9()
+    told = time.time()
+    p.event("step", 2)
+    p.state(phase="two")
+    time.sleep(2.5)                                     # the time that it waits
+    stage.weir.start(keep_ports=True)
+    p.flush()
+    p.event("step", 3)
+    p.close()
+    stage.wait_delivered()
+    s, = stage.hub.sessions()
+    one, two, three = [seconds(e["timestamp"]) for e in only(s, "step")]
+    assert one <= two <= three and abs(two - told) < 1 and three - two > 2
+    assert abs(seconds(s["state_history"][0]["timestamp"]) - told) < 1
+    assert "age_ms" not in json.dumps(s)
 
 
 def test_close_waits_no_longer_than_it_was_told(lab):
