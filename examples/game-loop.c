@@ -50,7 +50,7 @@ static void load_level(struct game *g, int level)
 static void play_frame(struct game *g)
 {
 	g->ball += g->speed;
-	if (fmod(g->ball, 40) < g->speed)
+	if ((int)g->ball % 40 < (int)g->speed)
 		weir_client_counter(g->weir, "bounces", 1, &(struct weir_metric){ .tags = WEIR_TEXTS("ball") });
 	if (g->ball > 100) {
 		g->ball = 0;
