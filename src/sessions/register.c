@@ -197,12 +197,12 @@ static struct session *with_key(struct sessions *ss, const char *key)
 }
 
 /* Its id, or "": it is still being made. With the lock held. */
-static void tell_id(struct session *s, char ret[SESSIONS_MOST_ID + 1])
+static void tell_id(struct session *s, char ret[ANSWER_MOST_ID + 1])
 {
 	ret[0] = '\0';
 	if (!s->is_created)
 		return;
-	(void)snprintf(ret, SESSIONS_MOST_ID + 1, "%s", s->hub_id ? s->hub_id : s->local_id);
+	(void)snprintf(ret, ANSWER_MOST_ID + 1, "%s", s->hub_id ? s->hub_id : s->local_id);
 	if (!s->hub_id)
 		s->flags |= SESSION_TOLD_LOCAL;
 }
@@ -221,7 +221,7 @@ void register_begin(struct exchange *ex, json_t *body, int64_t age_ms)
 	struct waiter *w = arena_alloc(exchange_arena(ex), sizeof(*w)); /* a few bytes of a megabyte */
 	json_int_t pid = json_integer_value(json_object_get(body, "parent_pid"));
 	const char *key = json_string_value(json_object_get(body, "key"));
-	char id[SESSIONS_MOST_ID + 1];
+	char id[ANSWER_MOST_ID + 1];
 	struct process process;
 	struct session *s;
 	int r;
