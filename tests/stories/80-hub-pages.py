@@ -1,6 +1,7 @@
 """The hub's pages in a browser: every view, with data that a real daemon delivered, light and dark, wide and narrow."""
 
 import re
+import signal
 import time
 
 import pytest
@@ -218,6 +219,16 @@ def test_an_event_shows_its_level_labels_exception_and_stack_trace(lab, browse):
     page.get_by_text("save at doc.py:41").wait_for(state="hidden")
 
 
+def test_what_a_newer_program_says_is_shown_too(site, browse):
+    hub = site.hub()
+    session = hub.create("editor", "1", campaign="spring")
+    session.event("opened", gesture={"kind": "swipe"})
+    page = browse("http://127.0.0.1:%d/#/sessions/%s" % (hub.ports["hub"], session.id))
+    page.sees("campaign").sees("spring")
+    page.locator("summary.line").click()
+    page.sees("Further members").sees("swipe")
+
+
 def test_events_are_searched_and_filtered_and_the_link_keeps_that(lab, browse):
     page = browse(of(lab, lab.game))
     listed = lambda: page.locator(".event .what b").all_inner_texts()  # noqa: E731
@@ -406,6 +417,29 @@ def test_a_hub_that_goes_away_is_told_and_caught_up_with(site, browse):
     page.get_by_text("The hub does not answer").wait_for(state="hidden")
     p.event("afterwards")
     page.sees("afterwards")
+
+
+def test_a_hub_that_hangs_is_as_good_as_away(site, browse):
+    lab = Sessions(site)
+    lab.program("editor", "1")
+    page = browse("about:blank")
+    page.clock.install()
+    page.goto(address(lab))
+    page.sees("editor")
+    lab.hub.process.send_signal(signal.SIGSTOP)
+    try:
+        def turn():
+            page.clock.fast_forward(5000)
+            return page.get_by_text("The hub does not answer").count()
+        wait_until(turn, 30, "patience has an end")
+    finally:
+        lab.hub.process.send_signal(signal.SIGCONT)
+    lab.program("newcomer", "1")
+
+    def again():
+        page.clock.fast_forward(5000)
+        return page.get_by_text("newcomer").count() and not page.get_by_text("The hub does not answer").count()
+    wait_until(again, 30, "the hub goes on, and so does the page")
 
 
 # The key

@@ -41,8 +41,17 @@ function Stack({ lines }) {
 	);
 }
 
+const KNOWN = new Set(['timestamp', 'name', 'category', 'group', 'labels', 'message', 'data', 'stacktrace', 'exception_type', 'exception_msg',
+	'source_file', 'source_line', 'source_function']);
+
+// What a program newer than this page said of it; or null.
+function further(e) {
+	const found = Object.entries(e).filter(([key]) => !KNOWN.has(key));
+	return found.length ? Object.fromEntries(found) : null;
+}
+
 function hasMore(e) {
-	return e.stacktrace || e.exception_type || e.exception_msg || e.source_file || e.source_function || e.group ||
+	return further(e) || e.stacktrace || e.exception_type || e.exception_msg || e.source_file || e.source_function || e.group ||
 		Object.keys(e.data || {}).length > 0 || (e.message || '').length > 120;
 }
 
@@ -61,6 +70,7 @@ function More({ e }) {
 			</p>
 			{e.stacktrace && <Stack lines={e.stacktrace} />}
 			{Object.keys(e.data || {}).length > 0 && <Tree value={e.data} open={3} />}
+			{further(e) && <><p class="muted">Further members</p><Tree value={further(e)} open={3} /></>}
 		</div>
 	);
 }
@@ -110,7 +120,7 @@ export function Events({ id, params, total, found }) {
 	const moving = asked.order === 'desc' ? !params.from : true; // a page in the past stays as it is
 	const { data, error, stale, again } = useLoad(
 		async (signal) => ({ ...await loadPage(id, asked, signal), cursor: params.from }),
-		[id, JSON.stringify(asked), moving && total]);
+		[id, JSON.stringify(asked)], undefined, moving && total);
 	const filtered = FILTERS.some((f) => params[f]) || params.since || params.until;
 	return (
 		<>

@@ -66,7 +66,7 @@ function Metric({ id, s, span, range }) {
 	const asked = { name: s.name, type: s.type, tags: s.tags.join(','), ...span, points: POINTS[s.type] || 160 };
 	const { data, error, stale } = useLoad((signal) => (seen
 		? get(`/api/data/sessions/${encodeURIComponent(id)}/series/points`, asked, signal) : Promise.resolve(null)),
-	[seen, JSON.stringify(asked), s.count]);
+	[seen, JSON.stringify(asked)], undefined, s.count);
 	const series = useMemo(() => data && seriesOf(data), [data]);
 	const isRate = s.type === 'counter';
 	const stats = (isRate ? data?.rate_stats : data?.stats) || s;
@@ -104,7 +104,7 @@ function Metric({ id, s, span, range }) {
 export function Metrics({ id, params, span, range, total }) {
 	const [most, more] = useState(AT_ONCE);
 	const { data, error, again } = useLoad(
-		(signal) => get(`/api/data/sessions/${encodeURIComponent(id)}/series`, null, signal), [id, total]);
+		(signal) => get(`/api/data/sessions/${encodeURIComponent(id)}/series`, null, signal), [id], undefined, total);
 	if (error) return <div class="pad"><Problem error={error} again={again} /></div>;
 	if (!data) return <Waiting />;
 	if (!data.items.length) return <Empty title="No metrics"><p>A program sends them with <code>POST /metric</code>.</p></Empty>;

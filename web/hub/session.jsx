@@ -20,6 +20,13 @@ function Length({ session }) {
 	return duration(Math.max(0, lengthOf(session, now)));
 }
 
+const KNOWN = new Set(['id', 'created_at', 'updated_at', 'ended_at', 'last_heartbeat', 'active', 'suspended', 'crashed', 'hung', 'hostname',
+	'machine_id', 'state', 'counts']);
+
+// What a program newer than this page said of its session.
+const further = (s) => Object.entries(s).filter(([key]) => !KNOWN.has(key))
+	.map(([key, value]) => [key, typeof value === 'string' ? value : JSON.stringify(value)]);
+
 function Head({ session: s }) {
 	return (
 		<>
@@ -37,6 +44,7 @@ function Head({ session: s }) {
 				['Last heartbeat', s.last_heartbeat && isLive(s) && <Ago t={s.last_heartbeat} />].map((v) => v || null),
 				['Host', s.hostname],
 				['Machine', s.machine_id && <span class="mono">{s.machine_id}</span>],
+				...further(s),
 				['Id', <><span class="mono">{s.id}</span><Copy text={s.id} label="Copy the id" /></>],
 			]} />
 		</>
@@ -89,8 +97,8 @@ export function Session({ id, params }) {
 	const zoomed = !!(params.since || params.until);
 	const live = s && isLive(s);
 	const counts = s && `${s.counts.events} ${s.counts.state_history} ${s.counts.metrics} ${stateOf(s)} ${s.hung}`;
-	const timeline = useLoad((signal) => loadTimeline(path, zoom, signal), [id, params.since, params.until, counts],
-		() => (live ? 3 * LIVE_MS : 0));
+	const timeline = useLoad((signal) => loadTimeline(path, zoom, signal), [id, params.since, params.until],
+		() => (live ? 3 * LIVE_MS : 0), counts);
 	useTold(s);
 	useEffect(() => {
 		if (s) document.title = `${s.state.product} ${s.state.version} – weir hub`;

@@ -97,7 +97,7 @@ export function State({ id, params, range, total }) {
 			previous: now.place ? of(now.place - 1)?.timestamp : null,
 			next: now.place == null ? of(0)?.timestamp : of(now.place + 1)?.timestamp,
 		};
-	}, [id, params.at, total]);
+	}, [id, params.at], undefined, total);
 	if (error) return <div class="pad"><Problem error={error} /></div>;
 	if (!data) return <Waiting />;
 	const keys = data.before && new Set(changed(data.before, data.state));

@@ -12,6 +12,7 @@ export class Refused extends Error {
 }
 export class Away extends Error {}
 
+const PATIENCE_MS = 15000;
 const KEY = 'weir-key'; // of this tab, until it is closed
 
 // Whether the server answers: { away, since, retryAt }, times in ms. Set by load.js.
@@ -21,9 +22,9 @@ export const keyAsked = store(null);
 
 function key() {
 	try {
-		return sessionStorage.getItem(KEY);
+		return key.kept ?? sessionStorage.getItem(KEY);
 	} catch {
-		return key.kept; // storage is switched off: until the page is loaded again
+		return null; // storage is switched off: the key is kept until the page is loaded again
 	}
 }
 
@@ -84,11 +85,16 @@ export async function ask(method, path, { params, body, signal, as = 'json' } = 
 		if (used) headers.Authorization = `Bearer ${octets(used)}`;
 		if (body !== undefined) headers['Content-Type'] = 'application/json';
 		let response;
+		// A look that is not even begun to be answered: the server hangs. A change may take as long as it takes.
+		const patience = new AbortController(), give = () => patience.abort();
+		const timer = method === 'GET' ? setTimeout(give, PATIENCE_MS) : 0;
+		signal?.addEventListener('abort', give, { once: true });
 		try {
 			response = await fetch(path + query(params), {
-				method, signal, headers, body: body === undefined ? undefined : JSON.stringify(body),
+				method, signal: patience.signal, headers, body: body === undefined ? undefined : JSON.stringify(body),
 				cache: 'no-store', credentials: 'omit', redirect: 'error',
 			});
+			clearTimeout(timer);
 			if (response.status === 401) {
 				if (key() === used) await askForKey(used != null);
 				continue;
@@ -97,8 +103,11 @@ export async function ask(method, path, { params, body, signal, as = 'json' } = 
 			if (!response.ok) throw new Refused(response.status, await sentence(response));
 			return { data: await response[as](), response };
 		} catch (e) {
-			if (e instanceof Refused || e instanceof Away || e.name === 'AbortError') throw e;
+			if (e instanceof Refused || e instanceof Away || signal?.aborted) throw e;
 			throw new Away(response ? 'The answer was cut off' : 'No answer');
+		} finally {
+			clearTimeout(timer);
+			signal?.removeEventListener('abort', give);
 		}
 	}
 }

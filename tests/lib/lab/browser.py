@@ -65,6 +65,10 @@ class Page(Locator):
         return Locator(self, [["keyboard"]])
 
     @property
+    def clock(self):
+        return Locator(self, [["clock"]])
+
+    @property
     def mouse(self):
         return Locator(self, [["mouse"]])
 
