@@ -75,14 +75,14 @@ function Tiles({ status: { upstreams, outbox, sessions }, history }) {
 						note={stuck ? `${plural(outbox.conflict, 'conflict')}, ${count(outbox.held)} held` : 'no conflict, none held'} />
 				</>
 			)}
-			{hour && <Tile name="Requests, last hour" value={short(hour.requests)} note={plural(hour.errors, 'error')} />}
-			{hour?.rate != null && <Tile name="From the cache, last hour" value={percent(hour.rate)} note="of what is asked of caches" />}
+			{hour && <Tile name="Requests" value={short(hour.requests)} note={`last hour, ${plural(hour.errors, 'error')}`} />}
+			{hour?.rate != null && <Tile name="From the cache" value={percent(hour.rate)} note="last hour" />}
 			{hour && (
-				<Tile name="Served offline, last hour" tone={hour.offline ? 'info' : ''} value={short(hour.offline)}
-					note={hour.stale ? `${count(hour.stale)} of them stale` : 'while an upstream was away'} />
+				<Tile name="Served offline" tone={hour.offline ? 'info' : ''} value={short(hour.offline)}
+					note={hour.stale ? `last hour, ${count(hour.stale)} stale` : 'last hour'} />
 			)}
 			{sessions && <Tile name="Live sessions" value={short(sessions.live)} to={href('/sessions')}
-				note={`${plural(sessions.queue?.entries, 'operation')} queued`} />}
+				note={`${count(sessions.queue?.entries)} queued`} />}
 		</div>
 	);
 }
