@@ -1,5 +1,7 @@
 """What the hub's pages ask for: counts by state, a page of events, the state as it was, a session drawn as a timeline and as series."""
 
+import os
+import re
 import time
 
 import pytest
@@ -250,3 +252,12 @@ def fastest(hub, target):
         hub.get(target)
         took.append(time.monotonic() - begin)
     return min(took)
+
+
+def test_the_document_names_every_path_and_no_other():
+    top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    with open(os.path.join(top, "src", "hub", "hub_api.c")) as f:
+        paths = {(m[0], m[1].replace("*", "{id}")) for m in re.findall(r'\{ "(GET|POST)", "([^"]+)"', f.read())}
+    with open(os.path.join(top, "docs", "hub-api.md")) as f:
+        text = f.read().replace("`, `/metrics`, `/history`", "`\n`GET /api/data/sessions/{id}/metrics`\n`GET /api/data/sessions/{id}/history`")
+    assert len(paths) > 15 and paths == set(re.findall(r"`(GET|POST) (/api/[^`?]+)", text))
