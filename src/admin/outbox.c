@@ -1,6 +1,6 @@
 /* outbox.c -- /api/v1/outbox: look at and steer the writes that wait for an upstream.
  *
- *	GET    outbox[?state=&service=&text=&after=&limit=]   entries in queue order
+ *	GET    outbox[?state=&service=&text=&order=&after=&limit=]   entries in queue order
  *	GET    outbox/{id}                              one, with headers, their version, and upstream's answer
  *	GET    outbox/{id}/body                         its bytes
  *	GET    outbox/{id}/theirs                       what upstream has now, asked with weir's own credential

@@ -1,6 +1,6 @@
 /* outbox_list.c -- GET /api/v1/outbox: the writes that wait for an upstream, and those that did.
  *
- * WHAT     Entries in queue order, by service, state and text; a page of them, and where the next one begins.
+ * WHAT     Entries in queue order or newest first, by service, state and text; a page of them, and where the next one begins.
  * WHY      A text is looked for by reading what is there: an index of addresses would be paid by every write, and is
  *          asked by a person now and then. So an answer looks at SEARCH_LIMIT entries at most, may have fewer items than
  *          asked for, or none, and says where to go on.
@@ -21,6 +21,7 @@ struct listing {
 	struct buf service; /* empty: all */
 	struct buf text;    /* in lower case; empty: all */
 	int state;          /* below 0: all */
+	bool newest_first;
 	size_t seen;
 	uint64_t after;
 	size_t limit;
@@ -49,6 +50,18 @@ static void make_lower(struct buf *b)
 		b->data[i] = (char)tolower((unsigned char)b->data[i]);
 }
 
+/* Newest first is for what is over, and for all: of what waits the oldest is the one to look at, and among very many
+ * rows it would have to be searched for. */
+static const char *read_order(struct listing *l, struct slice text, const char *fault)
+{
+	l->newest_first = slice_eq_str(text, "desc");
+	if (!fault && !l->newest_first && !slice_eq_str(text, "asc"))
+		fault = "order: accepted: asc, desc";
+	if (!fault && l->newest_first && l->state >= 0 && !outbox_state_is_settled((enum outbox_state)l->state))
+		fault = "order: desc is for all entries, or state applied, dropped, resolved";
+	return fault;
+}
+
 /* What is wrong with the query; NULL: nothing. */
 static const char *read_query(struct outbox *ob, struct slice query, struct listing *l)
 {
@@ -68,6 +81,9 @@ static const char *read_query(struct outbox *ob, struct slice query, struct list
 			fault = "state: accepted: queued, sending, applied, conflict, held, dropped, resolved";
 		l->state = (int)state;
 	}
+	buf_reset(&text);
+	if (url_query_get(query, "order", &text) == 0 && text.len)
+		fault = read_order(l, buf_slice(&text), fault);
 	buf_reset(&text);
 	if (url_query_get(query, "limit", &text) == 0 && (str_parse_u64(buf_slice(&text), &n) < 0 || !n))
 		fault = limit_fault;
@@ -139,7 +155,10 @@ void outbox_list_entries(struct exchange *ex)
 
 	(void)route_path(exchange_target(ex), &query);
 	fault = read_query(ob, query, &l);
-	if (!fault && ob)
+	if (!fault && ob && l.newest_first)
+		err = outbox_list_back(ob, l.service.len ? l.service.data : NULL, l.state,
+				       l.after ? l.after : UINT64_MAX, SIZE_MAX, add_item, &l);
+	else if (!fault && ob)
 		err = outbox_list(ob, l.service.len ? l.service.data : NULL, l.state, l.after, SIZE_MAX, add_item, &l);
 	if (fault)
 		exchange_reply_problem(ex, 400, "Bad request", "%s", fault);

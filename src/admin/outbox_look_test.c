@@ -43,6 +43,61 @@ static void a_search_has_pages_too(void **state)
 	free(next);
 }
 
+static void an_answer_looks_at_so_many_and_says_where_to_go_on(void **state)
+{
+	const struct outbox_write w = { .method = SLICE_LIT("PUT"),
+					.key = SLICE_LIT("/hay"),
+					.uri = SLICE_LIT("/hay"),
+					.expect_tail = OUTBOX_ANY };
+	char *next;
+
+	for (int i = 0; i < 5000; i++) /* as many as one looks at */
+		assert_int_equal(outbox_put_start(files, &w, NULL, NULL), 0);
+	(void)put(files, "/needle", "x"); /* durable after all of them */
+	assert_int_equal(found("?text=needle"), 0);
+	next = xstrf("?text=needle&after=%s", text("next"));
+	assert_int_equal(found(next), 1);
+	assert_true(json_is_null(json_object_get(json, "next")));
+	free(next);
+	assert_int_equal(found("?text=needle&order=desc"), 1);
+}
+
+/* --- newest first --- */
+
+static const char *id_at(size_t i)
+{
+	return json_string_value(json_object_get(json_array_get(json_object_get(json, "items"), i), "id"));
+}
+
+static void what_is_over_is_listed_from_the_newest_on(void **state)
+{
+	struct outbox_receipt r[5];
+	char *next;
+
+	for (size_t i = 0; i < 5; i++)
+		r[i] = put(solo, i % 2 ? "/odd" : "/even", "x");
+	for (size_t i = 0; i < 3; i++)
+		settle(lend(), OUTBOX_APPLIED);
+	assert_int_equal(found("?order=desc&limit=3"), 3);
+	assert_string_equal(id_at(0), r[4].id);
+	assert_string_equal(id_at(2), r[2].id);
+	next = xstrf("?order=desc&limit=3&after=%s", text("next"));
+	assert_int_equal(found(next), 2);
+	assert_string_equal(id_at(1), r[0].id);
+	assert_true(json_is_null(json_object_get(json, "next")));
+	free(next);
+	assert_int_equal(found("?order=desc&state=applied"), 3);
+	assert_string_equal(id_at(0), r[2].id);
+	assert_int_equal(found("?order=desc&state=applied&service=files"), 0);
+	assert_int_equal(found("?order=desc&text=even"), 3);
+	assert_string_equal(id_at(0), r[4].id);
+	assert_int_equal(found("?order=asc&state=queued"), 2);
+	assert_string_equal(id_at(0), r[3].id);
+	assert_int_equal(ask("GET", "?order=desc&state=queued", NULL), 400);
+	expect_in(&body, "applied, dropped, resolved");
+	assert_int_equal(ask("GET", "?order=up", NULL), 400);
+}
+
 /* --- theirs --- */
 
 static void upstream_has(int status, const char *etag, const char *content)
@@ -122,6 +177,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WITH(a_text_is_found_in_the_address_the_id_and_the_error),
 		WITH(a_search_has_pages_too),
+		WITH(an_answer_looks_at_so_many_and_says_where_to_go_on),
+		WITH(what_is_over_is_listed_from_the_newest_on),
 		WITH(what_upstream_has_is_shown_with_its_version),
 		WITH(upstream_may_have_nothing),
 		WITH(what_is_no_text_is_not_shown_as_one),

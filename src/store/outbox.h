@@ -187,6 +187,10 @@ int outbox_body(struct outbox *ob, const struct outbox_entry *e, struct spool **
 typedef bool outbox_each_fn(void *arg, const struct outbox_entry *e);
 int outbox_list(struct outbox *ob, const char *queue, int state, uint64_t after, size_t most, outbox_each_fn *fn,
 		void *arg);
+/* The same from the newest on, those with seq < before. By rows alone: for all states, or one that is settled; of the
+ * others there may be few among very many rows, which are all looked at. */
+int outbox_list_back(struct outbox *ob, const char *queue, int state, uint64_t before, size_t most, outbox_each_fn *fn,
+		     void *arg);
 /* Entries of one key with after < seq that are not settled, in order; of this uri alone when it has a p. fn as above. 0
  * or a code. Blocks. */
 int outbox_key_each(struct outbox_queue *q, struct slice key, struct slice uri, uint64_t after, outbox_each_fn *fn,

@@ -44,7 +44,7 @@ struct outbox_statements {
 struct outbox_reader {
 	struct list node;
 	sqlite3 *conn;
-	sqlite3_stmt *get, *list, *list_state, *body, *body_file, *old;
+	sqlite3_stmt *get, *list, *list_state, *back, *back_state, *body, *body_file, *old;
 };
 
 struct outbox {

@@ -41,7 +41,7 @@ int outbox_reader_take(struct outbox *ob, struct outbox_reader **ret)
 
 static void reader_close(struct outbox_reader *rd)
 {
-	sqlite3_stmt *const all[] = { rd->get, rd->list, rd->list_state, rd->body, rd->body_file, rd->old };
+	sqlite3_stmt *const all[] = { rd->get, rd->list, rd->list_state, rd->back, rd->back_state, rd->body, rd->body_file, rd->old };
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		(void)sqlite3_finalize(all[i]); /* none is under way */
@@ -359,15 +359,20 @@ static int list_unsettled(struct outbox *ob, const char *queue, int state, uint6
 	return 0;
 }
 
-static sqlite3_stmt *list_statement(struct outbox_reader *rd, const char *queue, int state, int *ret)
-{
-	static const char all[] = "SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE seq>?1 AND (?2 IS NULL OR queue=?2)"
-				  " ORDER BY seq";
-	static const char some[] = "SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE seq>?1 AND state=?3"
-				   " AND (?2 IS NULL OR queue=?2) ORDER BY seq";
-	sqlite3_stmt **st = state < 0 ? &rd->list : &rd->list_state;
+#define FROM_ROWS "SELECT " OUTBOX_ROW_COLUMNS " FROM entries WHERE "
+#define OF_QUEUE "(?2 IS NULL OR queue=?2)"
 
-	*ret = outbox_prepare(rd->conn, st, state < 0 ? all : some);
+static sqlite3_stmt *list_statement(struct outbox_reader *rd, const char *queue, int state, bool back, int *ret)
+{
+	static const char *const texts[2][2] = { /* of all states, or one; forwards, or back */
+		{ FROM_ROWS "seq>?1 AND " OF_QUEUE " ORDER BY seq", FROM_ROWS "seq<?1 AND " OF_QUEUE " ORDER BY seq DESC" },
+		{ FROM_ROWS "seq>?1 AND state=?3 AND " OF_QUEUE " ORDER BY seq",
+		  FROM_ROWS "seq<?1 AND state=?3 AND " OF_QUEUE " ORDER BY seq DESC" },
+	};
+	sqlite3_stmt **const kept[2][2] = { { &rd->list, &rd->back }, { &rd->list_state, &rd->back_state } };
+	sqlite3_stmt **st = kept[state >= 0][back];
+
+	*ret = outbox_prepare(rd->conn, st, texts[state >= 0][back]);
 	if (*ret < 0)
 		return NULL;
 	if (queue)
@@ -379,8 +384,8 @@ static sqlite3_stmt *list_statement(struct outbox_reader *rd, const char *queue,
 	return *st;
 }
 
-static int list_rows(struct outbox *ob, const char *queue, int state, uint64_t after, size_t most, outbox_each_fn *fn,
-		     void *arg)
+static int list_rows(struct outbox *ob, const char *queue, int state, bool back, uint64_t from, size_t most,
+		     outbox_each_fn *fn, void *arg)
 {
 	struct outbox_reader *rd;
 	sqlite3_stmt *st;
@@ -392,9 +397,9 @@ static int list_rows(struct outbox *ob, const char *queue, int state, uint64_t a
 	r = outbox_reader_take(ob, &rd);
 	if (r < 0)
 		return r;
-	st = list_statement(rd, queue, state, &r);
+	st = list_statement(rd, queue, state, back, &r);
 	if (st)
-		(void)sqlite3_bind_int64(st, 1, (int64_t)after); /* cannot fail */
+		(void)sqlite3_bind_int64(st, 1, (int64_t)from); /* cannot fail */
 	while (st && goes_on && most > 0 && (rc = sqlite3_step(st)) == SQLITE_ROW) {
 		outbox_row_read(st, &row);
 		outbox_row_to_entry(&row, &e);
@@ -418,5 +423,14 @@ int outbox_list(struct outbox *ob, const char *queue, int state, uint64_t after,
 		return 0;
 	if (state >= 0 && !outbox_state_is_settled((enum outbox_state)state))
 		return list_unsettled(ob, queue, state, after, most, fn, arg);
-	return list_rows(ob, queue, state, after, most, fn, arg);
+	return list_rows(ob, queue, state, false, after, most, fn, arg);
+}
+
+int outbox_list_back(struct outbox *ob, const char *queue, int state, uint64_t before, size_t most, outbox_each_fn *fn,
+		     void *arg)
+{
+	OBJ_CHECK(ob, OUTBOX_MAGIC);
+	if (most == 0)
+		return 0;
+	return list_rows(ob, queue, state, true, before < INT64_MAX ? before : INT64_MAX, most, fn, arg);
 }

@@ -148,10 +148,15 @@ def test_the_outbox_has_states_and_a_search(stage, browse):
     page.wait_rows(lambda rows: len(rows) == 1)
     tabs.get_by_role("link", name="All").click()
     page.wait_rows(lambda rows: len(rows) == 5 and {r[1] for r in rows} == {"Queued", "Conflict"})
+    assert SCRIPT in page.rows()[0][0]                                 # the newest first
     search = page.get_by_label("Search in address, id, error")
     search.fill("NOTES/1")
     page.wait_rows(lambda rows: len(rows) == 1 and "PUT /notes/1.txt" in rows[0][0])
     assert "text=NOTES" in page.evaluate("location.hash")              # a link keeps it
+    page.get_by_role("link", name="PUT /notes/1.txt").click()
+    page.get_by_role("heading", name="PUT /notes/1.txt", level=1).wait_for()
+    page.link("‹ Outbox").click()                                      # and so does the way back
+    page.wait_rows(lambda rows: len(rows) == 1 and "PUT /notes/1.txt" in rows[0][0])
     search.fill("changed upstream")                                    # of the error
     page.wait_rows(lambda rows: len(rows) == 1 and "/plan.md" in rows[0][0])
     search.fill("nowhere")
@@ -311,6 +316,30 @@ def test_an_upstream_is_switched_off_and_on_while_clones_run(site, browse):
         clones.stop()
     assert len(clones.results) > 5 and all(r.ok for r in clones.results), clones.results
     page.sees("Nothing. All is as it should be.")
+
+
+def test_all_of_it_by_keyboard(site, browse):
+    page = browse(url(site.weir))
+    page.sees("Services, last hour")
+    focus = lambda: page.evaluate("(document.activeElement.ariaLabel || document.activeElement.innerText)")  # noqa: E731
+    press = page.keyboard.press
+    press("Tab")
+    assert focus() == "Skip to content"
+    press("Enter")
+    press("Tab")
+    assert focus() == "Switch off git.test"                            # the ways at the top were skipped
+    press("Enter")
+    page.get_by_role("dialog", name="Switch off git.test?").wait_for()
+    for _ in range(3):
+        if focus() != "Switch off":
+            press("Tab")
+    assert focus() == "Switch off"
+    press("Enter")
+    page.wait_rows(lambda rows: row(page, "git.test", "Switched off"))
+    assert site.weir.upstream()["state"] == "disabled"
+    assert focus() == "Switch on git.test"                             # where it was
+    press("Enter")
+    wait_until(lambda: site.weir.upstream()["enabled"], 20, "it is on again")
 
 
 def test_a_repository_is_warmed_verified_and_evicted(site, browse):

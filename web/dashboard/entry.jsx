@@ -3,9 +3,10 @@ import { useEffect, useState } from 'preact/hooks';
 import { ask, get } from '../shared/api.js';
 import { Ago, Time, bytes, count } from '../shared/format.jsx';
 import { useLoad } from '../shared/load.js';
-import { go, href } from '../shared/router.js';
+import { href } from '../shared/router.js';
 import { Button, Copy, Facts, Problem, Table, Waiting, say } from '../shared/ui.jsx';
 import { act, actAfter, useBusy } from './actions.js';
+import { list } from './outbox.jsx';
 import { Versions } from './versions.jsx';
 import { EntryState } from './words.jsx';
 
@@ -122,11 +123,7 @@ export function Entry({ id }) {
 	const both = (e.state === 'conflict' || e.state === 'held') && !e.damaged, shownAbove = both && body?.text;
 	return (
 		<>
-			<p class="up"><a href={href('/outbox', { state: e.state })} onClick={(event) => {
-				event.preventDefault();
-				if (history.length > 1) history.back();
-				else go('/outbox', { state: e.state });
-			}}>‹ Outbox</a></p>
+			<p class="up"><a href={list.at}>‹ Outbox</a></p>
 			<div class="head">
 				<h1 class="mono">{e.method} {e.raw_uri}</h1>
 				<EntryState state={e.state} />

@@ -8,6 +8,10 @@ import { act } from './actions.js';
 import { EntryState, outboxStates } from './words.jsx';
 
 const SHOWN = 50;
+const NEWEST_FIRST = ['applied', 'dropped', 'resolved', 'all'];
+
+// The list that was looked at last, with its filters: the way back from an entry.
+export const list = { at: href('/outbox') };
 
 // A page of at most SHOWN entries. A search may come back with none although there are more: it goes on by itself for a
 // while, then leaves it to the reader.
@@ -73,8 +77,11 @@ const columns = (state) => [
 
 export function Outbox({ status, again: statusAgain, params }) {
 	const { state = 'queued', service = '', text = '', after = '' } = params;
-	const { data, error, stale, again } = useLoad((signal) => page({ state: state === 'all' ? '' : state, service, text, after }, signal),
+	const order = NEWEST_FIRST.includes(state) ? 'desc' : '';
+	const { data, error, stale, again } = useLoad(
+		(signal) => page({ state: state === 'all' ? '' : state, order, service, text, after }, signal),
 		[state, service, text, after], () => 3000);
+	list.at = href('/outbox', params);
 	const flush = () => act('POST', '/api/v1/outbox/flush', service ? { service } : {},
 		() => `All that waits${service && ` for ${service}`} is due now`).then(() => {
 		again();
@@ -103,7 +110,7 @@ export function Outbox({ status, again: statusAgain, params }) {
 					)}
 					{(after || data.next) && (
 						<div class="pager">
-							<span class="muted">in the order in which they were taken</span>
+							<span class="muted">{NEWEST_FIRST.includes(state) ? 'newest first' : 'in the order in which they were taken'}</span>
 							<div class="buttons">
 								{after && <Button onClick={() => change({ after: null })}>From the beginning</Button>}
 								{data.next && <Button onClick={() => change({ after: data.next })}>Next page</Button>}

@@ -16,7 +16,7 @@ const in_outbox = (state, service) => href('/outbox', { state, service });
 function troubles({ upstreams, outbox, health }) {
 	const found = [];
 	const disk = health.components?.disk;
-	if (disk && disk.status !== 'healthy') found.push(['bad', disk.reason || 'A service cannot do its work']);
+	if (disk && disk.status !== 'healthy') found.push([disk.status === 'unhealthy' ? 'bad' : 'warn', disk.reason || 'A service cannot do its work']);
 	if (outbox.readonly) found.push(['bad', 'No write is taken: a sync of the disk failed. Look at the disk, then restart weir']);
 	for (const u of upstreams.filter((u) => u.state === 'down'))
 		found.push(['bad', <>{u.name} does not answer, since <Time t={u.since} />{u.last_error && `: ${u.last_error}`}</>]);
