@@ -130,6 +130,48 @@ static void two_hubs_apply_each_operation_once(void **state)
 	}
 }
 
+#define ENDED 40
+
+static void *beat(void *arg)
+{
+	struct feeder *f = arg;
+
+	for (int round = 0; round < 8; round++)
+		for (int i = 0; i < ENDED; i++)
+			assert_int_equal(kit_do(&f->kit, f->ids[i], HUB_OP_HEARTBEAT, "{}"), 200);
+	return NULL;
+}
+
+/* A heartbeat makes no item that could not be there twice: only the lock of the row keeps it from taking back what the
+ * other hub has just written. */
+static void an_end_at_one_hub_outlives_a_heartbeat_at_another(void **state)
+{
+	struct kit *k = *state;
+	char *ids[ENDED];
+	struct feeder other = { .kit = *k, .ids = ids };
+	pthread_t thread;
+
+	for (int i = 0; i < ENDED; i++)
+		ids[i] = kit_create(k, "", NULL);
+	kit_open(&other.kit);
+	assert_int_equal(pthread_create(&thread, NULL, beat, &other), 0);
+	for (int round = 0; round < 8; round++)
+		for (int i = 0; i < ENDED; i++)
+			if (i % 8 == round)
+				assert_int_equal(kit_do(k, ids[i], HUB_OP_END, "{}"), 200);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	other.kit.st->t->close(other.kit.st);
+	for (int i = 0; i < ENDED; i++) {
+		struct hub_session s = HUB_SESSION_EMPTY;
+
+		kit_look(k, ids[i], &s);
+		assert_true(s.flags & HUB_ENDED);
+		assert_int_equal(s.heartbeat_ms, k->now_ms);
+		hub_session_fini(&s);
+		free(ids[i]);
+	}
+}
+
 /* --- jobs that meet ---------------------------------------------------------------------------------------------- */
 
 #define JOBS 200
@@ -237,6 +279,7 @@ int main(void)
 		cmocka_unit_test(a_server_that_is_not_there_is_away_and_the_store_is_open),
 		T(a_newer_schema_is_left_alone),
 		T(two_hubs_apply_each_operation_once),
+		T(an_end_at_one_hub_outlives_a_heartbeat_at_another),
 		T(a_job_that_fails_in_a_group_fails_alone),
 		T(a_job_that_the_server_refuses_takes_no_other_with_it),
 	};
