@@ -15,6 +15,8 @@ enum cli_option_bit {
 	CLI_STATE = 1 << 4,  /* --state STATE */
 	CLI_SERVICE = 1 << 5, /* --service NAME */
 	CLI_KEEP = 1 << 6,   /* --keep ours|theirs */
+	CLI_FROM = 1 << 7,   /* --from DATABASE */
+	CLI_TO = 1 << 8,     /* --to DATABASE */
 };
 
 struct cli;
@@ -51,6 +53,7 @@ struct cli {
 	const struct config_section **sections; /* of all services, these and others, NULL-terminated */
 	const char *file, *admin;               /* NULL: not given */
 	const char *state, *service, *keep;     /* the same */
+	const char *from, *to;                  /* the same */
 	const char **sets;                      /* NULL-terminated */
 	const char **args;                      /* NULL-terminated */
 	size_t set_count, arg_count;
@@ -73,6 +76,7 @@ void cli_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int cli_load_config(const struct cli *cli, bool only_admin, struct config **ret);
 
 int cmd_serve(const struct cli *cli);
+int cmd_hub_migrate(const struct cli *cli);
 int cmd_datacat_server(const struct cli *cli);
 int cmd_datacat_daemon(const struct cli *cli);
 int cmd_check(const struct cli *cli);

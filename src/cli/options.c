@@ -10,7 +10,7 @@
 
 #include "core/suggest.h"
 
-enum { HELP = 1 << 8, VERSION = 1 << 9, ALWAYS = HELP | VERSION };
+enum { HELP = 1 << 16, VERSION = 1 << 17, ALWAYS = HELP | VERSION };
 
 static const struct option {
 	const char *name;
@@ -28,6 +28,8 @@ static const struct option {
 	{ "state", 0, "STATE", CLI_STATE, "only entries in this state" },
 	{ "service", 0, "NAME", CLI_SERVICE, "only those of this service: a mirror's name, sessions" },
 	{ "keep", 0, "ours|theirs", CLI_KEEP, "which version is to be upstream's in the end" },
+	{ "from", 0, "DATABASE", CLI_FROM, "the database that is copied" },
+	{ "to", 0, "DATABASE", CLI_TO, "the empty one that it is copied into" },
 	{ "help", 'h', NULL, HELP, "this text" },
 	{ "version", 'V', NULL, VERSION, "the version" },
 	{ NULL, 0, NULL, 0, NULL },
@@ -118,6 +120,8 @@ static void take_option(struct cli *cli, const struct option *o, const char *val
 	case CLI_STATE: cli->state = value; break;
 	case CLI_SERVICE: cli->service = value; break;
 	case CLI_KEEP: cli->keep = value; break;
+	case CLI_FROM: cli->from = value; break;
+	case CLI_TO: cli->to = value; break;
 	case HELP: cli->help = true; break;
 	default: cli->version = true; break;
 	}

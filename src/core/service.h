@@ -45,6 +45,9 @@ struct admin_route {
 	exchange_fn *handle;
 };
 
+/* How far something is: `what` is static. */
+typedef void service_progress_fn(void *arg, const char *what, int64_t done, int64_t total);
+
 struct service {
 	const char *name;
 	const struct config_section *section;
@@ -71,6 +74,9 @@ struct service {
 	 * good order. For daemons that belong to a program (datacat-daemon). The main thread; may block. May be
 	 * NULL. */
 	void (*owner_gone)(void *state, int64_t pid);
+	/* Copies one of its databases into another; both are named as in its section. Not while it runs. 0, or a code
+	 * with a sentence for the operator in err. Blocks. May be NULL. */
+	int (*migrate)(const char *from, const char *to, service_progress_fn *progress, void *arg, struct buf *err);
 };
 
 struct service_health {

@@ -175,6 +175,10 @@ static const struct hub_store_table table = {
 	.read_list = hub_pg_read_list,
 	.read_products = hub_pg_read_products,
 	.read_count = hub_pg_read_count,
+	.read_rows = hub_pg_read_rows,
+	.read_last = hub_pg_read_last,
+	.put_row = hub_pg_put_row,
+	.put_last_number = hub_pg_put_last_number,
 	.ready = ready,
 	.describe = describe,
 };

@@ -130,28 +130,32 @@ int hub_pg_tx_job(struct hub_tx *tx, struct hub_store *st, hub_job_fn *job, void
 	return r;
 }
 
+void hub_pg_session_params(struct hub_pg_params *p, const struct hub_session *s, struct slice key)
+{
+	hub_pg_add_number(p, s->number);
+	hub_pg_add_text(p, slice_str(s->id));
+	hub_pg_add_text(p, buf_slice(&s->product));
+	hub_pg_add_text(p, buf_slice(&s->version));
+	hub_pg_add_text(p, buf_slice(&s->machine_id));
+	hub_pg_add_text(p, buf_slice(&s->hostname));
+	hub_pg_add_number(p, s->created_ms);
+	hub_pg_add_number(p, s->updated_ms);
+	hub_pg_add_number(p, s->ended_ms);
+	hub_pg_add_number(p, s->heartbeat_ms);
+	hub_pg_add_number(p, s->beat_ms);
+	hub_pg_add_number(p, s->flags);
+	hub_pg_add_number(p, s->applied_seq);
+	for (int i = 0; i < HUB_LIST_COUNT; i++)
+		hub_pg_add_number(p, s->counts[i]);
+	hub_pg_add_text(p, buf_slice(&s->extra));
+	hub_pg_add_text(p, key);
+}
+
 static void flush_new(struct hub_tx *tx, struct hub_pg_held *held)
 {
-	const struct hub_session *s = &held->s;
 	struct hub_pg_params p = { 0 };
 
-	hub_pg_add_number(&p, s->number);
-	hub_pg_add_text(&p, slice_str(s->id));
-	hub_pg_add_text(&p, buf_slice(&s->product));
-	hub_pg_add_text(&p, buf_slice(&s->version));
-	hub_pg_add_text(&p, buf_slice(&s->machine_id));
-	hub_pg_add_text(&p, buf_slice(&s->hostname));
-	hub_pg_add_number(&p, s->created_ms);
-	hub_pg_add_number(&p, s->updated_ms);
-	hub_pg_add_number(&p, s->ended_ms);
-	hub_pg_add_number(&p, s->heartbeat_ms);
-	hub_pg_add_number(&p, s->beat_ms);
-	hub_pg_add_number(&p, s->flags);
-	hub_pg_add_number(&p, s->applied_seq);
-	for (int i = 0; i < HUB_LIST_COUNT; i++)
-		hub_pg_add_number(&p, s->counts[i]);
-	hub_pg_add_text(&p, buf_slice(&s->extra));
-	hub_pg_add_text(&p, held->key.len ? buf_slice(&held->key) : (struct slice){ NULL, 0 });
+	hub_pg_session_params(&p, &held->s, held->key.len ? buf_slice(&held->key) : (struct slice){ NULL, 0 });
 	hub_pg_send(tx->conn, "add", &p);
 	held->is_new = held->is_changed = false;
 }

@@ -135,6 +135,7 @@ struct hub_tx {
 	struct hub_pg_items items[HUB_LIST_COUNT];
 	struct hub_pg_array columns[10]; /* of update */
 	struct hub_pg_array state_number, state_body;
+	uint64_t queued; /* statements of rows: see hub_pg_copy.c */
 	int64_t suspended_after; /* find_suspended: the number that it gave last, in this job */
 };
 
@@ -166,6 +167,15 @@ int hub_pg_put_state(struct hub_tx *tx, int64_t number, struct slice body);
 int hub_pg_get_state(struct hub_tx *tx, int64_t number, struct buf *out);
 int hub_pg_forget(struct hub_tx *tx, int64_t created_ms, int64_t most, int64_t *ret_forgotten);
 int hub_pg_sweep(struct hub_tx *tx, int64_t most, bool *ret_more);
+
+/* --- hub_pg_copy.c ------------------------------------------------------------------------------------------------ */
+
+void hub_pg_session_params(struct hub_pg_params *p, const struct hub_session *s, struct slice key); /* of "add" */
+int hub_pg_put_row(struct hub_tx *tx, const struct hub_row *row);
+int hub_pg_put_last_number(struct hub_tx *tx, int64_t last);
+int hub_pg_read_rows(struct hub_read *rd, enum hub_rows rows, int64_t after, hub_row_fn *fn, void *arg);
+int hub_pg_read_last(struct hub_read *rd, enum hub_rows rows, int64_t *ret);
+struct hub_pg_conn *hub_pg_read_conn(struct hub_read *rd);
 
 /* --- hub_pg.c: the store ------------------------------------------------------------------------------------------ */
 
@@ -226,5 +236,10 @@ int hub_pg_read_list(struct hub_read *rd, const struct hub_filter *f, struct hub
 int hub_pg_read_products(struct hub_read *rd, int64_t stale_ms, hub_product_fn *fn, void *arg);
 int hub_pg_read_count(struct hub_read *rd, int64_t *ret);
 void hub_pg_close_idle(struct hub_pg *h);
+/* Without a look at f->text. */
+int hub_pg_ask_list(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
+		    size_t *ret_count);
+int hub_pg_list_by_text(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
+			size_t *ret_count);
 
 #endif

@@ -2,14 +2,11 @@
  *
  * WHY      REPEATABLE READ gives a read one snapshot, however long it takes. Connecting costs milliseconds and a process
  *          of the server: a few are kept, and no more than MOST_READS are there at a time; who comes later waits.
- * RULES    1. Text is not looked for by the server: it knows nothing of JSON that is kept as it was written. It rules
- *             most events out by a run of plain characters, and hub_text.h decides about the rest.
- *          2. The server is asked for items by pages that grow, so that whoever wants few costs little, and no answer
+ * RULES    The server is asked for items by pages that grow, so that whoever wants few costs little, and no answer
  *             is in memory as a whole.
  * THREADS  A read is one thread's at a time. */
 #include "hub/hub_store.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -19,13 +16,10 @@
 #include "base/err.h"
 #include "base/obj.h"
 #include "hub/hub_pg_priv.h"
-#include "hub/hub_text.h"
 
 #define MOST_READS     8
 #define FIRST_PAGE     32 /* items */
 #define LAST_PAGE      1024
-#define SCAN           256 /* sessions whose events are searched with one question */
-#define FIRST_LOOK     16 /* events of each */
 #define HUB_READ_MAGIC 0x68756271u
 
 struct hub_read {
@@ -53,6 +47,20 @@ static const struct hub_pg_statement statements[] = {
 	{ "metrics_back", ITEMS_BACK("metrics") },
 	{ "history_back", ITEMS_BACK("history") },
 	{ "count", "SELECT count(*) FROM weir_sessions" },
+#define COPY(table) "SELECT at, body FROM weir_" table " WHERE at > $1::bigint ORDER BY at LIMIT $2::bigint"
+	{ "copy_events", COPY("events") },
+	{ "copy_metrics", COPY("metrics") },
+	{ "copy_history", COPY("history") },
+	{ "copy_states", "SELECT number, body FROM weir_states WHERE number > $1::bigint ORDER BY number LIMIT $2::bigint" },
+	{ "copy_doomed", "SELECT number, '' FROM weir_doomed WHERE number > $1::bigint ORDER BY number LIMIT $2::bigint" },
+	{ "copy_sessions", "SELECT " HUB_PG_SESSION_COLUMNS ", key FROM weir_sessions WHERE number > $1::bigint"
+			   " ORDER BY number LIMIT $2::bigint" },
+	{ "last_event", "SELECT coalesce(max(at), 0) FROM weir_events" },
+	{ "last_metric", "SELECT coalesce(max(at), 0) FROM weir_metrics" },
+	{ "last_history", "SELECT coalesce(max(at), 0) FROM weir_history" },
+	{ "last_state", "SELECT coalesce(max(number), 0) FROM weir_states" },
+	{ "last_doomed", "SELECT coalesce(max(number), 0) FROM weir_doomed" },
+	{ "last_session", "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM weir_session_numbers" },
 	{ "products", "SELECT product, version, count(*), count(*) FILTER (WHERE flags & 3 = 0),"
 		      " count(*) FILTER (WHERE flags & 3 = 0 AND beat_ms > 0 AND beat_ms < $1::bigint),"
 		      " count(*) FILTER (WHERE flags & 3 = 1), count(*) FILTER (WHERE flags & 2 <> 0),"
@@ -183,6 +191,12 @@ void hub_pg_close_idle(struct hub_pg *h)
 			return;
 		read_free(rd);
 	}
+}
+
+struct hub_pg_conn *hub_pg_read_conn(struct hub_read *rd)
+{
+	OBJ_CHECK(rd, HUB_READ_MAGIC);
+	return &rd->conn;
 }
 
 /* --- one session ------------------------------------------------------------------------------------------------ */
@@ -400,7 +414,7 @@ static bool can_be_asked(const struct hub_filter *f)
 	       is_utf8(f->after.text);
 }
 
-static int ask_list(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
+int hub_pg_ask_list(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
 		    size_t *ret_count)
 {
 	struct question q;
@@ -420,121 +434,6 @@ static int ask_list(struct hub_read *rd, const struct hub_filter *f, struct hub_
 	return r;
 }
 
-/* --- the list, by text ------------------------------------------------------------------------------------------ */
-
-/* The longest run of characters that stand in JSON as they are, as a pattern for ILIKE; there may be none: then all fit. */
-static void write_pattern(struct slice text, struct buf *out)
-{
-	size_t best = 0, best_at = 0, n = 0;
-
-	for (size_t i = 0; i < text.n; i++) {
-		unsigned char c = (unsigned char)text.p[i];
-
-		n = isascii(c) && (isalnum(c) || c == ' ' || c == '-' || c == '.' || c == ':') ? n + 1 : 0;
-		if (n > best) {
-			best = n;
-			best_at = i + 1 - n;
-		}
-	}
-	buf_add_char(out, '%');
-	buf_add(out, text.p + best_at, best);
-	buf_add_char(out, '%');
-}
-
-struct search {
-	struct slice text;
-	const struct hub_session *sessions;
-	bool *has; /* of each */
-	size_t *looked_at; /* events of each */
-	size_t count;
-};
-
-static int look_at_event(void *arg, const PGresult *row, int at)
-{
-	struct search *s = arg;
-	int64_t number = hub_pg_number(row, at, 0);
-
-	for (size_t i = 0; i < s->count; i++) {
-		if (s->sessions[i].number != number)
-			continue;
-		s->looked_at[i]++;
-		s->has[i] = s->has[i] || hub_text_occurs(hub_pg_text(row, at, 1), s->text);
-	}
-	return 0;
-}
-
-static int search_events(struct hub_read *rd, struct search *s, int64_t most)
-{
-	struct hub_pg_params p = { 0 };
-	struct hub_pg_array numbers;
-	struct buf pattern = BUF_EMPTY;
-	int r;
-
-	hub_pg_array_init(&numbers, HUB_PG_INT8);
-	for (size_t i = 0; i < s->count; i++)
-		hub_pg_array_number(&numbers, s->sessions[i].number);
-	write_pattern(s->text, &pattern);
-	hub_pg_add_array(&p, &numbers);
-	hub_pg_add_text(&p, buf_slice(&pattern));
-	hub_pg_add_number(&p, most);
-	r = hub_pg_each(&rd->conn, "search", &p, look_at_event, s);
-	buf_fini(&numbers.b);
-	buf_fini(&pattern);
-	return r;
-}
-
-/* Nearly always one of the first events that the server finds decides; of whom none does, all are looked at. */
-static int search_sessions(struct hub_read *rd, struct slice text, const struct hub_session *sessions, size_t count,
-			   bool *has)
-{
-	size_t looked_at[SCAN] = { 0 };
-	int r = search_events(rd, &(struct search){ text, sessions, has, looked_at, count }, FIRST_LOOK);
-
-	for (size_t i = 0; i < count && r == 0; i++)
-		if (!has[i] && looked_at[i] == FIRST_LOOK)
-			r = search_events(rd, &(struct search){ text, &sessions[i], &has[i], &looked_at[i], 1 }, INT64_MAX);
-	return r;
-}
-
-static void move_session(struct hub_session *to, struct hub_session *from)
-{
-	hub_session_fini(to);
-	*to = *from;
-	*from = (struct hub_session)HUB_SESSION_EMPTY;
-}
-
-static int list_by_text(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
-			size_t *ret_count)
-{
-	struct hub_session *some = xcalloc(SCAN, sizeof(*some));
-	struct hub_filter next = *f;
-	struct buf text = BUF_EMPTY;
-	size_t got = SCAN, n = 0;
-	int r = 0;
-
-	for (size_t i = 0; i < SCAN; i++)
-		some[i] = (struct hub_session)HUB_SESSION_EMPTY;
-	while (r == 0 && n < room && got == SCAN) {
-		bool has[SCAN] = { false };
-
-		r = ask_list(rd, &next, some, SCAN, &got);
-		if (r == 0 && got) {
-			r = search_sessions(rd, f->text, some, got, has);
-			next.after = hub_cursor_at(f, &some[got - 1], &text);
-		}
-		for (size_t i = 0; r == 0 && i < got && n < room; i++)
-			if (has[i])
-				move_session(&into[n++], &some[i]);
-	}
-	for (size_t i = 0; i < SCAN; i++)
-		hub_session_fini(&some[i]);
-	free(some);
-	buf_fini(&text);
-	if (r == 0)
-		*ret_count = n;
-	return r;
-}
-
 int hub_pg_read_list(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
 		     size_t *ret_count)
 {
@@ -542,7 +441,7 @@ int hub_pg_read_list(struct hub_read *rd, const struct hub_filter *f, struct hub
 	*ret_count = 0;
 	if (!can_be_asked(f))
 		return 0;
-	return f->text.p ? list_by_text(rd, f, into, room, ret_count) : ask_list(rd, f, into, room, ret_count);
+	return f->text.p ? hub_pg_list_by_text(rd, f, into, room, ret_count) : hub_pg_ask_list(rd, f, into, room, ret_count);
 }
 
 /* --- counting --------------------------------------------------------------------------------------------------- */

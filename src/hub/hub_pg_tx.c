@@ -56,6 +56,9 @@ const struct hub_pg_statement hub_pg_tx_statements[] = {
 	{ "put_state", "INSERT INTO weir_states SELECT * FROM unnest($1::bigint[], $2::text[])"
 		       " ON CONFLICT (number) DO UPDATE SET body = EXCLUDED.body" },
 	/* What somebody writes to just now can wait for the next time. */
+	{ "load_state", "INSERT INTO weir_states VALUES ($1::bigint, $2)" },
+	{ "load_doomed", "INSERT INTO weir_doomed VALUES ($1::bigint)" },
+	{ "load_number", "SELECT setval('weir_session_numbers', greatest($1::bigint, last_value)) FROM weir_session_numbers" },
 	{ "forget", "WITH old AS (SELECT number FROM weir_sessions WHERE created_ms < $1::bigint ORDER BY created_ms"
 		    " LIMIT $2::bigint FOR UPDATE SKIP LOCKED), gone AS (DELETE FROM weir_sessions s USING old"
 		    " WHERE s.number = old.number RETURNING s.number), noted AS (INSERT INTO weir_doomed"

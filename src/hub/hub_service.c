@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/obj.h"
 #include "core/secret.h"
+#include "hub/hub_copy.h"
 #include "hub/hub_priv.h"
 #include "io/file.h"
 
@@ -256,5 +257,6 @@ const struct service hub_service = {
 	.stop = stop,
 	.status = status,
 	.health = health,
+	.migrate = hub_copy,
 	.traffic = traffic,
 };

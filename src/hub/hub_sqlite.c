@@ -227,7 +227,7 @@ static int update(struct hub_tx *tx, const struct hub_session *s)
 	return finish(st, sqlite3_step(st));
 }
 
-static int put(struct hub_tx *tx, enum tx_statement which, int64_t number, struct slice body)
+int hub_sqlite_put(struct hub_tx *tx, enum tx_statement which, int64_t number, struct slice body)
 {
 	sqlite3_stmt *st;
 	int r = statement(tx, which, &st);
@@ -243,12 +243,12 @@ static int put_item(struct hub_tx *tx, int64_t number, enum hub_list list, int64
 {
 	if (place > UINT32_MAX)
 		return WEIR_E_TOO_LARGE;
-	return put(tx, (enum tx_statement)(TX_PUT_EVENT + (int)list), item_key(number, place), body);
+	return hub_sqlite_put(tx, (enum tx_statement)(TX_PUT_EVENT + (int)list), item_key(number, place), body);
 }
 
 static int put_state(struct hub_tx *tx, int64_t number, struct slice body)
 {
-	return put(tx, TX_PUT_STATE, number, body);
+	return hub_sqlite_put(tx, TX_PUT_STATE, number, body);
 }
 
 static int get_state(struct hub_tx *tx, int64_t number, struct buf *out)
@@ -420,6 +420,10 @@ static const struct hub_store_table table = {
 	.read_list = hub_sqlite_read_list,
 	.read_products = hub_sqlite_read_products,
 	.read_count = hub_sqlite_read_count,
+	.read_rows = hub_sqlite_read_rows,
+	.read_last = hub_sqlite_read_last,
+	.put_row = hub_sqlite_put_row,
+	.put_last_number = hub_sqlite_put_last_number,
 };
 
 static int widen_cache(sqlite3 *conn, void *arg)

@@ -54,6 +54,7 @@ static inline int64_t item_key(int64_t number, int64_t place)
 extern const char *const hub_item_tables[HUB_LIST_COUNT]; /* "events", ... */
 void hub_sqlite_take_row(sqlite3_stmt *st, struct hub_session *ret); /* of SESSION_COLUMNS */
 void hub_sqlite_bind(sqlite3_stmt *st, int at, struct slice text);
+int hub_sqlite_put(struct hub_tx *tx, enum tx_statement which, int64_t key, struct slice body);
 
 /* --- hub_sqlite_read.c --- */
 int hub_sqlite_read_begin(struct hub_store *st, struct hub_read **ret);
@@ -67,5 +68,12 @@ int hub_sqlite_read_list(struct hub_read *rd, const struct hub_filter *f, struct
 int hub_sqlite_read_products(struct hub_read *rd, int64_t stale_ms, hub_product_fn *fn, void *arg);
 int hub_sqlite_read_count(struct hub_read *rd, int64_t *ret);
 void hub_sqlite_close_idle(struct hub_sqlite *h);
+sqlite3 *hub_sqlite_read_conn(struct hub_read *rd);
+
+/* --- hub_sqlite_copy.c --- */
+int hub_sqlite_put_row(struct hub_tx *tx, const struct hub_row *row);
+int hub_sqlite_put_last_number(struct hub_tx *tx, int64_t last);
+int hub_sqlite_read_rows(struct hub_read *rd, enum hub_rows rows, int64_t after, hub_row_fn *fn, void *arg);
+int hub_sqlite_read_last(struct hub_read *rd, enum hub_rows rows, int64_t *ret);
 
 #endif

@@ -105,6 +105,12 @@ void hub_sqlite_close_idle(struct hub_sqlite *h)
 		read_free(rd);
 }
 
+sqlite3 *hub_sqlite_read_conn(struct hub_read *rd)
+{
+	OBJ_CHECK(rd, HUB_READ_MAGIC);
+	return rd->conn;
+}
+
 static int prepare(struct hub_read *rd, const char *text, sqlite3_stmt **ret)
 {
 	OBJ_CHECK(rd, HUB_READ_MAGIC);

@@ -104,6 +104,25 @@ typedef void hub_done_fn(void *arg, int code);
 typedef int hub_item_fn(void *arg, int64_t place, struct slice body);
 typedef int hub_product_fn(void *arg, const struct hub_product *p); /* likewise */
 
+/* A row as one engine gives it to another: see hub_copy.c. */
+enum hub_rows {
+	HUB_ROWS_EVENTS,
+	HUB_ROWS_METRICS,
+	HUB_ROWS_HISTORY,
+	HUB_ROWS_STATES,
+	HUB_ROWS_DOOMED,
+	HUB_ROWS_SESSIONS,
+	HUB_ROWS_COUNT
+};
+struct hub_row {
+	enum hub_rows rows; /* the first three as in enum hub_list */
+	int64_t key; /* of items the session's number << 32 | place; else the number */
+	struct slice body; /* of items and states */
+	const struct hub_session *session; /* of sessions */
+	struct slice session_key; /* p NULL: none */
+};
+typedef int hub_row_fn(void *arg, const struct hub_row *row); /* as hub_item_fn */
+
 struct hub_store_table {
 	/* Ends all; what was submitted is done first. */
 	void (*close)(struct hub_store *st);
@@ -137,6 +156,10 @@ struct hub_store_table {
 	/* Deletes at most `most` items of sessions that were forgotten; *ret_more: there are further ones. */
 	int (*sweep)(struct hub_tx *tx, int64_t most, bool *ret_more);
 
+	/* A row of another database, as it is there; there is none of its key. Numbers up to `last` are never given. */
+	int (*put_row)(struct hub_tx *tx, const struct hub_row *row);
+	int (*put_last_number)(struct hub_tx *tx, int64_t last);
+
 	/* --- looking. Blocks; any thread that may, one at a time for a read. */
 	int (*read_begin)(struct hub_store *st, struct hub_read **ret);
 	void (*read_end)(struct hub_read *rd); /* NULL is fine */
@@ -155,6 +178,10 @@ struct hub_store_table {
 	int (*read_products)(struct hub_read *rd, int64_t stale_ms, hub_product_fn *fn, void *arg);
 	/* How many sessions there are. */
 	int (*read_count)(struct hub_read *rd, int64_t *ret);
+	/* All rows of a kind whose key is above `after`, in order, until fn ends it. */
+	int (*read_rows)(struct hub_read *rd, enum hub_rows rows, int64_t after, hub_row_fn *fn, void *arg);
+	/* The greatest key there is; 0: no row. Of sessions: the last number that was given. */
+	int (*read_last)(struct hub_read *rd, enum hub_rows rows, int64_t *ret);
 
 	/* --- for the operator; any thread, never blocks. NULL: an engine that is always there. */
 	/* 0, or the code with which all is refused now, and why: static text. */

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from lab import postgres
-from lab.daemon import run_weir
+from lab.daemon import binary, run_weir
 from lab.wait import wait_until
 
 
@@ -345,3 +345,91 @@ def test_a_full_disk_of_the_server_is_an_error_and_no_loss(site, server):
         server.sql("DROP TABLESPACE small")
     finally:
         subprocess.run(["umount", "-l", where], check=True)
+
+
+# From one database to another
+
+def migrate(site, source, target, code=0, limit=120):
+    got, out, err = run_weir("hub", "migrate", "--from", source, "--to", target, env=site.env, cwd=site.dir, limit=limit)
+    assert got == code, (got, out, err)
+    return out if code == 0 else err
+
+
+def file_of(hub):
+    return "sqlite:" + os.path.join(hub.data_dir, "hub.db")
+
+
+def everything(hub):
+    return [hub.get("/api/sessions/" + s["id"]) for s in hub.list("view=summary")]
+
+
+def test_a_database_is_copied_with_all_that_it_knows_and_back_again(site, server):
+    old = site.hub(retention="36500d")
+    kept = old.create("game", "1.0", key="k-1", machine_id="m", hostname="desk", created_at="2026-01-01T00:00:00Z")
+    kept.batch(("state", {"state": {"a": {"b": [1, 2.5, "Für\u2028immer \\ \"x\""]}}}), ("event", {"name": "e", "message": "tab\there"}),
+               ("metric", {"name": "m", "value": 1e300}), ("heartbeat", {}), first=5)
+    old.create("tool", "2.0").event("application_appears_hung").end()
+    old.create("tool", "2.0", **{"user": "ann", "build": 17}).crash("oom")
+    doomed = old.create(created_at="2020-01-01T00:00:00Z").event("old")
+    before = everything(old)
+    old.stop()
+    url = server.database()
+    out = migrate(site, file_of(old), url)
+    assert "events " in out and "sessions " in out and "4 of 4" in out and "done: set hub.database" in out
+    new = site.hub(database=url, retention="36500d")
+    assert everything(new) == before
+    assert new.create(key="k-1").id == kept.id
+    assert new.post(kept.path + "/batch", {"operations": [{"seq": 8, "op": "event", "name": "again"},
+                                                          {"seq": 9, "op": "event", "name": "next"}]})["applied_seq"] == 9
+    assert [e["name"] for e in new.get(kept.path)["events"]] == ["e", "next"]
+    new.create("young")
+    before = everything(new)
+    assert before[0]["state"]["product"] == "young" and doomed.id in [s["id"] for s in before]
+    new.stop()
+    back = "sqlite:" + os.path.join(site.dir, "back.db")
+    migrate(site, url, back)
+    again = site.hub(database=back, retention="36500d")
+    assert everything(again) == before
+    assert again.create("last").id == again.ids()[0]
+
+
+def test_what_cannot_be_copied_is_said(site, server):
+    old = site.hub()
+    old.create().event("one")
+    source = file_of(old)
+    assert "written to meanwhile" not in migrate(site, source, "sqlite:first.db")
+    assert "has 1 sessions already" in migrate(site, source, "sqlite:first.db", code=1)
+    assert "No such file" in migrate(site, "sqlite:/nowhere/hub.db", server.database(), code=1)
+    assert "does not exist" in migrate(site, source, server.database(create=False), code=1)
+    err = migrate(site, source, "postgresql://ann:swordfish@127.0.0.1:1/db", code=1)
+    assert "refused" in err and "swordfish" not in err
+    assert "neither sqlite:FILE nor" in migrate(site, source, "mysql://x", code=1)
+    assert run_weir("hub", "migrate", "--to", "sqlite:x", env=site.env, cwd=site.dir)[0] == 2
+    url = server.database()
+    hub = site.hub(database=url)
+    hub.stop()
+    server.sql("INSERT INTO weir_events VALUES (4294967296, 'somebody else''s')", postgres.name_of(url))
+    assert "of another database" in migrate(site, source, url, code=1)
+
+
+@pytest.mark.limit(180)
+def test_a_copy_that_was_killed_goes_on_where_it_was(site, server):
+    old = site.hub(weir={"log": {"level": "warn"}})
+    session = old.create()
+    for first in range(1, 70001, 1000):
+        session.batch(*[("event" if i % 2 else "metric", {"name": "e", "value": i}) for i in range(first, first + 1000)], first=first)
+    before = everything(old)
+    old.stop()
+    url = server.database()
+    process = subprocess.Popen([binary(), "hub", "migrate", "--from", file_of(old), "--to", url], env={**old.env}, cwd=site.dir,
+                               stdout=subprocess.PIPE)
+    assert process.stdout.readline().startswith(b"events")
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    brought = int(server.sql("SELECT count(*) FROM weir_events", postgres.name_of(url))[0][0])
+    assert brought >= 20000
+    assert server.sql("SELECT count(*) FROM weir_sessions", postgres.name_of(url)) == [["0"]]
+    migrate(site, file_of(old), url)
+    hub = site.hub(database=url)
+    assert everything(hub) == before
