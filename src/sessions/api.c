@@ -188,24 +188,18 @@ static void is_alive(struct session *s)
 	s->flags &= ~(unsigned)SESSION_PAUSED;
 }
 
-/* What it was told to change is durable, or undone. */
+/* Whether it is paused is durable as it was told, or as it was before. */
 static void on_changed(void *arg, int code)
 {
 	struct call *c = arg;
-	const unsigned changed = SESSION_HUNG | SESSION_PAUSED;
 
 	if (code < 0) {
 		pthread_mutex_lock(&c->ss->lock);
-		c->s->flags = (c->s->flags & ~changed) | (c->flags_before & changed);
+		c->s->flags = (c->s->flags & ~(unsigned)SESSION_PAUSED) | (c->flags_before & SESSION_PAUSED);
 		session_changed(c->s);
 		pthread_mutex_unlock(&c->ss->lock);
 	}
 	on_durable(c, code, 0);
-}
-
-static void on_recovered(void *arg, int code, uint64_t seq)
-{
-	on_changed(arg, code);
 }
 
 /* Its flags are not as they were, or not durable yet: whoever changed them waits for that. */
@@ -216,23 +210,45 @@ static int save_flags(struct call *c)
 	return session_is_saved(c->s) ? 1 : ledger_save_start(c->ss, c->s, on_changed, c);
 }
 
+/* That it has recovered is in the outbox: the row follows, and with it what else the heartbeat changed. */
+static void on_recovered(void *arg, int code, uint64_t seq)
+{
+	struct call *c = arg;
+	struct sessions *ss = c->ss;
+	bool goes_on = false;
+
+	pthread_mutex_lock(&ss->lock);
+	c->s->is_telling_hang = false;
+	if (code == 0) {
+		c->s->flags &= ~(unsigned)SESSION_HUNG;
+		session_changed(c->s);
+		code = ledger_save_start(ss, c->s, on_changed, c);
+		goes_on = code == 0;
+	}
+	pthread_mutex_unlock(&ss->lock);
+	if (!goes_on)
+		on_changed(c, code);
+}
+
 static int act_heartbeat(struct call *c)
 {
+	const struct own_event recovered = { .name = "application_recovered",
+					     .category = "info",
+					     .labels = "[\"heartbeat\",\"recovery\"]",
+					     .mark = "recovered" };
 	struct session *s = c->s;
-	int r = 1;
+	bool has_recovered = (s->flags & SESSION_HUNG) && !s->is_telling_hang;
+	int r;
 
+	if (has_recovered) {
+		r = op_put_event(c->ss, s, &recovered, on_recovered, c);
+		if (r < 0)
+			return r;
+		s->is_telling_hang = true;
+	}
 	c->flags_before = s->flags;
-	if (s->flags & SESSION_HUNG)
-		r = op_put_event(c->ss, s, "application_recovered", "info", "[\"heartbeat\",\"recovery\"]", NULL, false,
-				 on_recovered, c);
-	if (r < 0)
-		return r;
 	is_alive(s);
-	s->flags &= ~(unsigned)SESSION_HUNG;
-	if (r == 1 && s->flags != c->flags_before)
-		r = save_flags(c);
-	else if (s->flags != c->flags_before)
-		session_changed(s);
+	r = has_recovered ? 0 : s->flags != c->flags_before ? save_flags(c) : 1;
 	sessions_count(c->ss, OP_HEARTBEAT, OUTCOME_ACCEPTED, 1);
 	if (!(s->flags & SESSION_ENDED))
 		beat_wanted(c->ss, s);

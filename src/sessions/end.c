@@ -4,7 +4,7 @@
  *          2. What was gathered goes before the end, and all of it at once: nothing waits for the batch interval any
  *             more.
  *          3. The operation in the outbox is what counts; the row follows, at the latest before the operation is
- *             settled (deliver.c). When it cannot be kept the session lives on, and is watched on.
+ *             settled (deliver.c), and never before it is there. When it cannot be kept the session lives on, and is watched on.
  *          4. Whoever ends a session whose end is on its way is answered when that is durable, not sooner. */
 #include <stdlib.h>
 
@@ -24,7 +24,6 @@ struct end {
 	struct sessions *ss;
 	struct session *s;
 	struct list listeners; /* who want to hear of it */
-	unsigned was_hung;     /* SESSION_HUNG, or 0 */
 };
 
 static void listen_to(struct end *e, op_fn *cb, void *arg)
@@ -44,19 +43,19 @@ static void end_free(struct end *e)
 
 static void mark(struct session *s, enum op op)
 {
+	s->flags_before_end = s->flags;
 	s->flags |= SESSION_ENDED;
 	if (op == OP_CRASH) /* which is more than hung */
 		s->flags = (s->flags | SESSION_CRASHED) & ~(unsigned)SESSION_HUNG;
 	s->ended_ms = s->updated_ms = clock_wall_ms();
-	session_changed(s);
 }
 
-static void unmark(struct session *s, const struct end *e)
+static void unmark(struct session *s)
 {
-	s->flags &= ~(unsigned)(SESSION_ENDED | SESSION_CRASHED);
-	s->flags |= e->was_hung;
+	const unsigned ours = SESSION_ENDED | SESSION_CRASHED | SESSION_HUNG;
+
+	s->flags = (s->flags & ~ours) | (s->flags_before_end & ours);
 	s->ended_ms = 0;
-	session_changed(s);
 }
 
 static void on_end(void *arg, int code, uint64_t seq)
@@ -70,8 +69,9 @@ static void on_end(void *arg, int code, uint64_t seq)
 		e->ss->ended += s->is_of_this_start;
 		watch_end(e->ss, s);
 	} else {
-		unmark(s, e); /* and it is watched on */
+		unmark(s); /* and it is watched on */
 	}
+	session_changed(s);
 	(void)ledger_save_start(e->ss, s, NULL, NULL); /* when it cannot now, the next look does */
 	pthread_mutex_unlock(&e->ss->lock);
 	LIST_FOREACH (it, &e->listeners) {
@@ -110,7 +110,7 @@ int session_end(struct sessions *ss, struct session *s, const struct ending *how
 		return 0;
 	}
 	e = xcalloc(1, sizeof(*e));
-	*e = (struct end){ .ss = ss, .s = s, .was_hung = s->flags & SESSION_HUNG };
+	*e = (struct end){ .ss = ss, .s = s };
 	list_init(&e->listeners);
 	listen_to(e, cb, arg);
 	totals_flush(ss, s);
@@ -119,7 +119,7 @@ int session_end(struct sessions *ss, struct session *s, const struct ending *how
 	r = put(ss, s, how, e);
 	if (r < 0) {
 		s->ending = NULL;
-		unmark(s, e);
+		unmark(s);
 		end_free(e);
 	}
 	return r;

@@ -14,7 +14,9 @@
  *                       |                                 | key: the same id
  *          end, crash   | in the outbox; row              | one in the outbox ends the session at start
  *          totals       | row; in the outbox; row: clean  | the same total once more, which is what a total may be
- *          hung, pause  | row (pause: before the answer)  | a hang whose row was not written is told once more
+ *          hung, again  | in the outbox; row              | their events in the outbox tell at start
+ *          well, crash  |                                 |
+ *          told; pause  | row; answer                     | nobody was answered
  *
  * RULES    1. No operation leaves the outbox before the row has what it did (deliver.c).
  *          2. A row that could not be written is wanted again, until it is: row_changes, row_given, row_saved.
@@ -212,10 +214,10 @@ int ledger_save_start(struct sessions *ss, struct session *s, ledger_fn *cb, voi
 			   .change = s->row_changes,
 			   .created_ms = s->created_ms,
 			   .updated_ms = s->updated_ms,
-			   .ended_ms = s->ended_ms,
+			   .ended_ms = s->ending ? 0 : s->ended_ms,
 			   .beat_ms = s->beat_wall_ms,
 			   .pid = s->pid,
-			   .flags = s->flags,
+			   .flags = s->ending ? s->flags_before_end : s->flags,
 			   .pid_start = s->pid_start,
 			   .known_seq = s->known_seq,
 			   .dropped = s->dropped,

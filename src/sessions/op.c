@@ -48,6 +48,11 @@ int64_t op_take_age(json_t *body)
 	return age < 0 ? 0 : age > SESSIONS_MOST_AGE ? SESSIONS_MOST_AGE : age;
 }
 
+char *op_uri(const struct session *s, enum op op, const char *mark)
+{
+	return xstrf("/api/sessions/%s%s%s%s", s->local_id, mark ? "/" : "", mark ? mark : "", paths[op]);
+}
+
 void op_add_time(struct buf *out, int64_t age_ms)
 {
 	buf_add_str(out, "\"timestamp\":\"");
@@ -69,6 +74,7 @@ struct put {
 	bool urgent;
 	json_t *patch; /* of a state */
 	size_t patch_bytes;
+	const char *mark; /* of an event of our own */
 	op_fn *cb;
 	void *arg;
 };
@@ -119,7 +125,8 @@ static int put(struct put *take, struct slice body)
 {
 	struct sessions *ss = take->ss;
 	struct session *s = take->s;
-	struct buf key = BUF_EMPTY, uri = BUF_EMPTY;
+	struct buf key = BUF_EMPTY;
+	char *uri = op_uri(s, take->op, take->mark);
 	struct outbox_write w = { .method = SLICE_LIT("POST"),
 				  .headers = SLICE_LIT("Content-Type: application/json\n"),
 				  .content_type = SLICE_LIT("application/json"),
@@ -129,9 +136,8 @@ static int put(struct put *take, struct slice body)
 	int r;
 
 	session_key(s, &key);
-	buf_addf(&uri, "/api/sessions/%s%s", s->local_id, paths[take->op]);
 	w.key = buf_slice(&key);
-	w.uri = buf_slice(&uri);
+	w.uri = slice_str(uri);
 	if (!take->urgent)
 		w.not_before_wall_ms = clock_wall_ms() + sessions_config(ss)->batch_interval;
 	r = outbox_put_start(ss->queue, &w, on_put, take);
@@ -146,7 +152,7 @@ static int put(struct put *take, struct slice body)
 		free(take);
 	}
 	buf_fini(&key);
-	buf_fini(&uri);
+	free(uri);
 	return r;
 }
 
@@ -225,24 +231,27 @@ int op_put_state(struct sessions *ss, struct session *s, json_t *patch, struct s
 	return put(p, body);
 }
 
-int op_put_event(struct sessions *ss, struct session *s, const char *name, const char *category, const char *labels,
-		 json_t *data_take, bool urgent, op_fn *cb, void *arg)
+int op_put_event(struct sessions *ss, struct session *s, const struct own_event *e, op_fn *cb, void *arg)
 {
+	struct put *p = xcalloc(1, sizeof(*p));
 	struct buf body = BUF_EMPTY;
 	int r;
 
 	buf_add_char(&body, '{');
 	op_add_now(&body);
 	buf_addf(&body,
-		 ",\"name\":\"%s\",\"category\":\"%s\",\"group\":\"datacat.daemon\",\"labels\":%s,\"data\":", name,
-		 category, labels);
-	if (data_take)
-		json_write(data_take, &body);
+		 ",\"name\":\"%s\",\"category\":\"%s\",\"group\":\"datacat.daemon\",\"labels\":%s,\"data\":", e->name,
+		 e->category, e->labels);
+	if (e->data)
+		json_write(e->data, &body);
 	else
 		buf_add_str(&body, "{}");
 	buf_add_char(&body, '}');
-	json_decref(data_take);
-	r = op_put(ss, s, OP_EVENT, buf_slice(&body), urgent, cb, arg);
+	json_decref(e->data);
+	*p = (struct put){
+		.ss = ss, .s = s, .op = OP_EVENT, .mark = e->mark, .urgent = e->urgent, .cb = cb, .arg = arg
+	};
+	r = put(p, buf_slice(&body));
 	buf_fini(&body);
 	return r;
 }

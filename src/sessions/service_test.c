@@ -50,7 +50,10 @@ static void what_was_told_keeps_its_order_when_the_clock_goes_back(void **state)
 		char *name = xstrf("event-%d", i);
 
 		pthread_mutex_lock(&kit.ss->lock);
-		assert_int_equal(op_put_event(kit.ss, s, name, "info", "[]", NULL, false, NULL, NULL), 0);
+		assert_int_equal(op_put_event(kit.ss, s,
+					      &(struct own_event){ .name = name, .category = "info", .labels = "[]" },
+					      NULL, NULL),
+				 0);
 		pthread_mutex_unlock(&kit.ss->lock);
 		free(name);
 		expect_queue(s, i == 0	 ? "create event-0"

@@ -141,23 +141,59 @@ static bool note_end(void *arg, const struct outbox_entry *e)
 	return false;
 }
 
+static bool note_seq(void *arg, const struct outbox_entry *e)
+{
+	*(uint64_t *)arg = e->seq;
+	return true;
+}
+
+/* seq of the last event of the daemon's own of this kind that waits; 0: none. */
+static uint64_t last_own(struct sessions *ss, const struct session *s, struct slice key, const char *mark)
+{
+	char *uri = op_uri(s, OP_EVENT, mark);
+	uint64_t seq = 0;
+
+	(void)outbox_key_each(ss->queue, key, slice_str(uri), 0, note_seq, &seq); /* as far as it can be read */
+	free(uri);
+	return seq;
+}
+
+/* What was told of it, perhaps without its row. */
+static void note_own(struct sessions *ss, struct session *s, struct slice key)
+{
+	uint64_t hung = last_own(ss, s, key, "hung"), recovered = last_own(ss, s, key, "recovered");
+	unsigned before = s->flags;
+
+	if (hung || recovered)
+		s->flags = (s->flags & ~(unsigned)SESSION_HUNG) | (hung > recovered ? SESSION_HUNG : 0);
+	if (last_own(ss, s, key, "crashed"))
+		s->flags |= SESSION_CRASH_TOLD;
+	if (s->flags != before)
+		session_changed(s);
+}
+
 void session_catch_up(struct sessions *ss, struct session *s)
 {
-	static const char *const ends[] = { "/end", "/crash" };
-	struct buf key = BUF_EMPTY;
+	static const enum op ends[] = { OP_END, OP_CRASH };
 	void *both[] = { s, ss };
-	char *uri = xstrf("/api/sessions/%s/state", s->local_id);
+	struct buf key = BUF_EMPTY;
+	char *uri;
 
 	session_key(s, &key);
-	(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), s->known_seq, merge_state,
-			      both); /* as far as it can be read */
-	free(uri);
-	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
-		uri = xstrf("/api/sessions/%s%s", s->local_id, ends[i]);
-		(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), 0, note_end, s); /* the same */
+	s->is_created = s->hub_id != NULL;
+	if (outbox_key_is_pending(ss->queue, buf_slice(&key))) {
+		s->is_created = true;
+		uri = op_uri(s, OP_STATE, NULL);
+		(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), s->known_seq, merge_state,
+				      both); /* as far as it can be read */
 		free(uri);
+		note_own(ss, s, buf_slice(&key));
+		for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+			uri = op_uri(s, ends[i], NULL);
+			(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), 0, note_end, s); /* the same */
+			free(uri);
+		}
 	}
-	s->is_created = s->hub_id || outbox_key_is_pending(ss->queue, buf_slice(&key));
 	buf_fini(&key);
 }
 

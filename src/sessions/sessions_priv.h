@@ -38,6 +38,7 @@ enum session_flag {
 	SESSION_PAUSED = 1 << 3,
 	SESSION_DONE = 1 << 4, /* ended, and all of it delivered */
 	SESSION_TOLD_LOCAL = 1 << 5, /* its program was given the local id */
+	SESSION_CRASH_TOLD = 1 << 6, /* the event of its crash is in the outbox; the crash itself found no room yet */
 };
 
 struct session {
@@ -61,7 +62,9 @@ struct session {
 	uint64_t row_saved;   /* and as of which it is durable */
 	bool is_created; /* its creation is in the outbox, or at the server */
 	struct end *ending; /* its end is on its way into the outbox: end.c */
-	bool is_crash_told; /* the event of its crash is in the outbox, the crash itself not yet */
+	unsigned flags_before_end; /* what its row says until that is there */
+	bool is_telling_hang;      /* that it hangs, or has recovered, is on its way into the outbox */
+	bool is_telling_crash;     /* the event of its crash */
 
 	int64_t beat_mono_ms, beat_wall_ms; /* last heard of */
 	int64_t forwarded_mono_ms; /* a heartbeat to the server */
@@ -217,9 +220,15 @@ typedef void op_fn(void *arg, int code, uint64_t seq);
 /* cb(arg, code, seq) on the outbox's writer thread when it is durable; may be NULL. urgent: it does not wait for
  * others, nor do those before it. 0, or a code of outbox_put(): then cb will not run. */
 int op_put(struct sessions *ss, struct session *s, enum op op, struct slice body, bool urgent, op_fn *cb, void *arg);
-/* An event of the daemon's own (group datacat.daemon). data may be NULL; taken. */
-int op_put_event(struct sessions *ss, struct session *s, const char *name, const char *category, const char *labels,
-		 json_t *data_take, bool urgent, op_fn *cb, void *arg);
+/* An event of the daemon's own (group datacat.daemon). */
+struct own_event {
+	const char *name, *category, *labels; /* labels: as JSON */
+	json_t *data; /* taken; may be NULL */
+	const char *mark; /* by which session_catch_up() finds it in the outbox: "hung", "recovered", "crashed"; or NULL */
+	bool urgent;
+};
+int op_put_event(struct sessions *ss, struct session *s, const struct own_event *e, op_fn *cb, void *arg);
+char *op_uri(const struct session *s, enum op op, const char *mark); /* malloc'ed */
 /* State: nothing is put when it changes nothing (*ret_put says). patch is referenced. -EFBIG: it would grow above
  * SESSIONS_MOST_STATE. */
 int op_put_state(struct sessions *ss, struct session *s, json_t *patch, struct slice body, bool *ret_put, op_fn *cb,

@@ -138,29 +138,40 @@ static void watch_as_ended(struct sessions *ss, struct session *s)
 struct told {
 	struct sessions *ss;
 	struct session *s;
+	uint64_t dropped;
 };
+
+static struct told *told_new(struct sessions *ss, struct session *s)
+{
+	struct told *t = xcalloc(1, sizeof(*t));
+
+	*t = (struct told){ ss, s, s->dropped };
+	return t;
+}
 
 static void on_crash_told(void *arg, int code, uint64_t seq)
 {
-	struct told *told = arg;
+	struct told *t = arg;
 
-	pthread_mutex_lock(&told->ss->lock);
-	told->s->is_crash_told = told->s->is_crash_told && code == 0;
-	pthread_mutex_unlock(&told->ss->lock);
-	free(told);
+	pthread_mutex_lock(&t->ss->lock);
+	t->s->is_telling_crash = false;
+	if (code == 0) {
+		t->s->flags |= SESSION_CRASH_TOLD;
+		session_changed(t->s);
+	}
+	pthread_mutex_unlock(&t->ss->lock);
+	free(t);
 }
 
-/* Once: when the crash itself found no room, the next look comes here again. */
-static int tell_crash(struct sessions *ss, struct session *s, const char *event, const char *labels, json_t *data_take)
+/* Once: when the crash itself finds no room, the next look comes here again. */
+static int tell_crash(struct sessions *ss, struct session *s, const struct own_event *event)
 {
-	struct told *told = xcalloc(1, sizeof(*told));
-	int r;
+	struct told *t = told_new(ss, s);
+	int r = op_put_event(ss, s, event, on_crash_told, t);
 
-	*told = (struct told){ ss, s };
-	r = op_put_event(ss, s, event, "critical", labels, data_take, true, on_crash_told, told);
 	if (r < 0)
-		free(told);
-	s->is_crash_told = r == 0;
+		free(t);
+	s->is_telling_crash = r == 0;
 	return r;
 }
 
@@ -171,8 +182,14 @@ int watch_report_crash(struct sessions *ss, struct session *s, const char *event
 	int r = 0;
 
 	outbox_gather(ss->outbox, true); /* else a stop in between would have it told twice */
-	if (!s->is_crash_told)
-		r = tell_crash(ss, s, event, labels, json_pack("{s:I}", pid_name, (json_int_t)pid));
+	if (!s->is_telling_crash && !(s->flags & SESSION_CRASH_TOLD))
+		r = tell_crash(ss, s,
+			       &(struct own_event){ .name = event,
+						    .category = "critical",
+						    .labels = labels,
+						    .data = json_pack("{s:I}", pid_name, (json_int_t)pid),
+						    .mark = "crashed",
+						    .urgent = true });
 	if (r == 0)
 		r = session_end(ss, s, &how, NULL, NULL);
 	outbox_gather(ss->outbox, false);
@@ -231,38 +248,60 @@ void watch_end(struct sessions *ss, struct session *s)
 
 /* --- by the clock: with the lock held --------------------------------------------------------------------------- */
 
+static void on_hang_told(void *arg, int code, uint64_t seq)
+{
+	struct told *t = arg;
+
+	pthread_mutex_lock(&t->ss->lock);
+	t->s->is_telling_hang = false;
+	if (code == 0) {
+		t->s->flags |= SESSION_HUNG;
+		session_changed(t->s);
+	}
+	pthread_mutex_unlock(&t->ss->lock);
+	free(t);
+}
+
+static int tell_hang(struct sessions *ss, struct session *s, int64_t silent_ms)
+{
+	struct told *t = told_new(ss, s);
+	struct buf last = BUF_EMPTY;
+	int r;
+
+	clock_format_rfc3339(s->beat_wall_ms, &last);
+	r = op_put_event(ss, s,
+			 &(struct own_event){ .name = "application_appears_hung",
+					      .category = "error",
+					      .labels = "[\"heartbeat\",\"hung\"]",
+					      .data = json_pack("{s:s, s:f}", "last_heartbeat", last.data,
+								"seconds_since_heartbeat", (double)silent_ms / 1000),
+					      .mark = "hung" },
+			 on_hang_told, t);
+	if (r < 0)
+		free(t);
+	s->is_telling_hang = r == 0;
+	buf_fini(&last);
+	return r;
+}
+
 static void look_for_silence(struct sessions *ss, struct session *s, int64_t now)
 {
 	int64_t silent = now - s->beat_mono_ms;
-	struct buf last = BUF_EMPTY;
-	json_t *data;
 	int r;
 
-	if ((s->flags & (SESSION_PAUSED | SESSION_HUNG | SESSION_ENDED)) ||
+	if ((s->flags & (SESSION_PAUSED | SESSION_HUNG | SESSION_ENDED)) || s->is_telling_hang ||
 	    silent <= sessions_config(ss)->heartbeat_timeout)
 		return;
-	clock_format_rfc3339(s->beat_wall_ms, &last);
-	data = json_pack("{s:s, s:f}", "last_heartbeat", last.data, "seconds_since_heartbeat", (double)silent / 1000);
-	r = op_put_event(ss, s, "application_appears_hung", "error", "[\"heartbeat\",\"hung\"]", data, false, NULL, NULL);
+	r = tell_hang(ss, s, silent);
 	want_room(ss, r);
-	if (r == 0) {
-		s->flags |= SESSION_HUNG;
-		session_changed(s);
+	if (r == 0)
 		log_event(LOG_WARN, "session_hung", LOG_STR("session", s->local_id), LOG_STR("product", s->product),
 			  LOG_INT("silent_s", silent / 1000), LOG_END);
-	}
-	buf_fini(&last);
 }
-
-struct telling {
-	struct sessions *ss;
-	struct session *s;
-	uint64_t dropped;
-};
 
 static void on_told_dropped(void *arg, int code, uint64_t seq)
 {
-	struct telling *t = arg;
+	struct told *t = arg;
 
 	pthread_mutex_lock(&t->ss->lock);
 	t->s->is_telling_dropped = false;
@@ -276,12 +315,15 @@ static void on_told_dropped(void *arg, int code, uint64_t seq)
 
 static void tell_dropped(struct sessions *ss, struct session *s)
 {
-	struct telling *t = xcalloc(1, sizeof(*t));
+	struct told *t = told_new(ss, s);
 
-	*t = (struct telling){ ss, s, s->dropped };
-	s->is_telling_dropped = op_put_event(ss, s, "operations_dropped", "warning", "[\"queue\",\"dropped\"]",
-					     json_pack("{s:I}", "metrics", (json_int_t)s->dropped), false,
-					     on_told_dropped, t) == 0;
+	s->is_telling_dropped =
+		op_put_event(ss, s,
+			     &(struct own_event){ .name = "operations_dropped",
+						  .category = "warning",
+						  .labels = "[\"queue\",\"dropped\"]",
+						  .data = json_pack("{s:I}", "metrics", (json_int_t)s->dropped) },
+			     on_told_dropped, t) == 0;
 	if (!s->is_telling_dropped)
 		free(t);
 }

@@ -80,6 +80,54 @@ static void the_wall_clock_may_go_where_it_likes(void **state)
 	expect_queue(s, "create");
 }
 
+static struct session *again(int64_t number)
+{
+	kit_end();
+	kit_begin();
+	LIST_FOREACH (it, &kit.ss->all) {
+		struct session *s = LIST_ENTRY(it, struct session, node);
+
+		if (s->number == number)
+			return s;
+	}
+	fail_msg("session %lld is not there after a restart", (long long)number);
+	return NULL;
+}
+
+#define NO_ROW "CREATE TRIGGER no BEFORE INSERT ON sessions BEGIN SELECT RAISE(FAIL, 'no'); END"
+
+static void a_hang_is_told_once_also_when_its_row_could_not_be_written(void **state)
+{
+	struct session *s = kit_register(0);
+	int64_t number = s->number;
+
+	kit_sql("sessions/sessions.db", NO_ROW);
+	live(62);
+	expect_queue(s, "create application_appears_hung");
+	assert_true(s->flags & SESSION_HUNG);
+	kit_end();
+	kit_sql("sessions/sessions.db", "DROP TRIGGER no");
+	kit_begin();
+	s = again(number);
+	assert_true(s->flags & SESSION_HUNG);
+	live(100);
+	expect_queue(s, "create application_appears_hung");
+}
+
+static void a_hang_that_could_not_be_kept_is_told_later(void **state)
+{
+	struct session *s = kit_register(0);
+
+	kit_sql("outbox/outbox.db", "CREATE TRIGGER full BEFORE INSERT ON entries BEGIN SELECT RAISE(FAIL, 'no'); END");
+	live(62);
+	expect_queue(s, "create");
+	assert_false(s->flags & SESSION_HUNG);
+	kit_sql("outbox/outbox.db", "DROP TRIGGER full");
+	live(1);
+	expect_queue(s, "create application_appears_hung");
+	assert_true(s->flags & SESSION_HUNG);
+}
+
 struct heard {
 	atomic_int count, code;
 };
@@ -168,20 +216,6 @@ static void the_end_of_a_process_is_told_without_any_clock(void **state)
 	bury(pid);
 	wait_ended(s);
 	expect_queue(s, "create parent_process_crashed crash");
-}
-
-static struct session *again(int64_t number)
-{
-	kit_end();
-	kit_begin();
-	LIST_FOREACH (it, &kit.ss->all) {
-		struct session *s = LIST_ENTRY(it, struct session, node);
-
-		if (s->number == number)
-			return s;
-	}
-	fail_msg("session %lld is not there after a restart", (long long)number);
-	return NULL;
 }
 
 static void a_restarted_daemon_watches_on(void **state)
@@ -317,6 +351,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_daemon_that_was_not_run_itself_blames_nobody, kit_set_up,
 						kit_tear_down),
 		cmocka_unit_test_setup_teardown(the_wall_clock_may_go_where_it_likes, kit_set_up, kit_tear_down),
+		cmocka_unit_test_setup_teardown(a_hang_is_told_once_also_when_its_row_could_not_be_written, kit_set_up,
+						kit_tear_down),
+		cmocka_unit_test_setup_teardown(a_hang_that_could_not_be_kept_is_told_later, kit_set_up, kit_tear_down),
 		cmocka_unit_test_setup_teardown(an_end_is_answered_when_it_is_durable_however_many_ask, kit_set_up,
 						kit_tear_down),
 		cmocka_unit_test_setup_teardown(the_end_of_a_process_is_told_without_any_clock, kit_set_up,
