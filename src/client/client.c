@@ -49,18 +49,13 @@ static int mark_make(struct weir_client *c)
 	if (p == MAP_FAILED)
 		return -ENOMEM;
 	c->mark = p;
-	c->mark[0] = madvise(p, MARK_BYTES, MADV_WIPEONFORK) == 0 ? 1 : 2;
+	c->mark[0] = madvise(p, MARK_BYTES, MADV_WIPEONFORK) == 0 ? WEIRC_MARK : WEIRC_MARK_WEAK;
 	return 0;
-}
-
-static bool is_child(const struct weir_client *c)
-{
-	return weirc_is_child(c) || (c->mark[0] == 2 && getpid() != c->pid);
 }
 
 static int is_usable(const struct weir_client *c)
 {
-	return !c ? -EINVAL : is_child(c) ? -ECHILD : 0;
+	return !c ? -EINVAL : weirc_is_child(c) ? -ECHILD : 0;
 }
 
 /* --- open -------------------------------------------------------------------------------------------------------- */
@@ -433,7 +428,7 @@ int weir_client_close(struct weir_client *c, int timeout_ms)
 
 	if (!c)
 		return 0;
-	if (is_child(c)) {
+	if (weirc_is_child(c)) {
 		release(c, false);
 		return -ECHILD;
 	}

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "client/conn.h"
 #include "client/ring.h"
@@ -21,6 +22,8 @@
 /* Types of records: those of the interface, and resume, which counts as pause. */
 enum weirc_type { RECORD_STATE, RECORD_EVENT, RECORD_METRIC, RECORD_PAUSE, RECORD_RESUME };
 #define RECORD_STATS(type) ((int)(type) < (int)WEIR_CLIENT_PAUSE ? (int)(type) : (int)WEIR_CLIENT_PAUSE)
+
+enum { WEIRC_MARK_GONE, WEIRC_MARK, WEIRC_MARK_WEAK /* the kernel does not empty it */ };
 
 #define WEIRC_HEAD_ROOM 1024 /* of a request before what the program told */
 
@@ -78,7 +81,9 @@ void weirc_crash_release(struct weir_client *c); /* the signals are given back, 
 /* Is this a child of the process that opened it? */
 static inline bool weirc_is_child(const struct weir_client *c)
 {
-	return *(const volatile unsigned char *)c->mark == 0;
+	unsigned char mark = *(const volatile unsigned char *)c->mark;
+
+	return mark == WEIRC_MARK_GONE || (mark == WEIRC_MARK_WEAK && getpid() != c->pid);
 }
 
 #endif

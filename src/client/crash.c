@@ -51,12 +51,11 @@ struct crash { /* made before the first signal is caught, and kept: another thre
 	int spool_fd;
 	char *spool_path;
 	char tail[WEIRC_SPOOL_BYTES - 512], request[WEIRC_SPOOL_BYTES + 1024];
-	atomic_flag is_reporting;
-	atomic_bool is_reported;
+	atomic_bool is_reporting, is_reported;
 	atomic_uint passes;
 };
 
-static struct crash crash = { .spool_fd = -1, .is_reporting = ATOMIC_FLAG_INIT };
+static struct crash crash = { .spool_fd = -1 };
 static pthread_mutex_t arming = PTHREAD_MUTEX_INITIALIZER; /* one installs or gives back at a time */
 
 /* --- in the handler ---------------------------------------------------------------------------------------------- */
@@ -190,20 +189,26 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 		before->sa_handler(sig);
 }
 
+/* Of another thread. */
+static void wait_for_report(void)
+{
+	int64_t until = weirc_now_ms() + OTHERS_MS;
+
+	while (!atomic_load(&crash.is_reported) && weirc_now_ms() < until)
+		wait_ms(5);
+}
+
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
 	struct weir_client *c = atomic_load(&crash.client);
 	int saved = errno;
 
 	if (c && !weirc_is_child(c)) {
-		if (!atomic_flag_test_and_set(&crash.is_reporting)) {
+		if (!atomic_exchange(&crash.is_reporting, true)) {
 			report(c, info, context);
 			atomic_store(&crash.is_reported, true);
 		} else {
-			int64_t until = weirc_now_ms() + OTHERS_MS;
-
-			while (!atomic_load(&crash.is_reported) && weirc_now_ms() < until)
-				wait_ms(5);
+			wait_for_report();
 		}
 	}
 	errno = saved;
@@ -248,7 +253,7 @@ static int arm(struct weir_client *c)
 	memcpy(crash.host, c->address.host, sizeof(crash.host));
 	crash.ids[0][0] = '\0';
 	atomic_store(&crash.id, crash.ids[0]);
-	atomic_flag_clear(&crash.is_reporting);
+	atomic_store(&crash.is_reporting, false);
 	atomic_store(&crash.is_reported, false);
 	atomic_store(&crash.passes, 0);
 	pthread_mutex_lock(&c->lock);
@@ -299,6 +304,8 @@ void weirc_crash_release(struct weir_client *c)
 	pthread_mutex_lock(&arming);
 	if (atomic_load(&crash.client) == c) {
 		atomic_store(&crash.client, NULL);
+		if (atomic_load(&crash.is_reporting)) /* another thread is just crashing: it needs what is freed soon */
+			wait_for_report();
 		for (size_t i = 0; i < SIGNALS; i++) {
 			/* somebody else's by now? Then it may pass on to ours, which passes on to the one before */
 			if (sigaction(signals[i], NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
