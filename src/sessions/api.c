@@ -319,7 +319,7 @@ static void flush(struct exchange *ex)
 /* --- the table -------------------------------------------------------------------------------------------------- */
 
 static const struct field register_fields[] = {
-	{ "parent_pid", INTEGER, false }, { "product", NAME, true }, { "version", NAME, true }, { "key", TEXT, false },
+	{ "parent_pid", INTEGER, false }, { "product", NAME, true }, { "version", NAME, true }, { "key", NAME, false },
 	{ "age_ms", INTEGER, false },     { NULL, TEXT, false },
 };
 static const struct field session_fields[] = { { "session_id", TEXT, false }, { NULL, TEXT, false } };

@@ -35,20 +35,20 @@
 #include "core/json.h"
 #include "sessions/sessions_priv.h"
 
-#define VERSION 2 /* 1: without `dropped` */
+#define VERSION 2 /* 1: without `dropped` and `client_key` */
 
 static const char schema[] =
 	"CREATE TABLE sessions(number INTEGER PRIMARY KEY, local_id TEXT NOT NULL UNIQUE, hub_id TEXT,"
 	" product TEXT NOT NULL, version TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL,"
 	" flags INTEGER NOT NULL, beat_ms INTEGER NOT NULL, pid INTEGER NOT NULL, pid_start INTEGER NOT NULL,"
-	" boot_id TEXT NOT NULL, state TEXT NOT NULL, state_seq INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0);"
+	" boot_id TEXT NOT NULL, state TEXT NOT NULL, state_seq INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0, client_key TEXT);"
 	"CREATE INDEX sessions_hub_id ON sessions(hub_id);"
 	"CREATE INDEX sessions_alive ON sessions(number) WHERE flags&16=0;"
 	"CREATE TABLE totals(session INTEGER NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, dirty INTEGER NOT NULL,"
 	" PRIMARY KEY(session, key)) WITHOUT ROWID;";
 _Static_assert(SESSION_DONE == 16, "the index above says so");
 
-#define COLUMNS LEDGER_COLUMNS_1 ", dropped"
+#define COLUMNS LEDGER_COLUMNS_1 ", dropped, client_key"
 
 struct ledger_statements {
 	sqlite3_stmt *save, *total, *remove, *remove_totals;
@@ -67,7 +67,7 @@ struct job {
 	unsigned flags;
 	uint64_t pid_start, known_seq, dropped;
 	char local_id[SESSION_ID_ROOM];
-	char *hub_id, *product, *version;
+	char *hub_id, *product, *version, *client_key;
 	struct buf state;
 	/* or a total */
 	struct buf key, record;
@@ -85,6 +85,14 @@ static void bind_text(sqlite3_stmt *st, int at, struct slice s)
 				SQLITE_STATIC); /* cannot fail with a number that is there */
 }
 
+static void bind_text_or_null(sqlite3_stmt *st, int at, const char *s)
+{
+	if (s)
+		bind_text(st, at, slice_str(s));
+	else
+		(void)sqlite3_bind_null(st, at); /* as above */
+}
+
 static int run(sqlite3_stmt *st)
 {
 	int rc = sqlite3_step(st);
@@ -99,17 +107,14 @@ static int save_job(sqlite3 *conn, void *arg)
 	sqlite3_stmt *st;
 	int r = prepare(conn, &j->ss->statements->save,
 			"INSERT OR REPLACE INTO sessions(" COLUMNS
-			") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)");
+			") VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)");
 
 	if (r < 0)
 		return r;
 	st = j->ss->statements->save;
 	(void)sqlite3_bind_int64(st, 1, j->number); /* none can fail */
 	bind_text(st, 2, slice_str(j->local_id));
-	if (j->hub_id)
-		bind_text(st, 3, slice_str(j->hub_id));
-	else
-		(void)sqlite3_bind_null(st, 3);
+	bind_text_or_null(st, 3, j->hub_id);
 	bind_text(st, 4, slice_str(j->product));
 	bind_text(st, 5, slice_str(j->version));
 	(void)sqlite3_bind_int64(st, 6, j->created_ms);
@@ -123,6 +128,7 @@ static int save_job(sqlite3 *conn, void *arg)
 	bind_text(st, 14, buf_slice(&j->state));
 	(void)sqlite3_bind_int64(st, 15, (int64_t)j->known_seq);
 	(void)sqlite3_bind_int64(st, 16, (int64_t)j->dropped);
+	bind_text_or_null(st, 17, j->client_key);
 	r = run(st);
 	if (r == 0 && (j->flags & SESSION_DONE)) {
 		r = prepare(conn, &j->ss->statements->remove_totals, "DELETE FROM totals WHERE session=?1");
@@ -156,6 +162,7 @@ static void job_free(struct job *j)
 	free(j->hub_id);
 	free(j->product);
 	free(j->version);
+	free(j->client_key);
 	buf_fini(&j->state);
 	buf_fini(&j->key);
 	buf_fini(&j->record);
@@ -224,6 +231,7 @@ int ledger_save_start(struct sessions *ss, struct session *s, ledger_fn *cb, voi
 			   .hub_id = s->hub_id ? xstrdup(s->hub_id) : NULL,
 			   .product = xstrdup(s->product),
 			   .version = xstrdup(s->version),
+			   .client_key = s->client_key ? xstrdup(s->client_key) : NULL,
 			   .state = BUF_EMPTY,
 			   .key = BUF_EMPTY,
 			   .record = BUF_EMPTY };
@@ -328,6 +336,11 @@ static const char *text_at(sqlite3_stmt *st, int at)
 	return p ? p : "";
 }
 
+static char *dup_or_null(sqlite3_stmt *st, int at)
+{
+	return sqlite3_column_type(st, at) == SQLITE_NULL ? NULL : xstrdup(text_at(st, at));
+}
+
 static json_t *state_at(sqlite3_stmt *st, int at)
 {
 	json_t *v = NULL;
@@ -345,7 +358,7 @@ static struct session *take_row(struct sessions *ss, sqlite3_stmt *st)
 	list_init(&s->node);
 	s->number = sqlite3_column_int64(st, 0);
 	(void)snprintf(s->local_id, sizeof(s->local_id), "%s", text_at(st, 1));
-	s->hub_id = sqlite3_column_type(st, 2) == SQLITE_NULL ? NULL : xstrdup(text_at(st, 2));
+	s->hub_id = dup_or_null(st, 2);
 	s->product = xstrdup(text_at(st, 3));
 	s->version = xstrdup(text_at(st, 4));
 	s->created_ms = sqlite3_column_int64(st, 5);
@@ -360,6 +373,7 @@ static struct session *take_row(struct sessions *ss, sqlite3_stmt *st)
 	s->known = state_at(st, 13);
 	s->known_seq = (uint64_t)sqlite3_column_int64(st, 14);
 	s->dropped = (uint64_t)sqlite3_column_int64(st, 15);
+	s->client_key = dup_or_null(st, 16);
 	s->watch = "no";
 	return s;
 }
@@ -481,6 +495,7 @@ static int upgrade_job(sqlite3 *conn, void *arg)
 	return found != 1 ? 0
 			  : db_code(sqlite3_exec(conn,
 						 "ALTER TABLE sessions ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;"
+						 "ALTER TABLE sessions ADD COLUMN client_key TEXT;"
 						 "PRAGMA user_version=2",
 						 NULL, NULL, NULL));
 }

@@ -182,7 +182,7 @@ static void on_row(void *arg, int code)
 }
 
 /* A program that did not hear the answer asks again with the key that it made up: the same session, not another one, which
- * would be reported as crashed when the program ends. Known until this daemon ends. With the lock held. */
+ * would be reported as crashed when the program ends. With the lock held. */
 static struct session *with_key(struct sessions *ss, const char *key)
 {
 	if (!key)

@@ -47,7 +47,7 @@ struct session {
 	char *hub_id; /* NULL: not known yet; never changes then */
 	int64_t number;
 	char *product, *version;
-	char *client_key; /* its program's own name for this registration; NULL: none, or of an earlier start */
+	char *client_key; /* its program's own name for this registration; NULL: none */
 	int64_t created_ms, updated_ms, ended_ms; /* wall clock */
 	unsigned flags;
 	bool is_of_this_start;

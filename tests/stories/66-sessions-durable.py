@@ -296,8 +296,30 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(lab):
     p = lab.program()
     p.state(level=1)
     lab.weir.stop()
-    run_sql(lab, LEDGER, "ALTER TABLE sessions DROP COLUMN dropped; PRAGMA user_version=1;")
+    run_sql(lab, LEDGER, "ALTER TABLE sessions DROP COLUMN dropped; ALTER TABLE sessions DROP COLUMN client_key;"
+            "PRAGMA user_version=1;")
     for _ in range(2):
         lab.weir.start(keep_ports=True)
         assert p.look()["state"]["level"] == 1
         lab.weir.stop()
+
+
+@pytest.mark.parametrize("where", ["online", "offline"])
+def test_a_registration_made_again_under_its_key_is_the_same_session_through_a_kill(lab, where):
+    if where == "offline":
+        lab.go_offline()
+    p = lab.program("game", "1", key="my-own-name")
+    lab.weir.kill9()
+    lab.weir.start(keep_ports=True)
+    q = lab.program("game", "1", key="my-own-name")
+    other = lab.program("game", "1", key="another")
+    ids = {p.look()["local_id"], q.look()["local_id"]}
+    assert len(ids) == 1 and other.look()["local_id"] not in ids
+    if where == "offline":
+        lab.come_back()
+    q.end()
+    lab.wait_at_hub(q, lambda s: not s["active"], "it has ended")
+    lab.wait_delivered()
+    assert len([s for s in lab.hub.sessions() if s["state"]["product"] == "game"]) == 2
+    again = lab.program("game", "1", key="my-own-name")
+    assert again.look()["local_id"] not in ids, "a new one, as the first has ended"
