@@ -3,6 +3,9 @@
 Here git talks to the upstream through the fault proxy alone.
 """
 
+import socket
+import threading
+
 import pytest
 
 from lab.gitkit import assert_same_as_direct
@@ -32,6 +35,20 @@ def test_an_upstream_may_be_stopped_and_started_on_its_port(site):
     assert not site.git.try_clone(site.upstream.url("org/project")).ok
     site.upstream.start()
     assert site.git.try_clone(site.upstream.url("org/project")).ok
+
+
+def test_weir_comes_back_on_its_port_though_somebody_has_it_for_a_moment(site):
+    """Any connection of this machine may be given the port while weir is down."""
+    weir = site.start_weir()
+    port = weir.ports["git"]
+    weir.stop()
+    other = socket.socket()
+    other.bind(("127.0.0.1", port))
+    other.listen()
+    threading.Timer(1, other.close).start()
+    weir.start(keep_ports=True)
+    assert weir.ports["git"] == port
+    assert weir.log_has("started")
 
 
 def test_private_repositories_follow_the_password_file(site):

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 
 from . import wire
 from .wait import accepts, tail, wait_until
@@ -15,6 +16,8 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.
 SANITIZER = re.compile(r"(ERROR: AddressSanitizer|ERROR: LeakSanitizer|runtime error:|WARNING: ThreadSanitizer).*")
 STOP_LIMIT_S = 20
 START_LIMIT_S = 20
+PORT_LIMIT_S = 15
+PORT_TAKEN = "another program does so already"
 
 
 def binary():
@@ -79,6 +82,23 @@ class Weir:
     # Life
 
     def start(self, keep_ports=False):
+        """On the ports of before, if wanted: one of those may be somebody's for a moment, as every connection of this
+        machine takes one."""
+        end = time.monotonic() + PORT_LIMIT_S
+        while not self._try_to_start(keep_ports):
+            tail = self.tail()
+            if not (keep_ports and PORT_TAKEN in tail and time.monotonic() < end):
+                raise AssertionError("weir exits with %d:\n%s" % (self.process.wait(10), tail))
+            time.sleep(0.2)
+        for line in self.stdout:
+            m = re.fullmatch(r"listening (\S+) (\S+):(\d+)", line)
+            if m:
+                self.ports[m.group(1)] = int(m.group(3))
+        self.expect_alive = True
+        return self
+
+    def _try_to_start(self, keep_ports):
+        """False: it has ended."""
         assert os.access(binary(), os.X_OK), "no weir at %s: build it, or set WEIR_BIN" % binary()
         args = [binary(), self.verb, "-c", self.config_path, *self.args]
         if keep_ports:
@@ -100,14 +120,7 @@ class Weir:
 
         threading.Thread(target=read, args=(self.process.stdout,), daemon=True).start()
         assert ready.wait(START_LIMIT_S), "weir is not ready after %d s: %s" % (START_LIMIT_S, self.tail())
-        if "ready" not in self.stdout:
-            raise AssertionError("weir exits with %d:\n%s" % (self.process.wait(10), self.tail()))
-        for line in self.stdout:
-            m = re.fullmatch(r"listening (\S+) (\S+):(\d+)", line)
-            if m:
-                self.ports[m.group(1)] = int(m.group(3))
-        self.expect_alive = True
-        return self
+        return "ready" in self.stdout
 
     def section(self, service):
         """Where the configuration speaks of a service; a mirror's name stands for its place in the list."""
