@@ -61,7 +61,7 @@ static int open_store(struct hub *h, const struct hub_config *c, struct buf *err
 		r = hub_pg_open(c->database, c->database_timeout, &h->core->services->stopping, &h->store, err);
 	if (r == 0 && h->is_damaged)
 		log_event(LOG_ERROR, "hub_database_damaged", LOG_STR("database", path),
-			  LOG_STR("next", "it was moved to damaged/ beside it, and a fresh one begun"), LOG_END);
+			  LOG_STR("next", "it was moved to damaged/ beside it; what could be read of it is in a fresh one"), LOG_END);
 	free(path);
 	return r;
 }

@@ -484,6 +484,8 @@ int hub_sqlite_open(const char *path, struct hub_store **ret, bool *ret_damaged,
 	list_init(&h->idle);
 	pthread_mutex_init(&h->lock, NULL);
 	(void)db_do(h->db, widen_cache, NULL); /* only a matter of speed */
+	if (*ret_damaged)
+		hub_sqlite_salvage(h->db, path);
 	*ret = &h->store;
 	return 0;
 }

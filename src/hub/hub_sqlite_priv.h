@@ -76,4 +76,8 @@ int hub_sqlite_put_last_number(struct hub_tx *tx, int64_t last);
 int hub_sqlite_read_rows(struct hub_read *rd, enum hub_rows rows, int64_t after, hub_row_fn *fn, void *arg);
 int hub_sqlite_read_last(struct hub_read *rd, enum hub_rows rows, int64_t *ret);
 
+/* --- hub_sqlite_salvage.c: what can be read of the file that was just set aside goes into the fresh one; says in the log
+ * what came of it. Blocks. --- */
+void hub_sqlite_salvage(struct db *db, const char *path);
+
 #endif

@@ -194,8 +194,8 @@ struct hub_store {
 	const struct hub_store_table *t;
 };
 
-/* The embedded engine: a file. 0, or a code with a sentence in err. *ret_damaged: what was there could not be read, was
- * set aside beside it, and a fresh one begun. Blocks. */
+/* The embedded engine: a file. 0, or a code with a sentence in err. *ret_damaged: what was there could not be read
+ * whole, was set aside beside it, and what could be read of it is in a fresh one. Blocks. */
 int hub_sqlite_open(const char *path, struct hub_store **ret, bool *ret_damaged, struct buf *err);
 
 /* PostgreSQL, by a URL as libpq takes it. A server that is silent for patience_ms is away; one that is away now is no

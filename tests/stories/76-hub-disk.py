@@ -66,6 +66,33 @@ def test_a_damaged_database_is_set_aside_and_said(site):
     assert len(hub.list()) == 1 and hub.health()["status"] == "healthy"
 
 
+def test_what_can_be_read_of_a_damaged_database_is_saved(site):
+    hub = site.hub()
+    small = [hub.create("p%d" % i, "1", machine_id="m", build=i).state(n=i).event("e", data={"n": i}).metric("m", i).end() for i in range(50)]
+    large = hub.create("large", "1")
+    for first in range(1, 10001, 1000):
+        large.batch(*[("event", {"name": "e%d" % (first + i), "message": "x" * 300}) for i in range(1000)], first=first)
+    before = {s.id: s.now() for s in small}
+    hub.stop()
+    path = os.path.join(hub.data_dir, "hub.db")
+    with open(path, "r+b") as f:
+        for place in (0.3, 0.6):                        # pages of events, as those are most of the file
+            f.seek(int(os.path.getsize(path) * place) // 4096 * 4096)
+            f.write(b"\xaa" * 8192)
+    hub.restart()
+    log = hub.whole_log()
+    assert "hub_database_damaged" in log and "hub_database_salvaged" in log and hub.health()["status"] == "degraded"
+    assert {s.id: s.now() for s in small} == before     # their pages are whole
+    events = [int(e["name"][1:]) for e in large.now()["events"]]
+    assert 9000 < len(events) < 10000 and events == sorted(set(events)) and events[0] == 1 and events[-1] == 10000
+    large.event("after").state(a=1)
+    assert hub.create().now()["events"] == []           # a number of its own
+    now = large.now()
+    assert now["events"][-1]["name"] == "after" and now["state"] == {"product": "large", "version": "1", "a": 1}
+    hub.restart()
+    assert large.now() == now and hub.health()["status"] == "healthy"
+
+
 def test_a_database_of_a_newer_weir_is_left_alone(site):
     import sqlite3
     hub = site.hub()
