@@ -166,6 +166,24 @@ static void a_name_that_comes_later_has_zeros_before(void **state)
 	json_decref(o);
 }
 
+static void a_name_that_is_not_told_of_did_nothing(void **state)
+{
+	json_t *o;
+
+	files.requests = 3;
+	note_at(30000);
+	for (int i = 2; i <= HISTORY_SLOTS + 1; i++) { /* once around, over the slot of before */
+		struct history_totals now = { .count = 0 };
+
+		history_totals_add(&now, "git", &git);
+		history_note(h, START_MS + (int64_t)i * HISTORY_STEP_MS, &now);
+		history_totals_fini(&now);
+	}
+	o = json_at((int64_t)(HISTORY_SLOTS + 1) * HISTORY_STEP_MS);
+	assert_int_equal(sum_of(service(o, 1), "requests"), 0);
+	json_decref(o);
+}
+
 static void a_total_that_goes_back_counts_as_nothing(void **state)
 {
 	json_t *o;
@@ -235,6 +253,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_older_than_an_hour_by_the_clock_is_gone_as_well, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_name_that_comes_later_has_zeros_before, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_name_that_is_not_told_of_did_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_total_that_goes_back_counts_as_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(latencies_are_of_their_slot, setup, teardown),
 		cmocka_unit_test(quantiles),

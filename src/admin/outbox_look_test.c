@@ -151,6 +151,10 @@ static void what_is_no_text_is_not_shown_as_one(void **state)
 	assert_true(json_is_null(json_object_get(json, "body")));
 	assert_string_equal(text("body_omitted"), "it is not a text");
 	buf_reset(&theirs_are.body);
+	buf_add(&theirs_are.body, "\0ELF", 4);
+	assert_int_equal(ask_of("GET", &r, "/theirs", NULL), 200);
+	assert_string_equal(text("body_omitted"), "it is not a text");
+	buf_reset(&theirs_are.body);
 	theirs_are.is_cut = true;
 	theirs_are.body_bytes = -1;
 	assert_int_equal(ask_of("GET", &r, "/theirs", NULL), 200);
