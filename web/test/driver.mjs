@@ -3,6 +3,7 @@
 //   {id, do: 'open', options}             a page in a context of its own (Playwright's options): its name
 //   {id, do: 'call', page, on, name, args} page.on[0](...).on[1](...)...name(...args): what it returns, when that is JSON
 //   {id, do: 'faults', page}              what the page complained about: console errors, exceptions, the policy's refusals
+//   {id, do: 'requests', page}           how many requests it has made
 //   {id, do: 'axe', page}                 serious and critical faults that axe-core finds
 //   {id, do: 'close', page}
 //
@@ -31,9 +32,10 @@ function revive(value) {
 async function open({ options = {} }) {
 	const context = await browser.newContext({ locale: 'en-GB', timezoneId: 'Europe/Berlin', reducedMotion: 'reduce', ...options });
 	const page = await context.newPage();
-	const faults = [];
+	const faults = [], made = { requests: 0 };
 	page.setDefaultTimeout(30000);
 	page.on('console', (m) => m.type() === 'error' && faults.push(`console: ${m.text()} ${m.location().url}`));
+	page.on('request', () => made.requests++);
 	page.on('pageerror', (e) => faults.push(`exception: ${e.stack || e}`));
 	await page.addInitScript(() => {
 		document.addEventListener('securitypolicyviolation', (e) => {
@@ -41,7 +43,7 @@ async function open({ options = {} }) {
 		});
 	});
 	const name = `p${++opened}`;
-	pages.set(name, { context, page, faults });
+	pages.set(name, { context, page, faults, made });
 	return name;
 }
 
@@ -70,7 +72,8 @@ async function close({ page }) {
 	return null;
 }
 
-const verbs = { open, call, axe: look, close, faults: async ({ page }) => pages.get(page).faults };
+const verbs = { open, call, axe: look, close, faults: async ({ page }) => pages.get(page).faults,
+	requests: async ({ page }) => pages.get(page).made.requests };
 
 for await (const line of createInterface({ input: process.stdin })) {
 	const request = JSON.parse(line);

@@ -100,6 +100,10 @@ class Page(Locator):
     def faults(self):
         return [f for f in self.ask("faults") if not any(p.search(f) for p in self.tolerated)]
 
+    def requests(self):
+        """How many it has made."""
+        return self.ask("requests")
+
     def axe(self):
         """Serious and critical faults of accessibility."""
         return self.ask("axe")
