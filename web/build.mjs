@@ -1,7 +1,8 @@
 // build.mjs FOLDER -- bundles the pages into FOLDER: APP.html, assets/NAME-HASH.EXT, and inputs.json (the files read).
 // src/web/embed calls it and puts what comes out into the program.
 import * as esbuild from 'esbuild';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -37,10 +38,15 @@ for (const path of Object.keys(result.metafile.outputs)) {
 	made[name] = { ...made[name], [kind]: basename(path) };
 }
 
-mkdirSync(out, { recursive: true });
+// What is passed on with the program comes with its licence.
+const texts = Object.keys(JSON.parse(readFileSync(join(web, 'package.json'))).dependencies)
+	.map((name) => `${name}\n\n${readFileSync(join(web, 'node_modules', name, 'LICENSE'), 'utf8').trim()}\n`).join('\n\n');
+const licences = join(out, 'assets', `licences-${createHash('sha256').update(texts).digest('hex').slice(0, 8)}.txt`);
+writeFileSync(licences, texts);
+
 const page = readFileSync(join(web, 'shared/page.html'), 'utf8');
 for (const [app, title] of Object.entries(titles)) {
-	const values = { title, icon: made.icon.svg, theme: made.theme.js, style: made[app].css, script: made[app].js };
+	const values = { title, licences: basename(licences), icon: made.icon.svg, theme: made.theme.js, style: made[app].css, script: made[app].js };
 	writeFileSync(join(out, `${app}.html`), page.replace(/\{(\w+)\}/g, (_, name) => values[name]));
 }
 

@@ -1,11 +1,15 @@
 """The hub's pages in a browser: every view, with data that a real daemon delivered, light and dark, wide and narrow."""
 
+import gzip
+import http.server
 import re
 import signal
+import threading
 import time
 
 import pytest
 
+from lab import wire
 from lab.sessions import Sessions
 from lab.wait import wait_until
 
@@ -51,6 +55,36 @@ def game(lab):
     return p
 
 
+class Folder:
+    """An HTTP server that has another one under a folder of its own."""
+
+    def __init__(self, port, folder):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                inside = self.path.startswith(folder + "/")
+                a = wire.request(port, "GET", self.path[len(folder):] if inside else "/nowhere")
+                self.send_response(a.status if inside else 404)
+                for name in ("content-type", "content-security-policy"):
+                    if name in a.headers:
+                        self.send_header(name, a.headers[name])
+                self.send_header("Content-Length", str(len(a.body)))
+                self.end_headers()
+                self.wfile.write(a.body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
 def address(lab, view="/"):
     return "%s/#%s" % (lab.hub.url, view)
 
@@ -69,11 +103,13 @@ def test_a_page_and_what_it_loads_are_in_the_program(lab):
     page = lab.hub.hear("GET", "/")
     assert page.status == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    assets = re.findall(r'(?:src|href)="(/assets/[^"]+)"', page.text)
-    assert len(assets) == 4, page.text
+    assets = ["/" + path for path in re.findall(r'(?:src|href)="(assets/[^"]+)"', page.text)]
+    assert len(assets) == 4, page.text      # icon, theme, style, script
+    assets += ["/" + path for path in re.findall(r"MIT licence: (assets/\S+)", page.text)]
     for path in assets:
         plain, packed = lab.hub.hear("GET", path), lab.hub.hear("GET", path, None, {"Accept-Encoding": "gzip"})
         assert plain.status == packed.status == 200
+        assert gzip.decompress(packed.body) == plain.body if "content-encoding" in packed.headers else packed.body == plain.body
         assert "immutable" in plain.headers["cache-control"]
         assert lab.hub.hear("GET", path, None, {"If-None-Match": plain.headers["etag"]}).status == 304
     assert lab.hub.hear("GET", "/assets/none.js").status == 404
@@ -111,6 +147,34 @@ def test_products_and_versions_with_their_counts_lead_to_the_sessions(lab, brows
     assert here(page) == "#/sessions?product=editor&version=1.0&state=ended"
     assert page.evaluate("document.title") == "Sessions – weir hub"
     assert page.evaluate("document.activeElement.tagName") == "MAIN"        # the screen reader goes on there
+
+
+def test_products_are_sorted_and_searched_in_the_page(site, browse):
+    hub = site.hub()
+    for i in range(15):
+        hub.create("product %02d" % i, "1")
+    hub.create("product 07", "1").crash("fell")
+    page = browse("http://127.0.0.1:%d/" % hub.ports["hub"])
+    page.wait_rows(lambda rows: [r[0] for r in rows] == ["product %02d" % i for i in range(15)], "by name")
+    page.button("Crashed").click()
+    page.wait_rows(lambda rows: rows[0][0] == "product 07", "by crashes")
+    page.button("Product").click()
+    page.button("Product").click()
+    page.wait_rows(lambda rows: rows[0][0] == "product 14", "the other way")
+    page.get_by_label("Product or version").fill("CT 03")
+    page.wait_rows(lambda rows: [r[0] for r in rows] == ["product 03"], "searched")
+    assert here(page) == "#/?order=desc&find=CT 03"
+    page.get_by_label("Product or version").fill("none")
+    page.sees("No product fits")
+
+
+def test_the_page_finds_its_parts_behind_a_proxy_that_puts_it_elsewhere(lab, browse):
+    front = Folder(lab.hub.ports["hub"], "/sessions-hub")
+    try:
+        page = browse("http://127.0.0.1:%d/sessions-hub/#/sessions?product=game" % front.port)
+        page.wait_rows(lambda rows: len(rows) == 1 and rows[0][0] == "game 3.1")
+    finally:
+        front.close()
 
 
 @pytest.mark.parametrize("view", ["/", "/sessions", "/sessions?hung=now&state=active", "/sessions?product=none",

@@ -2,8 +2,8 @@
 import { get } from '../shared/api.js';
 import { Ago, count, percent, plural } from '../shared/format.jsx';
 import { useLoad } from '../shared/load.js';
-import { href } from '../shared/router.js';
-import { Empty, Problem, Table, Waiting } from '../shared/ui.jsx';
+import { change, href } from '../shared/router.js';
+import { Empty, Problem, Search, Table, Waiting } from '../shared/ui.jsx';
 
 // The shares of states, as a bar of coloured stretches. The numbers stand beside it.
 function Shares({ p }) {
@@ -31,8 +31,14 @@ function Number({ p, n, what }) {
 	);
 }
 
+// The server sorts by name; other orders are few enough to be made here.
+const orders = {
+	sessions: (p) => p.sessions, active: (p) => p.active, crashed: (p) => p.crashed, rate: (p) => p.crashed / p.sessions,
+	last: (p) => Date.parse(p.last_created_at),
+};
+
 const columns = [
-	{ key: 'product', title: 'Product', class: 'break', value: (p) => (
+	{ key: 'product', title: 'Product', sort: 'product', first: 'asc', class: 'break', value: (p) => (
 		<a class="strong" href={href('/sessions', { product: p.product })}>{p.product}</a>
 	) },
 	{ key: 'version', title: 'Version', class: 'break', value: (p) => (
@@ -42,14 +48,14 @@ const columns = [
 	...[['sessions', 'Sessions', {}], ['active', 'Active', { state: 'active' }], ['suspended', 'Suspended', { state: 'suspended' }],
 		['hung', 'Hung', { hung: 'now' }], ['ended', 'Ended', { state: 'ended' }], ['crashed', 'Crashed', { state: 'crashed' }],
 	].map(([key, title, what]) => ({
-		key, title, align: 'right', value: (p) => <Number p={p} n={p[key]} what={what} />,
+		key, title, align: 'right', sort: orders[key] && key, value: (p) => <Number p={p} n={p[key]} what={what} />,
 	})),
-	{ key: 'rate', title: 'Crash rate', align: 'right', value: (p) => percent(p.crashed / p.sessions) },
-	{ key: 'last', title: 'Last started', align: 'right', class: 'nowrap', value: (p) => <Ago t={p.last_created_at} /> },
+	{ key: 'rate', title: 'Crash rate', align: 'right', sort: 'rate', value: (p) => percent(p.crashed / p.sessions) },
+	{ key: 'last', title: 'Last started', align: 'right', sort: 'last', class: 'nowrap', value: (p) => <Ago t={p.last_created_at} /> },
 ];
 
 function Welcome() {
-	const at = `${location.origin}/api/sessions`;
+	const at = new URL('./api/sessions', location.href).href;
 	return (
 		<Empty title="No session has been sent yet">
 			<p>Programs report to the daemon beside them (<code>weir serve</code>, with <code>sessions.server</code> set to this
@@ -59,13 +65,21 @@ function Welcome() {
 	);
 }
 
-export function Products() {
+const FEW = 12; // below that nobody needs a search
+
+export function Products({ params }) {
 	const { data, error, again } = useLoad((signal) => get('/api/data/products', null, signal), [], () => 5000);
-	const items = data?.items || [], total = (key) => items.reduce((sum, p) => sum + p[key], 0);
+	const all = data?.items || [], order = orders[params.sort], wanted = (params.find || '').toLowerCase();
+	const items = all.filter((p) => `${p.product} ${p.version}`.toLowerCase().includes(wanted));
+	if (order) items.sort((a, b) => (order(b) - order(a)) * (params.order === 'asc' ? -1 : 1));
+	else if (params.order === 'desc') items.reverse();
+	const sort = { by: params.sort || 'product', order: params.order || (order ? 'desc' : 'asc') };
+	const total = (key) => items.reduce((sum, p) => sum + p[key], 0);
 	return (
 		<>
 			<div class="head">
 				<h1>Products</h1>
+				{all.length > FEW && <Search label="Product or version" value={params.find} onValue={(find) => change({ find }, true)} wait={100} />}
 				{items.length > 0 && (
 					<p class="muted end">
 						{plural(new Set(items.map((p) => p.product)).size, 'product')}, {plural(total('sessions'), 'session')}:{' '}
@@ -75,10 +89,11 @@ export function Products() {
 			</div>
 			{error && <Problem error={error} again={again} />}
 			<div class="panel">
-				{!data ? !error && <Waiting /> : items.length ? (
+				{!data ? !error && <Waiting /> : !all.length ? <Welcome /> : items.length ? (
 					<Table label="Products and versions" columns={columns} rows={items} rowKey={(p) => JSON.stringify([p.product, p.version])}
+						sort={sort} onSort={(by, way) => change({ sort: by === 'product' ? '' : by, order: way })}
 						rowClass={(p) => items[items.indexOf(p) - 1]?.product === p.product && 'again'} />
-				) : <Welcome />}
+				) : <Empty title="No product fits" />}
 			</div>
 		</>
 	);

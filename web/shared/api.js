@@ -76,6 +76,9 @@ async function sentence(response) {
 	return text.trim().slice(0, 500) || `The server answered ${response.status}`;
 }
 
+// Beside the page, wherever a proxy has put it.
+const address = (path) => new URL('.' + path, location.href).href;
+
 // { data, response }. options: params, body (sent as JSON; FormData and the like are not used here), signal,
 // as ('json', 'text' or 'blob').
 export async function ask(method, path, { params, body, signal, as = 'json' } = {}) {
@@ -90,7 +93,7 @@ export async function ask(method, path, { params, body, signal, as = 'json' } = 
 		const timer = method === 'GET' ? setTimeout(give, PATIENCE_MS) : 0;
 		signal?.addEventListener('abort', give, { once: true });
 		try {
-			response = await fetch(path + query(params), {
+			response = await fetch(address(path) + query(params), {
 				method, signal: patience.signal, headers, body: body === undefined ? undefined : JSON.stringify(body),
 				cache: 'no-store', credentials: 'omit', redirect: 'error',
 			});
