@@ -53,6 +53,8 @@ static int open_store(struct hub *h, const struct hub_config *c, struct buf *err
 	char *path = hub_config_path(c, h->core->data_dir);
 	int r = dir_make_all(h->dir, 0700);
 
+	if (r == 0)
+		r = dir_sync_above(h->dir);
 	if (r < 0)
 		buf_addf(err, "cannot make %s: %s", h->dir, err_text(r));
 	else if (path)

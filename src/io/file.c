@@ -72,13 +72,39 @@ int fd_write_all(int fd, const void *p, size_t n)
 	return 0;
 }
 
+char *dir_above(const char *path)
+{
+	size_t n = strlen(path);
+
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	while (n && path[n - 1] != '/')
+		n--;
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	return n ? slice_dup((struct slice){ path, n }) : xstrdup(".");
+}
+
+int dir_sync_above(const char *path)
+{
+	char *above = dir_above(path);
+	int r = dir_sync(above);
+
+	free(above);
+	return r;
+}
+
 static int dir_make_one(const char *path, unsigned mode)
 {
 	struct stat st;
 	int r;
 
-	if (mkdir(path, mode) == 0)
-		return 0;
+	if (mkdir(path, mode) == 0) {
+		r = dir_sync_above(path);
+		if (r < 0)
+			(void)rmdir(path); /* else the next try would take it for made */
+		return r;
+	}
 	r = -errno;
 	/* Some other error may come first for a folder that is there, e.g. EROFS. */
 	if (stat(path, &st) < 0)

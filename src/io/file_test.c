@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "base/obj.h"
 
 static char dir[64];
 
@@ -99,6 +100,25 @@ static void makes_folders_on_the_way(void **state)
 	assert_int_equal(dir_sync(at("nowhere")), -ENOENT);
 }
 
+static void tells_the_folder_that_a_path_is_in(void **state)
+{
+	static const struct {
+		const char *path, *above;
+	} rows[] = {
+		{ "a", "." },      { "/a", "/" },      { "a/b", "a" },        { "/a/b", "/a" }, { "/a/b/", "/a" },
+		{ "a//b//", "a" }, { "//a/b", "//a" }, { "/a/b/c", "/a/b" }, { "/", "/" },     { "./a", "." },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char *above = dir_above(rows[i].path);
+
+		assert_string_equal(above, rows[i].above);
+		free(above);
+	}
+	assert_int_equal(dir_sync_above(at("a")), 0);
+	assert_int_equal(dir_sync_above(at("nowhere/a")), -ENOENT);
+}
+
 static void removes_a_tree_without_following_links(void **state)
 {
 	struct stat st;
@@ -166,6 +186,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(reads_a_whole_file_or_nothing_of_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_buf_limit_holds_for_files_too, setup, teardown),
 		cmocka_unit_test_setup_teardown(makes_folders_on_the_way, setup, teardown),
+		cmocka_unit_test_setup_teardown(tells_the_folder_that_a_path_is_in, setup, teardown),
 		cmocka_unit_test_setup_teardown(removes_a_tree_without_following_links, setup, teardown),
 		cmocka_unit_test_setup_teardown(adds_up_what_a_tree_takes, setup, teardown),
 		cmocka_unit_test_setup_teardown(refuses_a_tree_that_is_too_deep, setup, teardown),

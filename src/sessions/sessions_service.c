@@ -195,6 +195,8 @@ static int open_all(struct sessions *ss, const struct sessions_config *c, struct
 	struct outbox_limits limits = limits_of(c);
 	int r = dir_make_all(ss->dir, 0700);
 
+	if (r == 0)
+		r = dir_sync_above(ss->dir);
 	if (r < 0) {
 		buf_addf(err, "cannot make %s: %s", ss->dir, err_text(r));
 		return r;

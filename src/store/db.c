@@ -244,22 +244,12 @@ static int open_conn(const struct db_options *o, sqlite3 **ret)
 	return r;
 }
 
-/* The folder of a path; the caller frees. */
-static char *folder_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	if (!slash)
-		return xstrdup(".");
-	return slice_dup((struct slice){ path, slash == path ? 1 : (size_t)(slash - path) });
-}
-
 /* First goes -shm, an index of the -wal that is made anew when it is missing: while somebody's sqlite3 has it open, the
  * fresh database would believe what it says of the old one. A -wal that is left alone is no harm: SQLite removes one
  * that it finds beside a database that it makes. */
 int db_set_aside(const char *path)
 {
-	char *dir = folder_of(path), *shm = xstrf("%s-shm", path);
+	char *dir = dir_above(path), *shm = xstrf("%s-shm", path);
 	int r = unlink(shm) < 0 && errno != ENOENT ? -errno : 0;
 
 	if (r == 0)
@@ -272,7 +262,6 @@ int db_set_aside(const char *path)
 /* Opens, with a fresh database in the place of a damaged one; the -wal is there as soon as the version was asked. */
 static int open_or_renew(const struct db_options *o, sqlite3 **ret, bool *ret_damaged)
 {
-	char *dir = folder_of(o->path);
 	sqlite3 *conn = NULL;
 	int r = open_conn(o, &conn);
 
@@ -285,12 +274,11 @@ static int open_or_renew(const struct db_options *o, sqlite3 **ret, bool *ret_da
 			r = open_conn(o, &conn);
 	}
 	if (r == 0)
-		r = dir_sync(dir);
+		r = dir_sync_above(o->path);
 	if (r < 0)
 		(void)sqlite3_close(conn);
 	else
 		*ret = conn;
-	free(dir);
 	return r;
 }
 

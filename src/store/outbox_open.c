@@ -345,6 +345,10 @@ static int open_all(struct outbox *ob, struct buf *err)
 	int r = dir_make_all(ob->bodies, 0700);
 
 	if (r == 0)
+		r = dir_sync(ob->dir);
+	if (r == 0)
+		r = dir_sync_above(ob->dir); /* a power cut takes no folder that was made just before a kill */
+	if (r == 0)
 		r = outbox_check_journal(ob, &hides);
 	if (r == 0)
 		r = db_open(&o, &ob->db, NULL);

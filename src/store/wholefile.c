@@ -26,18 +26,6 @@
 #define TEMP_MARK ".tmp-"
 #define TEMP_DIGITS 16
 
-/* The folder of a path; the caller frees. */
-static char *dir_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	if (!slash)
-		return xstrdup(".");
-	if (slash == path)
-		return xstrdup("/");
-	return slice_dup((struct slice){ path, (size_t)(slash - path) });
-}
-
 static const char *name_of(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -69,7 +57,7 @@ static int name_it(int fd, const char *temp)
 
 static int write_two(const char *path, struct slice head, struct slice data, unsigned mode)
 {
-	char *dir = dir_of(path);
+	char *dir = dir_above(path);
 	char *temp = xstrf("%s" TEMP_MARK "%016llx", path, (unsigned long long)rand_u64());
 	bool is_named = false;
 	int fd = -1, r;
@@ -179,21 +167,11 @@ char *wholefile_aside_path(const char *path, const char *dir, int *ret_err)
 	return to;
 }
 
-/* Of the folder that the path is in. */
-static int sync_around(const char *path)
-{
-	char *dir = dir_of(path);
-	int r = dir_sync(dir);
-
-	free(dir);
-	return r;
-}
-
 static int move_aside(const char *path, const char *to)
 {
-	int r = rename(path, to) < 0 ? -errno : sync_around(to);
+	int r = rename(path, to) < 0 ? -errno : dir_sync_above(to);
 
-	return r < 0 ? r : sync_around(path);
+	return r < 0 ? r : dir_sync_above(path);
 }
 
 int wholefile_set_aside(const char *path, const char *dir)
@@ -210,7 +188,7 @@ int wholefile_set_aside(const char *path, const char *dir)
 /* A second name, synced. -ENOENT: nothing to be named. */
 static int link_synced(const char *path, const char *to)
 {
-	return link(path, to) < 0 ? -errno : sync_around(to);
+	return link(path, to) < 0 ? -errno : dir_sync_above(to);
 }
 
 /* The tail is there before the file comes, and leaves its place after it has gone. */
@@ -233,7 +211,7 @@ int wholefile_set_aside_both(const char *path, const char *tail, const char *dir
 	if (r == 0 && has_tail && unlink(path_tail) < 0)
 		r = -errno;
 	if (r == 0 && has_tail)
-		r = sync_around(path_tail);
+		r = dir_sync_above(path_tail);
 	free(path_tail);
 	free(to);
 	free(to_tail);

@@ -291,6 +291,12 @@ static void count(bool good, const struct series *s, const char *what, int64_t s
 	*(good ? &passed : &failed) += 1;
 }
 
+/* As many plays of another scenario. */
+static unsigned length_of(const struct scenario *sc)
+{
+	return sc->kind == LONG ? 5 : 1;
+}
+
 static void must_hold(const struct scenario *sc, const struct options *o, struct series *s)
 {
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
@@ -299,7 +305,7 @@ static void must_hold(const struct scenario *sc, const struct options *o, struct
 		for (unsigned seed = 1; seed <= seeds; seed++) {
 			int64_t begin = clock_mono_ms();
 			*s = (struct series){ .scenario = sc, .mode = &modes[i], .seed = seed };
-			s->step = o->is_quick ? modes[i].quick_step : 1;
+			s->step = o->is_quick ? modes[i].quick_step * length_of(sc) : 1;
 			play_series(s, o->jobs);
 			count(atomic_load(&s->failures) == 0, s, modes[i].name, begin);
 			tell_failures(s);
@@ -322,7 +328,7 @@ static void must_be_caught(const struct scenario *sc, const char *what, const st
 		*s = (struct series){
 			.scenario = sc, .mode = &modes[i], .seed = 1, .blind = blind, .blind_at = blind_at
 		};
-		s->step = blind ? 5 : 1; /* nearly every n after the first promise shows it */
+		s->step = blind ? 5 * length_of(sc) : 1; /* nearly every n after the first promise shows it */
 		play_series(s, o->jobs);
 		if (atomic_load(&s->failures) > 0)
 			break;
@@ -357,7 +363,7 @@ static void self_test(const struct scenario *sc, const struct options *o, struct
 }
 
 static const struct scenario *const all[] = { law_scenarios, file_scenarios, db_scenarios, outbox_scenarios,
-					      many_scenarios };
+					      many_scenarios, sessions_scenarios };
 
 static int once(char **argv, int argc)
 {

@@ -24,6 +24,7 @@ struct run {
 
 enum scenario_kind {
 	RIGHT,
+	LONG,  /* right; a play has a whole service in it, so that fewer are sampled */
 	WRONG, /* made to fail: for --self-test, which asks that a kill or a power cut is seen to break it */
 	LAW, /* of the layer itself: says something only when a power cut takes all that is not synced */
 };
@@ -39,7 +40,8 @@ struct scenario {
 };
 
 /* Each ends with an empty one. */
-extern const struct scenario law_scenarios[], file_scenarios[], db_scenarios[], outbox_scenarios[], many_scenarios[];
+extern const struct scenario law_scenarios[], file_scenarios[], db_scenarios[], outbox_scenarios[], many_scenarios[],
+	sessions_scenarios[];
 
 /* Ends this process, and the play as failed, with these words. */
 _Noreturn void run_fail(struct run *run, const char *file, int line, const char *fmt, ...)
