@@ -16,8 +16,8 @@ struct datacat_sets { /* "KEY=VALUE", as after --set; datacat_sets_fini() */
 };
 #define DATACAT_SETS_EMPTY { .count = 0 }
 
-/* The object in the file. When there is no file, `defaults` are written there (or that is complained of) and read. 0; or
- * a code with half a sentence in err: *ret is untouched. Blocks. */
+/* The object in the file. When there is no file, `defaults` are written there (or that is complained of) and read. 0;
+ * or a code with half a sentence in err: *ret is untouched. Blocks. */
 int datacat_config_read(const char *path, const char *defaults, json_t **ret, struct buf *err);
 /* The key as a file that only this process sees: setting=/proc/self/fd/N, open for good. 0 or -errno. */
 int datacat_set_key(struct datacat_sets *s, const char *setting, const char *key);

@@ -61,7 +61,8 @@ static void a_batch_tells_of_each(void **state)
 		/* What it says of a refusal cannot be meant: then it is an ordinary one */
 		{ "{\"applied_seq\":13,\"refused\":[{\"seq\":12,\"status\":503,\"error\":\"why\"}]}", "ara", 400 },
 		{ "{\"applied_seq\":13,\"refused\":[{\"seq\":12,\"status\":401,\"error\":\"why\"}]}", "ara", 400 },
-		{ "{\"applied_seq\":13,\"refused\":[{\"seq\":12,\"status\":4294967796,\"error\":\"why\"}]}", "ara", 400 },
+		{ "{\"applied_seq\":13,\"refused\":[{\"seq\":12,\"status\":4294967796,\"error\":\"why\"}]}", "ara",
+		  400 },
 		{ "{\"applied_seq\":13,\"refused\":[{\"seq\":12,\"error\":\"why\"},{\"seq\":99},{},7]}", "ara", 400 },
 		{ "{\"applied_seq\":13,\"refused\":{\"seq\":12}}", "aaa", 0 },
 		{ "{\"applied_seq\":\"13\"}", NULL, 0 },

@@ -14,19 +14,8 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "core/json.h"
+#include "sessions/fields.h"
 #include "sessions/sessions_priv.h"
-
-#define MOST_DEPTH (JSON_MOST_DEPTH - 4) /* in a batch, or among others in a histogram, it stands deeper */
-
-#define MOST_NAME  4096 /* bytes, as a hub takes them: else their session would never be created */
-
-enum kind { TEXT, NAME, TEXTS, OBJECT, INTEGER, NUMBER };
-
-struct field {
-	const char *name;
-	enum kind kind;
-	bool required; /* a text: not empty */
-};
 
 struct call;
 struct endpoint {
@@ -80,7 +69,8 @@ static void reply_code(struct call *c, int code)
 	else if (code == WEIR_E_TOO_LARGE)
 		exchange_reply_text(c->ex, 413, "Too large: an operation has at most %d bytes", SESSIONS_MOST_BODY);
 	else if (code == -EFBIG)
-		exchange_reply_text(c->ex, 413, "Too large: the session's state would grow above %d bytes; nothing was kept",
+		exchange_reply_text(c->ex, 413,
+				    "Too large: the session's state would grow above %d bytes; nothing was kept",
 				    SESSIONS_MOST_STATE);
 	else if (code == -EDQUOT)
 		exchange_reply_text(c->ex, 503, "The queue is full (sessions.queue in weir.yaml); nothing was kept");
@@ -318,41 +308,28 @@ static void flush(struct exchange *ex)
 
 /* --- the table -------------------------------------------------------------------------------------------------- */
 
-static const struct field register_fields[] = {
-	{ "parent_pid", INTEGER, false }, { "product", NAME, true }, { "version", NAME, true }, { "key", NAME, false },
-	{ "age_ms", INTEGER, false },     { NULL, TEXT, false },
-};
-static const struct field session_fields[] = { { "session_id", TEXT, false }, { NULL, TEXT, false } };
-static const struct field state_fields[] = {
-	{ "session_id", TEXT, false }, { "state", OBJECT, true }, { "age_ms", INTEGER, false }, { NULL, TEXT, false }
-};
-static const struct field event_fields[] = {
-	{ "session_id", TEXT, false },      { "name", TEXT, true },         { "category", TEXT, false },
-	{ "group", TEXT, false },           { "labels", TEXTS, false },     { "message", TEXT, false },
-	{ "data", OBJECT, false },          { "stacktrace", TEXTS, false }, { "exception_type", TEXT, false },
-	{ "exception_msg", TEXT, false },   { "source_file", TEXT, false }, { "source_line", INTEGER, false },
-	{ "source_function", TEXT, false }, { "age_ms", INTEGER, false },   { NULL, TEXT, false },
-};
-static const struct field metric_fields[] = {
-	{ "session_id", TEXT, false }, { "name", TEXT, true },      { "value", NUMBER, true }, { "type", TEXT, false },
-	{ "delta", NUMBER, false },    { "count", INTEGER, false }, { "unit", TEXT, false },   { "tags", TEXTS, false },
-	{ "metadata", OBJECT, false }, { "age_ms", INTEGER, false }, { NULL, TEXT, false },
-};
-
 static const struct endpoint endpoints[] = {
-	{ .path = "/register", .method = "POST", .fields = register_fields },
-	{ .path = "/state", .method = "POST", .fields = state_fields, .act = act_state, .op = OP_STATE },
-	{ .path = "/event", .method = "POST", .fields = event_fields, .act = act_event, .op = OP_EVENT },
+	{ .path = "/register", .method = "POST", .fields = fields_register },
+	{ .path = "/state", .method = "POST", .fields = fields_state, .act = act_state, .op = OP_STATE },
+	{ .path = "/event", .method = "POST", .fields = fields_event, .act = act_event, .op = OP_EVENT },
 	{ .path = "/metric",
 	  .method = "POST",
-	  .fields = metric_fields,
+	  .fields = fields_metric,
 	  .act = act_metric,
 	  .op = OP_METRIC,
 	  .json_flags = JSON_READ_INFINITY },
-	{ .path = "/heartbeat", .method = "POST", .fields = session_fields, .act = act_heartbeat, .op = OP_HEARTBEAT },
-	{ .path = "/pause_heartbeat", .method = "POST", .fields = session_fields, .act = act_pause, .op = OP_HEARTBEAT },
-	{ .path = "/resume_heartbeat", .method = "POST", .fields = session_fields, .act = act_resume, .op = OP_HEARTBEAT },
-	{ .path = "/end", .method = "POST", .fields = session_fields, .act = act_end, .op = OP_END },
+	{ .path = "/heartbeat", .method = "POST", .fields = fields_session, .act = act_heartbeat, .op = OP_HEARTBEAT },
+	{ .path = "/pause_heartbeat",
+	  .method = "POST",
+	  .fields = fields_session,
+	  .act = act_pause,
+	  .op = OP_HEARTBEAT },
+	{ .path = "/resume_heartbeat",
+	  .method = "POST",
+	  .fields = fields_session,
+	  .act = act_resume,
+	  .op = OP_HEARTBEAT },
+	{ .path = "/end", .method = "POST", .fields = fields_session, .act = act_end, .op = OP_END },
 	{ .path = "/session", .method = "GET", .on_worker = read_session },
 	{ .path = "/sessions", .method = "GET", .on_worker = read_sessions },
 	{ .path = "/health", .direct = health },
@@ -362,79 +339,11 @@ static const struct endpoint endpoints[] = {
 
 /* --- one way for all that have a body --------------------------------------------------------------------------- */
 
-static bool are_texts(const json_t *v)
-{
-	for (size_t i = 0; i < json_array_size(v); i++)
-		if (!json_is_string(json_array_get(v, i)))
-			return false;
-	return json_is_array(v);
-}
-
-static bool is_of(enum kind k, const json_t *v)
-{
-	switch (k) {
-	case TEXT:
-	case NAME: return json_is_string(v);
-	case TEXTS: return are_texts(v);
-	case OBJECT: return json_is_object(v);
-	case INTEGER: return json_is_integer(v);
-	default: return json_is_number(v);
-	}
-}
-
-static int check_fields(struct call *c)
-{
-	static const char *const kinds[] = { [TEXT] = "a string",
-					     [NAME] = "a string",
-					     [TEXTS] = "a list of strings",
-					     [OBJECT] = "an object",
-					     [INTEGER] = "an integer of 64 bits",
-					     [NUMBER] = "a number" };
-
-	for (const struct field *f = c->e->fields; f->name; f++) {
-		json_t *v = json_object_get(c->body, f->name);
-		bool is_missing = !v || json_is_null(v);
-
-		if (!is_missing && !is_of(f->kind, v)) {
-			buf_addf(&c->why, "\"%s\" is not %s", f->name, kinds[f->kind]);
-			return WEIR_E_PARSE;
-		}
-		if (f->required && (is_missing || (is_of(TEXT, v) && !json_string_length(v)))) {
-			buf_addf(&c->why, "\"%s\" is missing", f->name);
-			return WEIR_E_PARSE;
-		}
-		if (f->kind == NAME && json_string_length(v) > MOST_NAME) {
-			buf_addf(&c->why, "\"%s\" is longer than %d bytes", f->name, MOST_NAME);
-			return WEIR_E_PARSE;
-		}
-	}
-	return 0;
-}
-
-static unsigned depth_of(json_t *v)
-{
-	unsigned deepest = 0, d;
-	const char *name;
-	json_t *one;
-	size_t i;
-
-	json_array_foreach(v, i, one) if ((d = depth_of(one)) > deepest) deepest = d;
-	json_object_foreach(v, name, one) if ((d = depth_of(one)) > deepest) deepest = d;
-	return deepest + (json_is_array(v) || json_is_object(v));
-}
-
 static int read_body(struct call *c, struct slice text)
 {
 	int r = json_read(text, c->e->json_flags, &c->body, &c->why);
 
-	if (r == 0 && !json_is_object(c->body)) {
-		buf_add_str(&c->why, "the body is not an object");
-		r = WEIR_E_PARSE;
-	} else if (r == 0 && depth_of(c->body) > MOST_DEPTH) {
-		buf_addf(&c->why, "more than %d levels deep", MOST_DEPTH);
-		r = WEIR_E_PARSE;
-	}
-	return r < 0 ? r : check_fields(c);
+	return r < 0 ? r : fields_check(c->body, c->e->fields, &c->why);
 }
 
 /* 0: c is not to be touched any more, as whoever answers it does so as soon as the lock is free. */

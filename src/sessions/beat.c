@@ -1,10 +1,11 @@
 /* beat.c -- heartbeats to the server: one when a program sent one, and one now and then for each session that lives.
  *
- * RULES    Never queued: what matters of a heartbeat is that it is new. One at a time for each session; while the
- *          server is away, none.
- *          Before a session is created, all that the server may think asleep are heard of: it takes a machine's sessions without
- *          a fresh heartbeat for crashed when the machine comes with a new one (DATACAT_API.md, "Machine tracking"),
- *          and after an outage that would be every one, also those whose end is still in the queue. */
+ * RULES    1. Never queued: what matters of a heartbeat is that it is new. One at a time for each session; while the
+ *             server is away, none.
+ *          2. Before a session is created, all that the server may think asleep are heard of: it takes a machine's
+ *             sessions without a fresh heartbeat for crashed when the machine comes with a new one (DATACAT_API.md,
+ *             "Machine tracking"), and after an outage that would be every one, also those whose end is still in the
+ *             queue. */
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -31,7 +32,8 @@ static void send(void *arg)
 
 	hub_target(&target, b->hub_id, "/heartbeat");
 	heard = !cancel_fired(ss->stop) &&
-		hub_call(ss, "POST", target.data, SLICE_LIT("{}"), PATIENCE_MS, 65536, ss->stop, &a) == 0 && a.status == 200;
+		hub_call(ss, "POST", target.data, SLICE_LIT("{}"), PATIENCE_MS, 65536, ss->stop, &a) == 0 &&
+		a.status == 200;
 	if (heard)
 		sessions_count(ss, OP_HEARTBEAT, OUTCOME_DELIVERED, 1); /* else: the next one may arrive */
 	buf_fini(&target);

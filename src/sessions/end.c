@@ -4,7 +4,8 @@
  *          2. What was gathered goes before the end, and all of it at once: nothing waits for the batch interval any
  *             more.
  *          3. The operation in the outbox is what counts; the row follows, at the latest before the operation is
- *             settled (deliver.c), and never before it is there. When it cannot be kept the session lives on, and is watched on.
+ *             settled (deliver.c), and never before it is there. When it cannot be kept the session lives on, and is
+ *             watched on.
  *          4. Whoever ends a session whose end is on its way is answered when that is durable, not sooner. */
 #include <stdlib.h>
 

@@ -39,9 +39,11 @@
 
 static const char schema[] =
 	"CREATE TABLE sessions(number INTEGER PRIMARY KEY, local_id TEXT NOT NULL UNIQUE, hub_id TEXT,"
-	" product TEXT NOT NULL, version TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL,"
+	" product TEXT NOT NULL, version TEXT NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL,"
+	" ended_ms INTEGER NOT NULL,"
 	" flags INTEGER NOT NULL, beat_ms INTEGER NOT NULL, pid INTEGER NOT NULL, pid_start INTEGER NOT NULL,"
-	" boot_id TEXT NOT NULL, state TEXT NOT NULL, state_seq INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0, client_key TEXT);"
+	" boot_id TEXT NOT NULL, state TEXT NOT NULL, state_seq INTEGER NOT NULL,"
+	" dropped INTEGER NOT NULL DEFAULT 0, client_key TEXT);"
 	"CREATE INDEX sessions_hub_id ON sessions(hub_id);"
 	"CREATE INDEX sessions_alive ON sessions(number) WHERE flags&16=0;"
 	"CREATE TABLE totals(session INTEGER NOT NULL, key TEXT NOT NULL, record TEXT NOT NULL, dirty INTEGER NOT NULL,"

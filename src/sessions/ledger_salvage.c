@@ -51,7 +51,8 @@ static sqlite3 *open_damaged(const char *dir, const char *folder)
 	(void)tree_remove(folder); /* of a start that was stopped */
 	(void)dir_make_all(folder, 0700); /* without it nothing can be opened */
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		char *head = xstrf("%s.", names[i]), *file = newest(damaged, head), *as = xstrf("%s/%s", folder, names[i]);
+		char *head = xstrf("%s.", names[i]), *file = newest(damaged, head);
+		char *as = xstrf("%s/%s", folder, names[i]);
 		int r = file ? link(file, as) : 0;
 
 		(void)r; /* as above */
@@ -185,5 +186,6 @@ void ledger_remake(struct sessions *ss, ledger_take_fn *fn)
 {
 	struct remaking m = { ss, fn };
 
-	(void)outbox_list(ss->outbox, outbox_queue_name(ss->queue), -1, 0, SIZE_MAX, remake, &m); /* as far as it goes */
+	(void)outbox_list(ss->outbox, outbox_queue_name(ss->queue), -1, 0, SIZE_MAX, remake,
+			  &m); /* as far as it goes */
 }

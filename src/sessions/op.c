@@ -38,8 +38,8 @@ enum op op_of_uri(struct slice uri)
 	return OP_CREATE;
 }
 
-/* A program that could not reach the daemon at once says how long ago it was ("age_ms", ours alone). Not when: its clock
- * may have been set meanwhile. */
+/* A program that could not reach the daemon at once says how long ago it was ("age_ms", ours alone). Not when: its
+ * clock may have been set meanwhile. */
 int64_t op_take_age(json_t *body)
 {
 	json_int_t age = json_integer_value(json_object_get(body, "age_ms"));

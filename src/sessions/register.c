@@ -181,8 +181,8 @@ static void on_row(void *arg, int code)
 	}
 }
 
-/* A program that did not hear the answer asks again with the key that it made up: the same session, not another one, which
- * would be reported as crashed when the program ends. With the lock held. */
+/* A program that did not hear the answer asks again with the key that it made up: the same session, not another one,
+ * which would be reported as crashed when the program ends. With the lock held. */
 static struct session *with_key(struct sessions *ss, const char *key)
 {
 	if (!key)
@@ -248,7 +248,11 @@ void register_begin(struct exchange *ex, json_t *body, int64_t age_ms)
 	s->known = json_pack("{s:s, s:s}", "product", s->product, "version", s->version);
 	s->pid = pid > 0 ? pid : 0;
 	*w = (struct waiter){
-		.ss = ss, .s = s, .ex = ex, .body = body, .until_mono_ms = clock_mono_ms() + sessions_config(ss)->register_patience
+		.ss = ss,
+		.s = s,
+		.ex = ex,
+		.body = body,
+		.until_mono_ms = clock_mono_ms() + sessions_config(ss)->register_patience,
 	};
 	list_init(&w->node);
 	watch_begin(ss, s, process, true);

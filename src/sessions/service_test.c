@@ -1,4 +1,4 @@
-/* service_test.c -- what holds over restarts of the service, whatever the wall clock does meanwhile; and its defaults. */
+/* service_test.c -- what holds over restarts of the service, whatever the wall clock does meanwhile; its defaults. */
 #include "sessions/sessions_priv.h"
 
 #include <errno.h>

@@ -190,7 +190,8 @@ void session_catch_up(struct sessions *ss, struct session *s)
 		note_own(ss, s, buf_slice(&key));
 		for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
 			uri = op_uri(s, ends[i], NULL);
-			(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), 0, note_end, s); /* the same */
+			(void)outbox_key_each(ss->queue, buf_slice(&key), slice_str(uri), 0, note_end,
+					      s); /* the same */
 			free(uri);
 		}
 	}

@@ -209,9 +209,9 @@ int ledger_load_totals(struct sessions *ss); /* at start, of all that were loade
 
 /* --- ledger_salvage.c: after sessions.db was found damaged --- */
 /* The columns of its first version, all of which salvage can hope for. */
-#define LEDGER_COLUMNS_1                                                                                                \
-	"number, local_id, hub_id, product, version, created_ms, updated_ms, ended_ms, flags, beat_ms, pid, pid_start," \
-	" boot_id, state, state_seq"
+#define LEDGER_COLUMNS_1                                                                                    \
+	"number, local_id, hub_id, product, version, created_ms, updated_ms, ended_ms, flags, beat_ms, pid," \
+	" pid_start, boot_id, state, state_seq"
 int ledger_salvage(struct sessions *ss, uint64_t *ret_sessions); /* 0; or a code of the fresh one. Blocks */
 void ledger_remake(struct sessions *ss, ledger_take_fn *fn); /* sessions whose creation waits and whose row is gone */
 
@@ -224,7 +224,7 @@ int op_put(struct sessions *ss, struct session *s, enum op op, struct slice body
 struct own_event {
 	const char *name, *category, *labels; /* labels: as JSON */
 	json_t *data; /* taken; may be NULL */
-	const char *mark; /* by which session_catch_up() finds it in the outbox: "hung", "recovered", "crashed"; or NULL */
+	const char *mark; /* by which session_catch_up() finds it: "hung", "recovered", "crashed"; or NULL */
 	bool urgent;
 };
 int op_put_event(struct sessions *ss, struct session *s, const struct own_event *e, op_fn *cb, void *arg);
@@ -272,7 +272,8 @@ void sessions_reply_json(struct exchange *ex, int status, json_t *take);
 void sessions_flush(struct sessions *ss); /* all that waits for its time goes now */
 
 /* --- register.c --- */
-void register_begin(struct exchange *ex, json_t *body, int64_t age_ms); /* front or worker; borrows body */
+/* Front or worker; body stays as long as ex is not answered. */
+void register_begin(struct exchange *ex, json_t *body, int64_t age_ms);
 void register_hub_id_known(struct sessions *ss, struct session *s); /* under no lock */
 int64_t register_expire(struct sessions *ss, int64_t now_mono_ms); /* under no lock; when to look again */
 

@@ -104,8 +104,8 @@ static void tell_damage(struct sessions *ss)
 	ledger_remake(ss, load_one);
 	log_event(LOG_ERROR, "sessions_damaged", LOG_STR("folder", ss->dir), LOG_INT("saved", (int64_t)ss->salvaged),
 		  LOG_STR("reason",
-			  "sessions.db could not be read and lies in damaged/; sessions that were saved go on, of others "
-			  "nothing is known, and what waits of them is held: see weir outbox ls"),
+			  "sessions.db could not be read and lies in damaged/; sessions that were saved go on, of "
+			  "others nothing is known, and what waits of them is held: see weir outbox ls"),
 		  LOG_END);
 }
 
@@ -327,8 +327,8 @@ static void status(void *state, json_t *into)
 	live = (json_int_t)(ss->began - ss->ended);
 	ended = (json_int_t)ss->ended;
 	pthread_mutex_unlock(&ss->lock);
-	(void)json_object_update_new(into, json_pack("{s:I, s:I, s:I, s:o}", "count", count, "live", live, "ended", ended,
-						     "queue", read_queue_json(ss))); /* both are objects */
+	(void)json_object_update_new(into, json_pack("{s:I, s:I, s:I, s:o}", "count", count, "live", live, "ended",
+						     ended, "queue", read_queue_json(ss))); /* both are objects */
 	if (ss->is_damaged)
 		(void)json_object_set_new(into, "damaged", json_pack("{s:I}", "saved", (json_int_t)ss->salvaged));
 }

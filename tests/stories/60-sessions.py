@@ -146,3 +146,16 @@ def test_a_machine_that_starts_another_program_in_an_outage_has_crashed_nothing(
     wait_until(lambda: stage.at_hub(second), what="the second is at the hub")
     there = stage.at_hub(first)
     assert not there["crashed"] and ("ended_at" in there) == end
+
+
+def test_what_a_program_tells_beside_is_at_the_hub(lab):
+    stage = lab()
+    game = stage.program(product="game", colour="blue", build={"n": [1, None]})
+    stage.go_offline()
+    tool = stage.program(product="tool", colour="red")
+    stage.come_back()
+    stage.wait_delivered()
+    there = stage.at_hub(game)
+    assert (there["colour"], there["build"]) == ("blue", {"n": [1, None]})
+    assert stage.at_hub(tool)["colour"] == "red"
+    assert game.look()["colour"] == "blue"
