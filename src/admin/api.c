@@ -5,7 +5,8 @@
  *   GET /api/v1/upstreams          {"items": [...], "next": null}
  *   PUT /api/v1/upstreams/{name}   {"enabled": bool}: until the next restart; all links of that name
  *
- * THREADS  Front threads; what is asked of services is in memory (service.h: status() never blocks for long). */
+ * THREADS  Front threads, but for the history; what is asked of services is in memory (service.h: status() never blocks
+ *          for long). */
 #include "admin/admin_priv.h"
 
 #include "base/clock.h"
@@ -230,12 +231,19 @@ static void handle_status(struct exchange *ex)
 	admin_reply_json(ex, 200, o);
 }
 
+static void history(struct exchange *ex)
+{
+	const struct admin *a = exchange_service_arg(ex);
+
+	reply(ex, 200, sampler_json(a->sampler), JSON_COMPACT | JSON_REAL_PRECISION(6)); /* much, and no one reads it */
+}
+
 static void handle_history(struct exchange *ex)
 {
 	const struct admin *a = exchange_service_arg(ex);
 
 	OBJ_CHECK(a, ADMIN_MAGIC);
-	reply(ex, 200, sampler_json(a->sampler), JSON_COMPACT | JSON_REAL_PRECISION(6)); /* much, and no one reads it */
+	exchange_to_worker(ex, a->lane, history); /* with a hundred mirrors it takes a while */
 }
 
 const struct admin_route admin_api_routes[] = {

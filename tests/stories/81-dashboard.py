@@ -121,6 +121,27 @@ def test_the_overview_answers_at_a_glance(stage, browse):
     page.wait_rows(lambda rows: len(rows) == 1 and "PUT /plan.md" in rows[0][0])
 
 
+def test_the_hour_agrees_with_the_counters(stage):
+    weir = stage.weir
+    before = weir.admin("GET", "/api/v1/history").json
+    stage.get("/plan.md")
+    stage.programs[0].event("looked")
+    hour = weir.admin("GET", "/api/v1/history").json
+    sums = {s["name"]: s["sum"] for s in hour["services"]}
+    metric = weir.metric
+    assert sums["git"]["requests"] == sum(metric("weir_git_requests_total", status=s) for s in ("ok", "error")) > 3
+    assert sums["git"]["hits"] == metric("weir_git_cache_hits_total") and sums["git"]["misses"] == metric("weir_git_cache_misses_total") > 0
+    assert sums["files"]["requests"] == metric("weir_mirror_requests_total", service="files") > 5
+    assert sums["files"]["offline"] == metric("weir_offline_fallbacks_total", service="files")
+    assert sums["sessions"]["requests"] == metric("weir_http_request_duration_seconds_count", listener="sessions") > 2
+    for name, column in (("files", "requests"), ("sessions", "requests")):
+        was = next(s for s in before["services"] if s["name"] == name)
+        assert sums[name][column] == was["sum"][column] + 1
+    for s in hour["services"]:
+        assert len(s["requests"]) == len(s["p99_ms"]) == len(hour["t"]) == len(hour["seconds"])
+        assert sum(s["requests"]) == s["sum"]["requests"] and 0 < s["sum"]["p50_ms"] <= s["sum"]["p99_ms"]
+
+
 def test_hostile_names_are_texts(stage, browse):
     page = browse(url(stage.weir, "/outbox"))
     page.wait_rows(lambda rows: any("PUT /notes/" + SCRIPT in r[0] for r in rows))
@@ -130,6 +151,8 @@ def test_hostile_names_are_texts(stage, browse):
     assert page.locator("pre.content").inner_text() == SCRIPT
     page.goto(url(stage.weir, "/sessions"))
     page.wait_rows(lambda rows: any(r[0].startswith(SCRIPT) for r in rows))
+    hub = stage.weir.upstream("sessions")["url"] + "/#/sessions/"
+    assert all(a.startswith(hub) for a in page.evaluate("[...document.querySelectorAll('td a')].map(a => a.href)"))
     page.goto(url(stage.weir, "/outbox?state=%3Cscript%3E&service=" + SCRIPT))
     page.get_by_role("alert").get_by_text("accepted: queued").wait_for()
     page.tolerate("status of 400")

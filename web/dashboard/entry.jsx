@@ -32,10 +32,11 @@ const drop = (e) => actAfter({
 
 const retry = (e) => act('POST', api(e, '/retry'), undefined, () => 'It is sent again now');
 
-function Actions({ e, again }) {
+// comparable: of a mirror that runs, so that there is another version to be chosen.
+function Actions({ e, again, comparable }) {
 	const [busy, run] = useBusy(again);
 	if (settled.includes(e.state)) return null;
-	const sending = busy || e.state === 'sending' || undefined, open = ['conflict', 'held'].includes(e.state) && !e.damaged;
+	const sending = busy || e.state === 'sending' || undefined, open = comparable && ['conflict', 'held'].includes(e.state) && !e.damaged;
 	return (
 		<div class="buttons end">
 			{open && <Button kind="main" aria-disabled={busy} onClick={() => run(() => choose(e, 'ours'))}>Keep ours</Button>}
@@ -114,20 +115,21 @@ function Text({ id, title, children, text, why, said }) {
 	);
 }
 
-export function Entry({ id }) {
+export function Entry({ id, status }) {
 	const { data: e, error, again } = useLoad((signal) => get(api({ id }), null, signal), [id],
 		(entry) => (settled.includes(entry.state) ? 15000 : 2000));
 	const body = useBody(e);
 	if (error) return <Problem error={error} again={again} />;
 	if (!e) return <Waiting />;
-	const both = (e.state === 'conflict' || e.state === 'held') && !e.damaged, shownAbove = both && body?.text;
+	const comparable = !!status.mirror?.mirrors?.some((m) => m.name === e.service);
+	const both = comparable && (e.state === 'conflict' || e.state === 'held') && !e.damaged, shownAbove = both && body?.text;
 	return (
 		<>
 			<p class="up"><a href={list.at}>‹ Outbox</a></p>
 			<div class="head">
 				<h1 class="mono">{e.method} {e.raw_uri}</h1>
 				<EntryState state={e.state} />
-				<Actions e={e} again={again} />
+				<Actions e={e} again={again} comparable={comparable} />
 			</div>
 			{e.damaged && <p class="problem">This record is damaged on disk: it can only be dropped.</p>}
 			<About e={e} />

@@ -15,17 +15,33 @@ function State({ s }) {
 	return found ? <Badge tone={found[1]}>{found[2]}</Badge> : s.active ? <Badge tone="ok">Active</Badge> : <Badge>Ended</Badge>;
 }
 
-const columns = [
+// Where the hub shows a session: its address is the operator's own, of the configuration.
+function atHub(status, s) {
+	const hub = status.upstreams.find((u) => u.service === 'sessions')?.url;
+	const known = typeof s.id === 'string' && !s.id.startsWith('local-');
+	return known && /^https?:/.test(hub) ? `${hub.replace(/\/$/, '')}/#/sessions/${encodeURIComponent(s.id)}` : null;
+}
+
+function Id({ s, to }) {
+	return (
+		<span class="mono id">
+			{to ? <a href={to} target="_blank" rel="noreferrer noopener">{s.id}<span class="hidden"> (at the hub, in a new tab)</span></a> : s.id}
+			<Copy text={String(s.id)} label="Copy the id" />
+		</span>
+	);
+}
+
+const columns = (status) => [
 	{ key: 'product', title: 'Program', class: 'break', value: (s) => <span><b>{s.product}</b> <span class="muted">{s.version}</span></span> },
 	{ key: 'state', title: 'State', value: (s) => <State s={s} /> },
 	{ key: 'pid', title: 'Process', align: 'right', value: (s) => s.parent_pid || '–' },
 	{ key: 'created', title: 'Begun', class: 'nowrap', value: (s) => <Ago t={s.created_at} /> },
 	{ key: 'beat', title: 'Last heartbeat', class: 'nowrap', value: (s) => <Ago t={s.last_heartbeat} /> },
 	{ key: 'hub', title: 'At the hub', value: (s) => (s.delivered ? 'all of it' : s.id?.startsWith('local-') ? 'not yet known' : 'known') },
-	{ key: 'id', title: 'Id', class: 'break full', value: (s) => <span class="mono id">{s.id}<Copy text={String(s.id)} label="Copy the id" /></span> },
+	{ key: 'id', title: 'Id', class: 'break full', value: (s) => <Id s={s} to={atHub(status, s)} /> },
 ];
 
-export function Sessions({ params: { text = '' }, again: statusAgain }) {
+export function Sessions({ params: { text = '' }, status, again: statusAgain }) {
 	const { data, error, again } = useLoad((signal) => get('/api/v1/sessions', null, signal), [], ({ items }) => (items.length > 1000 ? 15000 : 3000));
 	if (error) return <Problem error={error} again={again} />;
 	if (!data) return <Waiting />;
@@ -56,7 +72,7 @@ export function Sessions({ params: { text = '' }, again: statusAgain }) {
 			<div class="fields bar"><Search label="Search" value={text} onValue={(now) => change({ text: now }, true)} /></div>
 			<div class="panel">
 				{found.length === 0 ? <Empty title={text ? 'No session fits' : 'No session is held'} /> : (
-					<Table label="Sessions" columns={columns} rows={found.slice(0, SHOWN)} rowKey={(s) => s.local_id || s.id} />
+					<Table label="Sessions" columns={columns(status)} rows={found.slice(0, SHOWN)} rowKey={(s) => s.local_id || s.id} />
 				)}
 				{found.length > SHOWN && <p class="pager muted">and {plural(found.length - SHOWN, 'more', 'more')}: search for a part of the name</p>}
 			</div>
