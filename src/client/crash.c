@@ -152,8 +152,10 @@ static void report(struct weir_client *c, const siginfo_t *info, const void *con
 	if (tail.failed)
 		return; /* cannot be: 32 frames of 100 bytes and a kilobyte */
 	drain(c);
-	if (send_report(id, &tail))
+	if (send_report(id, &tail)) {
+		(void)unlink(crash.spool_path); /* nothing will be in it */
 		return;
+	}
 	clock_gettime(CLOCK_REALTIME, &now);
 	(void)weirc_spool_write(crash.spool_fd, id, (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, tail.data,
 				tail.len); /* if not even that: the daemon will tell of the end */

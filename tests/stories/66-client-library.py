@@ -274,19 +274,21 @@ def test_a_daemon_that_has_forgotten_the_session(lab):
     """As the original does when it is restarted: a new session is begun, and what was not answered goes there."""
     stage = lab()
     p = stage.client()
-    first = p.id
+    sessions = [p.id]
     p.events("step", 5)
     p.flush()
-    stage.weir.kill9()
-    subprocess.run(["rm", "-rf", os.path.join(stage.weir.dir, "data")], check=True)
-    p.events("step", 5, 5)
-    stage.weir.start(keep_ports=True)
-    p.flush()
+    for n in (5, 10):                                   # it may forget more than once
+        stage.weir.kill9()
+        subprocess.run(["rm", "-rf", os.path.join(stage.weir.dir, "data")], check=True)
+        p.events("step", 5, n)
+        stage.weir.start(keep_ports=True)
+        p.flush()
+        sessions.append(p.stats()["session_id"])
     stats = p.stats()
-    assert stats["sessions"] == 2 and stats["session_id"] != first and stats["refused"] == [0, 0, 0, 0]
+    assert stats["sessions"] == len(set(sessions)) == 3 and stats["refused"] == [0, 0, 0, 0]
     p.close()
     stage.wait_delivered()
-    assert steps(stage.at(stats["session_id"])) == list(range(5, 10))
+    assert steps(stage.at(sessions[2])) == list(range(10, 15))
 
 
 def test_a_full_queue_drops_metrics_first_and_says_how_many(lab):
@@ -386,7 +388,7 @@ def test_a_crash_is_reported_with_its_signal_and_the_session_is_crashed(lab, how
         assert event["stacktrace"][0].startswith("client_actor+0x")
         assert (event["data"]["tid"] == p.pid) == (how == "segv")
     assert event["stacktrace"], event
-    assert not stage.spooled()
+    assert not glob.glob(stage.spool + "/*"), "its file is not needed any more"
 
 
 def test_the_first_place_of_a_crash_is_the_line_that_did_it(lab):
