@@ -70,7 +70,7 @@ const columns = (state) => [
 	...(state === 'queued' ? [{ key: 'next', title: 'Next attempt', class: 'nowrap', value: (e) => <Ago t={e.next_attempt_at} /> }] : []),
 	...(['applied', 'dropped', 'resolved'].includes(state)
 		? [{ key: 'settled', title: 'Settled', class: 'nowrap', value: (e) => <Ago t={e.settled_at} /> }] : []),
-	{ key: 'error', title: 'Last answer', class: 'break full', value: (e) => (
+	{ key: 'error', title: 'Last answer', class: 'break full error', value: (e) => (
 		e.last_error || (e.last_status ? e.last_status : <span class="muted">–</span>)
 	) },
 ];

@@ -76,15 +76,15 @@ function Warm({ again }) {
 }
 
 const columns = (again) => [
-	{ key: 'name', title: 'Repository', sort: 'name', first: 'asc', class: 'break', value: (r) => (
+	{ key: 'name', title: 'Repository', sort: 'name', first: 'asc', class: 'break repository', value: (r) => (
 		<span><span class="muted">{r.host}/</span><b>{r.path}</b>{r.last_error && <small class="bad-text">{r.last_error}</small>}</span>
 	) },
 	{ key: 'state', title: 'State', value: (r) => <span class="stacked"><RepoState state={r.state} />{doing(r)}</span> },
 	{ key: 'bytes', title: 'Size', sort: 'bytes', align: 'right', class: 'nowrap', value: (r) => bytes(r.bytes) },
-	{ key: 'refs', title: 'Refs', sort: 'refs', align: 'right', value: (r) => count(r.refs) },
+	{ key: 'refs', title: 'Refs', sort: 'refs', align: 'right', class: 'spare', value: (r) => count(r.refs) },
 	{ key: 'used', title: 'Used', sort: 'used', class: 'nowrap', value: (r) => <Ago t={r.used_at} /> },
 	{ key: 'seen', title: 'Seen upstream', sort: 'seen', class: 'nowrap', value: (r) => <Ago t={r.seen_at} /> },
-	{ key: 'servable', title: 'Whole as of', class: 'nowrap', value: (r) => <Ago t={r.servable_at} /> },
+	{ key: 'servable', title: 'Whole as of', class: 'nowrap spare', value: (r) => <Ago t={r.servable_at} /> },
 	{ key: 'actions', title: 'Actions', align: 'right', class: 'full', value: (r) => <Actions r={r} again={again} /> },
 ];
 

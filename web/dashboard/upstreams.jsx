@@ -35,7 +35,7 @@ export function Upstreams({ items, again }) {
 		{ key: 'state', title: 'State', value: (u) => <UpstreamState state={u.state} /> },
 		{ key: 'service', title: 'Service', value: (u) => u.service },
 		{ key: 'since', title: 'Since', class: 'nowrap', value: (u) => <Ago t={u.since} /> },
-		{ key: 'error', title: 'Last error', class: 'break full', value: (u) => u.last_error || <span class="muted">–</span> },
+		{ key: 'error', title: 'Last error', class: 'break full error', value: (u) => u.last_error || <span class="muted">–</span> },
 		{ key: 'switch', title: 'Switch', align: 'right', class: 'full', value: (u) => <Switch u={u} again={again} /> },
 	];
 	return (
