@@ -41,7 +41,7 @@ struct scenario {
 
 /* Each ends with an empty one. */
 extern const struct scenario law_scenarios[], file_scenarios[], db_scenarios[], outbox_scenarios[], many_scenarios[],
-	sessions_scenarios[];
+	sessions_scenarios[], hub_scenarios[];
 
 /* Ends this process, and the play as failed, with these words. */
 _Noreturn void run_fail(struct run *run, const char *file, int line, const char *fmt, ...)

@@ -177,8 +177,8 @@ static void state_is_kept(struct run *run, const struct program *pr, unsigned p,
 		if (atomic_load(&pr->state[i]) == DONE)
 			last = i + 1;
 	EXPECT(run, n >= last && n <= MOST, "program %u is in state %d, and %u was acknowledged", p, (int)n, last);
-	EXPECT(run, n == last || told_may_be(atomic_load(&pr->state[n - 1])), "program %u is in state %d, which was refused",
-	       p, (int)n);
+	EXPECT(run, n == last || told_may_be(atomic_load(&pr->state[n - 1])),
+	       "program %u is in state %d, which was refused", p, (int)n);
 }
 
 static void events_are_kept(struct run *run, const struct program *pr, unsigned p, const json_t *events)
@@ -197,8 +197,8 @@ static void events_are_kept(struct run *run, const struct program *pr, unsigned 
 	for (i = 0; i < MOST; i++) {
 		enum told t = atomic_load(&pr->event[i]);
 		EXPECT(run, t != DONE || seen[i] == 1, "event %u of program %u is there %u times", i, p, seen[i]);
-		EXPECT(run, seen[i] <= told_may_be(t), "event %u of program %u is there %u times, told %d", i, p, seen[i],
-		       (int)t);
+		EXPECT(run, seen[i] <= told_may_be(t), "event %u of program %u is there %u times, told %d", i, p,
+		       seen[i], (int)t);
 	}
 }
 

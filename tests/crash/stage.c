@@ -40,7 +40,9 @@ int stage_open(struct stage *st, struct buf *err)
 	if (!st->config)
 		load_config(st);
 	st->outbox = NULL;
-	st->core = (struct core){ .config = st->config, .data_dir = st->run->dir, .outbox = &st->outbox, .version = "test" };
+	st->core = (struct core){
+		.config = st->config, .data_dir = st->run->dir, .outbox = &st->outbox, .version = "test"
+	};
 	ENSURE(pool_new(4, &st->core.pool) == 0);
 	st->core.metrics = metrics_new();
 	ENSURE(server_new(1, &limits, st->core.metrics, &st->core.server) == 0);
