@@ -334,7 +334,7 @@ static const struct endpoint endpoints[] = {
 	{ .path = "/sessions", .method = "GET", .on_worker = read_sessions },
 	{ .path = "/health", .direct = health },
 	{ .path = "/queue", .method = "GET", .direct = queue },
-	{ .path = "/flush", .method = "POST", .direct = flush },
+	{ .path = "/flush", .method = "POST", .on_worker = flush },
 };
 
 /* --- one way for all that have a body --------------------------------------------------------------------------- */

@@ -181,6 +181,9 @@ static void job_done(void *arg, int code)
 			  LOG_STR("reason",
 				  "sessions.db could not be written: nothing is taken down in it until a restart"),
 			  LOG_END);
+	else if (code < 0)
+		log_event(LOG_WARN, "session_not_saved", LOG_STR("session", j->s->local_id),
+			  LOG_STR("reason", err_text(code)), LOG_END);
 	pthread_mutex_lock(&ss->lock);
 	if (j->change && code < 0)
 		j->s->row_given = j->s->row_saved;

@@ -314,10 +314,20 @@ static struct session *announce(struct sessions *ss, uint64_t seq)
 	session_changed(s);
 	if (metric)
 		totals_again(ss, s, metric);
-	(void)ledger_save_start(ss, s, NULL, NULL); /* or by the next look */
 	pthread_mutex_unlock(&ss->lock);
 	json_decref(metric);
 	return s;
+}
+
+/* Each row once, however many of its session's are dropped. */
+static void save_rows(struct sessions *ss, const struct oldest *o)
+{
+	pthread_mutex_lock(&ss->lock);
+	for (size_t i = 0; i < o->count; i++)
+		if (o->whose[i] && session_wants_save(o->whose[i]))
+			(void)ledger_save_start(ss, o->whose[i], NULL, NULL); /* or by the next look */
+	pthread_mutex_unlock(&ss->lock);
+	ledger_wait(ss);
 }
 
 static void drop_one(struct sessions *ss, uint64_t seq, struct session *s, uint64_t *dropped)
@@ -347,7 +357,7 @@ bool op_make_room(struct sessions *ss)
 			  o); /* less, then */
 	for (size_t i = 0; i < o->count; i++)
 		o->whose[i] = announce(ss, o->seqs[i]);
-	ledger_wait(ss);
+	save_rows(ss, o);
 	for (size_t i = 0; i < o->count; i++)
 		if (o->whose[i])
 			drop_one(ss, o->seqs[i], o->whose[i], &dropped);

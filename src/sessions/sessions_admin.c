@@ -5,7 +5,7 @@
  *	GET  sessions/{id}    one, by either id, as /session shows it
  *	POST sessions/flush   all that waits for its time goes now
  *
- * THREADS  Workers, as states may be large and there may be thousands; a flush: front threads. */
+ * THREADS  Workers, as states may be large and there may be thousands. */
 #include "base/obj.h"
 #include "proto/url.h"
 #include "sessions/sessions_priv.h"
@@ -87,13 +87,20 @@ static void show(struct exchange *ex)
 	exchange_to_worker(ex, ss->read_lane, show_one);
 }
 
+static void flush_all(struct exchange *ex)
+{
+	struct sessions *ss = exchange_service_arg(ex);
+
+	sessions_flush(ss);
+	sessions_reply_json(ex, 200, json_pack("{s:o}", "queue", read_queue_json(ss)));
+}
+
 static void flush(struct exchange *ex)
 {
 	struct sessions *ss = exchange_service_arg(ex);
 
 	OBJ_CHECK(ss, SESSIONS_MAGIC);
-	sessions_flush(ss);
-	sessions_reply_json(ex, 200, json_pack("{s:o}", "queue", read_queue_json(ss)));
+	exchange_to_worker(ex, ss->read_lane, flush_all);
 }
 
 const struct admin_route sessions_admin_routes[] = {

@@ -269,7 +269,7 @@ void totals_free(struct session *s);
 void sessions_handle(struct exchange *ex);
 void sessions_reply_json(struct exchange *ex, int status, json_t *take);
 
-void sessions_flush(struct sessions *ss); /* all that waits for its time goes now */
+void sessions_flush(struct sessions *ss); /* all that waits for its time goes now. Takes the lock; workers */
 
 /* --- register.c --- */
 /* Front or worker; body stays as long as ex is not answered. */

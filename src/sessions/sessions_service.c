@@ -306,14 +306,16 @@ static void reload(void *state, const void *section)
 
 void sessions_flush(struct sessions *ss)
 {
-	pthread_mutex_lock(&ss->lock);
-	LIST_FOREACH (it, &ss->all) {
-		struct session *s = LIST_ENTRY(it, struct session, node);
+	size_t count;
+	struct session **all = sessions_use_all(ss, &count);
 
-		if (s->flush_mono_ms)
-			totals_flush(ss, s);
+	for (size_t i = 0; i < count; i++) {
+		pthread_mutex_lock(&ss->lock); /* for each alone, as totals are written out */
+		if (all[i]->flush_mono_ms)
+			totals_flush(ss, all[i]);
+		pthread_mutex_unlock(&ss->lock);
 	}
-	pthread_mutex_unlock(&ss->lock);
+	sessions_unuse_all(ss, all, count);
 	delivery_flush(ss->delivery);
 }
 

@@ -254,7 +254,9 @@ static void on_hang_told(void *arg, int code, uint64_t seq)
 
 	pthread_mutex_lock(&t->ss->lock);
 	t->s->is_telling_hang = false;
-	if (code == 0) {
+	if (code == 0 && (t->s->flags & SESSION_CRASHED)) { /* which is more; but that may fail yet */
+		t->s->flags_before_end |= SESSION_HUNG;
+	} else if (code == 0) {
 		t->s->flags |= SESSION_HUNG;
 		session_changed(t->s);
 	}

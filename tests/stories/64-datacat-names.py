@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 
 import pytest
 
@@ -89,6 +90,55 @@ def test_compression_and_the_key_of_the_configuration(stage):
     assert any(r.headers.get("content-encoding") == "gzip" for r in stage.server.seen(method="POST"))
     kept = subprocess.run(["grep", "-rl", "sesame", stage.env["XDG_STATE_HOME"]], stdout=subprocess.PIPE)
     assert not kept.stdout, "the key is in no file of ours"
+
+
+def test_as_the_originals_python_client_does_it(stage):
+    """Its own file among others, five members in it, a port of its choice, pipes that nobody reads, `localhost`; values
+    as json.dumps writes them, Infinity too; and in the end SIGTERM, five seconds, and the file is gone."""
+    port = free_port()
+    d = stage.daemon(start=False, config={})
+    os.makedirs(os.path.join(d.dir, "tmp/daemon_configs"))
+    d.config_path = os.path.join(d.dir, "tmp/daemon_configs/daemon_config_%d.json" % port)
+    with open(d.config_path, "w") as f:
+        json.dump({"daemon_port": str(port), "server_url": stage.server.url, "batch_interval_seconds": 5,
+                   "max_batch_size": 100, "heartbeat_timeout_seconds": 60}, f, indent=2)
+    d.env["DATACAT_CONFIG"] = d.config_path
+    d.start(port)
+    assert d.process.poll() is None
+
+    def post(path, **body):
+        request = urllib.request.Request("http://localhost:%d%s" % (port, path), json.dumps(body).encode(),
+                                         {"Content-Type": "application/json"}, method="POST")
+        with urllib.request.urlopen(request, timeout=10) as a:
+            assert a.status == 200
+            return json.loads(a.read())
+    session = post("/register", parent_pid=os.getpid(), product="app", version="1.0")["session_id"]
+    assert post("/state", session_id=session, state={"window": {"w": 1, "h": None}}) == {"status": "ok"}
+    post("/event", session_id=session, name="opened", category="info", labels=["ui"], message="", data={"n": 1.5})
+    post("/event", session_id=session, name="failed", exception_type="ValueError", exception_msg="bad",
+         stacktrace=["a.py:1"], source_file="a.py", source_line=1, source_function="f")
+    post("/metric", session_id=session, name="memory", value=12.5, type="gauge", unit="MB", tags=["rss"])
+    post("/metric", session_id=session, name="clicks", value=1, type="counter", delta=1, tags=[])
+    post("/metric", session_id=session, name="clicks", value=1, type="counter", delta=2, tags=[])
+    post("/metric", session_id=session, name="latency", value=0.2, type="histogram", unit="s", tags=[],
+         metadata={"buckets": [0.1, 0.5, float("inf")]})
+    post("/metric", session_id=session, name="load", value=1.5, type="timer", count=3, unit="s", tags=[])
+    for path in ("/heartbeat", "/pause_heartbeat", "/resume_heartbeat"):
+        post(path, session_id=session)
+    with urllib.request.urlopen("http://localhost:%d/session?session_id=%s" % (port, session), timeout=10) as a:
+        assert json.loads(a.read())["active"]
+    post("/end", session_id=session)
+    with urllib.request.urlopen("http://localhost:%d/session?session_id=%s" % (port, session), timeout=10) as a:
+        seen = json.loads(a.read())
+    assert seen["active"] is False and seen["ended_at"]
+    d.stop()
+    assert d.process.returncode == 0
+    os.remove(d.config_path)
+    assert stage.server.kinds(session)[-1] == "end"
+    assert [e["name"] for e in stage.server.of(session, "events")] == ["opened", "failed"]
+    metrics = {m["name"]: m for m in stage.server.of(session, "metrics")}
+    assert metrics["clicks"]["value"] == 3 and metrics["load"]["count"] == 3 and metrics["memory"]["unit"] == "MB"
+    assert [b["count"] for b in metrics["latency"]["metadata"]["buckets"]] == [0, 1, 0]
 
 
 def test_a_configuration_that_is_not_there_is_written(stage):
