@@ -94,7 +94,7 @@ void hub_refuse_code(struct exchange *ex, int code)
 	case -ESHUTDOWN: hub_refuse(ex, HUB_REFUSED_BUSY, 503, "The hub is stopping; send it again"); break;
 	case -EBUSY: hub_refuse(ex, HUB_REFUSED_BUSY, 503, "Too many large answers are being sent; ask again"); break;
 	case -EAGAIN: hub_refuse(ex, HUB_REFUSED_BUSY, 503, "The hub's database is busy; send it again"); break;
-	case -ETIMEDOUT: hub_refuse(ex, HUB_REFUSED_BUSY, 503, "The hub's database took too long; send it again"); break;
+	case -ETIMEDOUT: hub_refuse(ex, HUB_REFUSED_BUSY, 503, "That takes the hub's database too long; ask for less, or later"); break;
 	case -EINPROGRESS:
 		hub_refuse(ex, HUB_REFUSED_STORE, 504,
 			   "The hub's database went away while this was being kept, and nobody knows whether it was; look before "

@@ -14,7 +14,7 @@
 #include "base/obj.h"
 #include "hub/hub_priv.h"
 
-#define PAGE 64 /* sessions that are in memory at a time */
+#define PAGE 256 /* sessions that are in memory at a time */
 
 static void look_begin(struct hub *h)
 {
@@ -183,8 +183,41 @@ static void write_link(struct slice query, const struct hub_filter *f, struct bu
 	buf_add_str(link, ">; rel=\"next\"");
 }
 
-/* For a page the Link has to be known before the first byte: its cursor is the last session that will be on it, and
- * whether there is one behind it has to be looked up. */
+static void finish(struct hub_out *out, const struct listing *l)
+{
+	if (l->query.format != HUB_CSV)
+		buf_add_char(&out->b, ']');
+}
+
+static void begin(struct hub_out *out, const struct listing *l)
+{
+	if (l->query.format == HUB_CSV)
+		hub_csv_session_head(&out->b);
+	else
+		buf_add_char(&out->b, '[');
+}
+
+/* A page that is in memory whole, with one session more: so it is known whether there is a next one. */
+static int render_page(struct listing *l, struct hub_store *st, struct slice query, struct hub_out *out)
+{
+	struct hub_filter *f = &l->query.filter;
+	size_t got = 0;
+	int r = st->t->read_list(l->rd, f, l->page, (size_t)l->query.limit + 1, &got);
+
+	if (r == 0 && got > l->query.limit) {
+		got--;
+		f->after = hub_cursor_at(f, &l->page[got - 1], &l->cursor_text);
+		write_link(query, f, out->link);
+	}
+	begin(out, l);
+	for (size_t i = 0; i < got && r == 0; i++, l->written++)
+		r = render_one(l, &l->page[i], out);
+	finish(out, l);
+	return r;
+}
+
+/* Of a longer one the Link has to be known before the first byte as well: its cursor is the last session that will be
+ * on it, and whether there is one behind it has to be looked up. */
 static int find_link(struct listing *l, struct hub_store *st, struct slice query, struct buf *link)
 {
 	struct hub_filter f = l->query.filter;
@@ -212,20 +245,15 @@ static int find_link(struct listing *l, struct hub_store *st, struct slice query
 
 static int render_all(struct listing *l, struct hub_store *st, struct hub_out *out)
 {
-	bool csv = l->query.format == HUB_CSV;
 	int r = 0;
 
-	if (csv)
-		hub_csv_session_head(&out->b);
-	else
-		buf_add_char(&out->b, '[');
+	begin(out, l);
 	do {
 		r = next_page(l, st);
 		for (size_t i = 0; i < l->count && r == 0; i++, l->written++)
 			r = render_one(l, &l->page[i], out);
 	} while (r == 0 && l->count == PAGE);
-	if (!csv)
-		buf_add_char(&out->b, ']');
+	finish(out, l);
 	return r;
 }
 
@@ -255,10 +283,13 @@ static void answer_list(struct exchange *ex)
 	set_format(&out, &l->query, csv_names[HUB_LOOK_SESSIONS]);
 	out.link = &link;
 	r = st->t->read_begin(st, &l->rd);
-	if (r == 0 && l->query.limit)
-		r = find_link(l, st, q->query, &link);
-	if (r == 0)
-		r = render_all(l, st, &out);
+	if (r == 0 && l->query.limit && l->query.limit < PAGE) {
+		r = render_page(l, st, q->query, &out);
+	} else if (r == 0) {
+		r = l->query.limit ? find_link(l, st, q->query, &link) : 0;
+		if (r == 0)
+			r = render_all(l, st, &out);
+	}
 	st->t->read_end(l->rd);
 	hub_out_end(&out, r);
 	for (size_t i = 0; i < PAGE; i++)
@@ -270,7 +301,11 @@ static void answer_list(struct exchange *ex)
 	look_end(h);
 }
 
+/* A search in events may take long; those have a lane of their own, so that they keep nobody from other looks. */
 void hub_get_list(struct exchange *ex, struct slice id, int what)
 {
-	exchange_to_worker(ex, hub_request_of(ex)->h->looking, answer_list);
+	struct hub_request *q = hub_request_of(ex);
+	bool is_search = memmem(q->query.p, q->query.n, "text=", 5) != NULL;
+
+	exchange_to_worker(ex, is_search ? q->h->searching : q->h->looking, answer_list);
 }

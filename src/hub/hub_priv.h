@@ -47,6 +47,7 @@ struct hub {
 	struct lane *bodies; /* workers that wait for clients to send */
 	struct lane *parsing; /* and those that read what is large */
 	struct lane *looking;
+	struct lane *searching; /* text in the events of many sessions */
 	struct blob *ok; /* {"status":"ok"} */
 	int64_t wall_0_ms, mono_0_ms;
 	atomic_int large_answers;

@@ -88,6 +88,7 @@ static void make_lanes(struct hub *h)
 
 	h->bodies = lane_new(h->core->pool, NULL, half);
 	h->looking = lane_new(h->core->pool, NULL, quarter);
+	h->searching = lane_new(h->core->pool, NULL, quarter / 2 ? quarter / 2 : 1);
 	h->parsing = lane_new(h->core->pool, NULL, MOST_PARSING < quarter ? MOST_PARSING : quarter);
 }
 
@@ -124,6 +125,7 @@ static void stop(void *state)
 		h->store->t->close(h->store);
 	lane_unref(&h->bodies);
 	lane_unref(&h->looking);
+	lane_unref(&h->searching);
 	lane_unref(&h->parsing);
 	secret_free(h->key);
 	blob_unref(&h->ok);

@@ -171,7 +171,7 @@ struct hub_store_table {
 			  hub_item_fn *fn, void *arg);
 	/* Up to `room` sessions; *ret_count below room: there are no more. into has empty ones. By one of product,
 	 * version, machine_id, hostname, conditions, flags or times, in the order of creation, it costs what it finds,
-	 * at a million sessions too. */
+	 * at a million sessions too. With a text it may take long, but not for ever: -ETIMEDOUT. */
 	int (*read_list)(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
 			 size_t *ret_count);
 	/* Every product and version that has sessions, in order. Costs a look at an index of all sessions. */
