@@ -154,7 +154,7 @@ static int render_one(struct listing *l, const struct hub_session *s, struct hub
 	}
 	if (l->written)
 		buf_add_char(&out->b, ',');
-	return hub_render_session(l->rd, s, l->moment.stale_ms, l->query.summary, out);
+	return hub_render_session(l->rd, s, l->moment.stale_ms, l->query.view, out);
 }
 
 static int next_page(struct listing *l, struct hub_store *st)

@@ -7,7 +7,7 @@
  *   text=                                  occurs in an event
  *   sort=created|updated|product|hostname|events   order=desc|asc
  *   limit= after=                          a page: so many, behind the one with this cursor
- *   view=full|summary   format=json|csv
+ *   view=full|summary|brief   format=json|csv
  *   from=                                  of items: the first one's place
  *   level= group= label= text= since= until= order=   of events with view=page
  *   name= type= tags= points=              of a series of metrics
@@ -191,11 +191,13 @@ static bool take_until(struct hub_query *q, struct slice v)
 
 static bool take_view(struct hub_query *q, struct slice v)
 {
-	static const struct word words[] = { { "full", false }, { "summary", true }, { NULL, 0 } };
+	static const struct word words[] = {
+		{ "full", HUB_VIEW_FULL }, { "summary", HUB_VIEW_SUMMARY }, { "brief", HUB_VIEW_BRIEF }, { NULL, 0 }
+	};
 	unsigned value = 0;
 	bool ok = take_word(v, words, &value);
 
-	q->summary = value;
+	q->view = (enum hub_view)value;
 	return ok;
 }
 
@@ -334,7 +336,7 @@ static const struct parameter {
 	{ "limit", OF_LIST | OF_ITEMS, take_limit, "a number from 1 on" },
 	{ "after", OF_LIST, take_after, "what the Link header of the page before said" },
 	{ "from", OF_ITEMS, take_from, "a number from 0 on" },
-	{ "view", OF_LIST | OF(SESSION), take_view, "full or summary" },
+	{ "view", OF_LIST | OF(SESSION), take_view, "full, summary or brief" },
 	{ "view", OF_EVENTS, take_page_view, "full or page" },
 	{ "format", OF_LIST | OF_ITEMS, take_format, "json or csv" },
 };

@@ -53,7 +53,7 @@ int hub_look_products(const struct hub_looking *l)
 
 int hub_look_session(const struct hub_looking *l)
 {
-	return hub_render_session(l->rd, l->s, l->m.stale_ms, l->query->summary, l->out);
+	return hub_render_session(l->rd, l->s, l->m.stale_ms, l->query->view, l->out);
 }
 
 int hub_look_items(const struct hub_looking *l)

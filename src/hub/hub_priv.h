@@ -112,10 +112,12 @@ enum hub_look {
 };
 #define HUB_MOST_BUCKETS 2000
 enum hub_format { HUB_JSON, HUB_CSV };
+/* Sessions whole; without their items, with counts; without their state too, with product and version. */
+enum hub_view { HUB_VIEW_FULL, HUB_VIEW_SUMMARY, HUB_VIEW_BRIEF };
 struct hub_query {
 	struct hub_filter filter;
 	uint64_t limit; /* 0: all */
-	bool summary; /* sessions without their items */
+	enum hub_view view;
 	enum hub_format format;
 	int64_t from; /* items: the first place; -1: not said */
 	bool is_page, is_ordered; /* events: view=page; there was an order */
@@ -148,7 +150,7 @@ int hub_out_move(struct hub_out *o);
 void hub_out_end(struct hub_out *o, int r);
 
 /* --- hub_render.c: sessions as JSON --- */
-int hub_render_session(struct hub_read *rd, const struct hub_session *s, int64_t stale_ms, bool summary,
+int hub_render_session(struct hub_read *rd, const struct hub_session *s, int64_t stale_ms, enum hub_view view,
 		       struct hub_out *o);
 /* The state's history as it is sent: each with the whole state. from: the first place that is written; most 0: all. */
 int hub_render_history(struct hub_read *rd, const struct hub_session *s, int64_t from, uint64_t most,

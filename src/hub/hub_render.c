@@ -137,17 +137,22 @@ int hub_render_history(struct hub_read *rd, const struct hub_session *s, int64_t
 
 /* --- all of it -------------------------------------------------------------------------------------------------- */
 
-int hub_render_session(struct hub_read *rd, const struct hub_session *s, int64_t stale_ms, bool summary,
+int hub_render_session(struct hub_read *rd, const struct hub_session *s, int64_t stale_ms, enum hub_view view,
 		       struct hub_out *o)
 {
-	int r;
+	int r = 0;
 
 	render_record(s, stale_ms, &o->b);
-	buf_add_str(&o->b, ",\"state\":");
-	r = o->h->store->t->read_state(rd, s->number, &o->b);
+	if (view == HUB_VIEW_BRIEF) {
+		add_text(&o->b, "product", &s->product);
+		add_text(&o->b, "version", &s->version);
+	} else {
+		buf_add_str(&o->b, ",\"state\":");
+		r = o->h->store->t->read_state(rd, s->number, &o->b);
+	}
 	if (r < 0)
 		return r == -ENOENT ? WEIR_E_DAMAGED : r;
-	if (summary) {
+	if (view != HUB_VIEW_FULL) {
 		buf_addf(&o->b, ",\"counts\":{\"state_history\":%lld,\"events\":%lld,\"metrics\":%lld}}",
 			 (long long)s->counts[HUB_HISTORY], (long long)s->counts[HUB_EVENTS],
 			 (long long)s->counts[HUB_METRICS]);

@@ -91,6 +91,16 @@ def test_a_summary_has_counts_instead_of_items(place):
     assert s["counts"] == {"state_history": 0, "events": 2, "metrics": 0} and "events" not in s and s["state"]["product"] == "game"
 
 
+def test_a_brief_one_has_its_product_instead_of_its_state(place):
+    hub, _ = place
+    session = hub.create("game", "7").state(product="renamed", large="x" * 100000)
+    brief, record = hub.get("/api/data/sessions/%s?view=brief" % session.id), session.now()
+    assert brief == {k: v for k, v in record.items() if k not in ("state", "state_history", "events", "metrics")} | {
+        "product": "game", "version": "7", "counts": {"state_history": 1, "events": 0, "metrics": 0}}
+    assert next(s for s in hub.list("view=brief") if s["id"] == session.id) == brief
+    hub.refuses(400, "GET", "/api/data/sessions?view=short")
+
+
 def table(answer):
     assert answer.status == 200 and answer.headers["content-type"].startswith("text/csv")
     assert answer.headers["content-disposition"].startswith("attachment")

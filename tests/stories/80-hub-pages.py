@@ -13,6 +13,8 @@ from lab import wire
 from lab.sessions import Sessions
 from lab.wait import wait_until
 
+STICKING_OUT = """document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll('main *')]
+    .filter(e => e.getBoundingClientRect().right > innerWidth).map(e => e.outerHTML.slice(0, 80))"""
 AWAY = "net::ERR_|Failed to fetch"          # what the browser itself notes of a request that got no answer
 
 
@@ -189,7 +191,7 @@ def test_every_view_is_accessible_and_fits(lab, browse, view, scheme, viewport):
     if view.endswith("metrics"):
         wait_until(lambda: page.get_by_role("img").count() >= 2, 30, "charts are drawn")
     assert page.axe() == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out to the side"
+    assert page.evaluate(STICKING_OUT) == []
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
     assert page.get_by_role("banner").count() == page.get_by_role("main").count() == 1
 
@@ -579,6 +581,30 @@ def test_all_can_be_reached_with_the_keyboard(lab, browse):
 
 
 # Much of it
+
+def test_what_is_long_or_large_neither_sticks_out_nor_stands_still(site, browse):
+    hub = site.hub()
+    long = "x" * 400
+    session = hub.create(long, long, hostname=long, machine_id=long)
+    session.event(long, category=long, labels=[long, "y" * 50], group=long, message=long, data={long: long * 20}, stacktrace=[long] * 3,
+                  exception_type=long, exception_msg=long)
+    session.metric(long, 1, tags=[long], unit=long)
+    session.state(**{"key %05d" % i: long[:20] for i in range(5000)})
+    session.state(product={"no": "text"}, version=None, blob="z" * 50000)
+    for view in ("", "#/sessions", "#/sessions/" + session.id, "#/sessions/%s?tab=state" % session.id, "#/sessions/%s?tab=metrics" % session.id):
+        for width in (1280, 390):
+            page = browse("http://127.0.0.1:%d/%s" % (hub.ports["hub"], view), viewport=(width, 800))
+            page.locator("main .strong, main h1").filter(hasText=re.compile("x{100}")).first().wait_for()
+            wait_until(lambda: not page.get_by_text("Loading …").count(), 30, "all is loaded")
+            for fold in page.locator("summary.line").all_inner_texts() and [page.locator("summary.line").first()]:
+                fold.click()
+            assert page.evaluate(STICKING_OUT) == [], (view, width)
+            assert page.evaluate("document.querySelectorAll('*').length") < 3000
+    page.goto("http://127.0.0.1:%d/#/sessions/%s?tab=state" % (hub.ports["hub"], session.id))
+    page.sees("4,902 more")
+    page.get_by_role("button", name=re.compile("more$")).last().click()
+    page.sees("key 00900")
+
 
 @pytest.mark.limit(240)
 def test_a_session_of_100000_events_stays_smooth(site, browse):

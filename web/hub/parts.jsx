@@ -1,4 +1,6 @@
 // parts.jsx -- what several views of the hub have: the state of a session as badges, levels, values as a tree.
+import { useState } from 'preact/hooks';
+import { count } from '../shared/format.jsx';
 import { Badge } from '../shared/ui.jsx';
 
 export const states = [
@@ -43,9 +45,22 @@ export function Level({ level }) {
 
 /* --- values: what programs sent, as a tree of text --- */
 
+const MOST_ENTRIES = 100, MOST_TEXT = 2000; // at first: a state may be a megabyte
+
+function Text({ value }) {
+	const [all, show] = useState(value.length <= MOST_TEXT);
+	if (all) return <span class="v-text">{value}</span>;
+	return (
+		<>
+			<span class="v-text">{value.slice(0, MOST_TEXT)} … </span>
+			<button type="button" class="button small" onClick={() => show(true)}>{count(value.length - MOST_TEXT)} more characters</button>
+		</>
+	);
+}
+
 function Leaf({ value }) {
 	if (value === null) return <span class="v-null">null</span>;
-	if (typeof value === 'string') return <span class="v-text">{JSON.stringify(value)}</span>;
+	if (typeof value === 'string') return <Text value={JSON.stringify(value)} />;
 	return <span class="v-plain">{String(value)}</span>;
 }
 
@@ -53,12 +68,13 @@ const sizeOf = (value) => (Array.isArray(value) ? `[${value.length}]` : `{${Obje
 
 // changed: keys (of this level) that are marked; open: how many levels are unfolded.
 export function Tree({ value, open = 2, changed }) {
+	const [most, more] = useState(MOST_ENTRIES);
 	if (value === null || typeof value !== 'object') return <Leaf value={value} />;
 	const entries = Object.entries(value);
 	if (!entries.length) return <span class="muted">{Array.isArray(value) ? '[ ]' : '{ }'}</span>;
 	return (
 		<ul class="tree">
-			{entries.map(([key, inner]) => (
+			{entries.slice(0, most).map(([key, inner]) => (
 				<li key={key} class={changed?.has(key) ? 'changed' : undefined}>
 					{inner !== null && typeof inner === 'object' && Object.keys(inner).length ? (
 						<details open={open > 1}>
@@ -70,6 +86,9 @@ export function Tree({ value, open = 2, changed }) {
 					)}
 				</li>
 			))}
+			{entries.length > most && (
+				<li><button type="button" class="button small" onClick={() => more(10 * most)}>{count(entries.length - most)} more</button></li>
+			)}
 		</ul>
 	);
 }

@@ -21,7 +21,7 @@ function Length({ session }) {
 }
 
 const KNOWN = new Set(['id', 'created_at', 'updated_at', 'ended_at', 'last_heartbeat', 'active', 'suspended', 'crashed', 'hung', 'hostname',
-	'machine_id', 'state', 'counts']);
+	'machine_id', 'product', 'version', 'counts']);
 
 // What a program newer than this page said of its session.
 const further = (s) => Object.entries(s).filter(([key]) => !KNOWN.has(key))
@@ -30,9 +30,9 @@ const further = (s) => Object.entries(s).filter(([key]) => !KNOWN.has(key))
 function Head({ session: s }) {
 	return (
 		<>
-			<p class="muted"><a href={href('/sessions', { product: s.state.product })}>Sessions of {s.state.product}</a></p>
+			<p class="muted break"><a href={href('/sessions', { product: s.product })}>Sessions of {s.product}</a></p>
 			<div class="head">
-				<h1>{s.state.product} {s.state.version}</h1>
+				<h1>{s.product} {s.version}</h1>
 				<States session={s} />
 				{isLive(s) && <span class="live" title="What you see follows the session">Live</span>}
 			</div>
@@ -91,7 +91,7 @@ function useTold(session) {
 
 export function Session({ id, params }) {
 	const path = `/api/data/sessions/${encodeURIComponent(id)}`;
-	const { data: s, error, again } = useLoad((signal) => get(path, { view: 'summary' }, signal), [id],
+	const { data: s, error, again } = useLoad((signal) => get(path, { view: 'brief' }, signal), [id],
 		(d) => (isLive(d) ? LIVE_MS : 0));
 	const zoom = { since: params.since, until: params.until };
 	const zoomed = !!(params.since || params.until);
@@ -101,8 +101,8 @@ export function Session({ id, params }) {
 		() => (live ? 3 * LIVE_MS : 0), counts);
 	useTold(s);
 	useEffect(() => {
-		if (s) document.title = `${s.state.product} ${s.state.version} – weir hub`;
-	}, [s?.state.product]);
+		if (s) document.title = `${s.product} ${s.version} – weir hub`;
+	}, [s?.product]);
 
 	if (error?.status === 404) {
 		return (

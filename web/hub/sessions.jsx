@@ -75,7 +75,7 @@ export const lengthOf = (s, now = Date.now()) => (isLive(s) ? (s.suspended ? ms(
 
 const columns = [
 	{ key: 'session', title: 'Session', sort: 'product', first: 'asc', class: 'break', value: (s) => (
-		<a class="strong" href={href(`/sessions/${s.id}`)}>{s.state.product} {s.state.version}</a>
+		<a class="strong" href={href(`/sessions/${s.id}`)}>{s.product} {s.version}</a>
 	) },
 	{ key: 'state', title: 'State', value: (s) => <States session={s} /> },
 	{ key: 'host', title: 'Host', sort: 'hostname', first: 'asc', class: 'break', value: (s) => s.hostname || <span class="muted">–</span> },
@@ -92,7 +92,7 @@ export function Sessions({ params }) {
 	const sort = { by: params.sort || 'created', order: params.order || 'desc' };
 	const load = async (signal) => ({
 		...await getPage('/api/data/sessions', { ...asked, sort: sort.by, order: sort.order, limit: PAGE, after: params.after,
-			view: 'summary' }, signal),
+			view: 'brief' }, signal),
 		cursor: params.after,
 	});
 	const { data, error, stale, again } = useLoad(load, [JSON.stringify(params)], () => 5000);

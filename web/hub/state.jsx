@@ -7,7 +7,8 @@ import { change } from '../shared/router.js';
 import { Button, Empty, Field, Problem, Waiting } from '../shared/ui.jsx';
 import { Tree } from './parts.jsx';
 
-const PAGE = 20;
+// Updates come with the whole state after each: fewer of them at a time when that is large.
+const MOST = 20, LEAST = 2, PAGE_CHARS = 300000;
 
 const at = (t, replace) => change({ at: t == null ? '' : exact(t) }, replace);
 
@@ -48,9 +49,10 @@ function Slider({ range, moment, onMoment }) {
 	);
 }
 
-function Updates({ id, total, place }) {
+function Updates({ id, total, place, size }) {
+	const [most] = useState(() => Math.max(LEAST, Math.min(MOST, Math.floor(PAGE_CHARS / size)))); // stays, whatever moment is looked at
 	const [page, turn] = useState(0);
-	const end = Math.max(0, total - page * PAGE), begin = Math.max(0, end - PAGE);
+	const end = Math.max(0, total - page * most), begin = Math.max(0, end - most);
 	const from = Math.max(0, begin - 1); // the one before the first tells what the first changed
 	const { data, error } = useLoad((signal) => (total
 		? get(`/api/data/sessions/${encodeURIComponent(id)}/history`, { from, limit: end - from }, signal) : Promise.resolve([])),
@@ -70,7 +72,7 @@ function Updates({ id, total, place }) {
 					</li>
 				))}
 			</ol>
-			{total > PAGE && (
+			{total > most && (
 				<div class="pager">
 					<span class="muted">{count(begin + 1)} to {count(end)} of {count(total)}</span>
 					<span class="buttons">
@@ -93,7 +95,7 @@ export function State({ id, params, range, total }) {
 		const near = total ? await get(`${path}/history`, { from: Math.max(0, (now.place ?? 0) - 1), limit: 3 }, signal) : [];
 		const first = Math.max(0, (now.place ?? 0) - 1), of = (place) => near[place - first];
 		return {
-			...now, before: now.place == null ? null : of(now.place - 1)?.state,
+			...now, size: JSON.stringify(now.state).length, before: now.place == null ? null : of(now.place - 1)?.state,
 			previous: now.place ? of(now.place - 1)?.timestamp : null,
 			next: now.place == null ? of(0)?.timestamp : of(now.place + 1)?.timestamp,
 		};
@@ -124,7 +126,7 @@ export function State({ id, params, range, total }) {
 				</section>
 				<section aria-label="Updates">
 					<h2>Updates</h2>
-					{total ? <Updates id={id} total={total} place={data.place} /> : <Empty title="No update yet" />}
+					{total ? <Updates id={id} total={total} place={data.place} size={data.size} /> : <Empty title="No update yet" />}
 				</section>
 			</div>
 		</div>
