@@ -363,7 +363,8 @@ static void self_test(const struct scenario *sc, const struct options *o, struct
 }
 
 static const struct scenario *const all[] = { law_scenarios, file_scenarios, db_scenarios, outbox_scenarios,
-					      many_scenarios, sessions_scenarios, hub_scenarios };
+					      many_scenarios, sessions_scenarios, hub_scenarios,
+					      cache_scenarios };
 
 static int once(char **argv, int argc)
 {

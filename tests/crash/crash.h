@@ -24,7 +24,7 @@ struct run {
 
 enum scenario_kind {
 	RIGHT,
-	LONG,  /* right; a play has a whole service in it, so that fewer are sampled */
+	LONG,  /* right; a play takes several times longer, so that fewer are sampled */
 	WRONG, /* made to fail: for --self-test, which asks that a kill or a power cut is seen to break it */
 	LAW, /* of the layer itself: says something only when a power cut takes all that is not synced */
 };
@@ -41,7 +41,7 @@ struct scenario {
 
 /* Each ends with an empty one. */
 extern const struct scenario law_scenarios[], file_scenarios[], db_scenarios[], outbox_scenarios[], many_scenarios[],
-	sessions_scenarios[], hub_scenarios[];
+	sessions_scenarios[], hub_scenarios[], cache_scenarios[];
 
 /* Ends this process, and the play as failed, with these words. */
 _Noreturn void run_fail(struct run *run, const char *file, int line, const char *fmt, ...)
