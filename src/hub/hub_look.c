@@ -168,11 +168,12 @@ int hub_look_state(const struct hub_looking *l)
 #define TIMELINE_STEPS 200
 #define CHART_POINTS   500
 
-/* What was asked for; otherwise from the creation to the end, or now. */
+/* What was asked for; otherwise from the creation to the end: of one that is silent, to the last that came of it. */
 static struct hub_span span_of(const struct hub_looking *l, uint64_t steps)
 {
 	const struct hub_filter *f = &l->query->filter;
-	int64_t end = (l->s->ended_ms ? l->s->ended_ms : l->m.now_ms) + 1;
+	bool lives = hub_session_status(l->s, l->m.stale_ms).active;
+	int64_t end = (l->s->ended_ms ? l->s->ended_ms : lives ? l->m.now_ms : l->s->updated_ms) + 1;
 
 	return hub_span_of(f->since_ms ? f->since_ms : l->s->created_ms, f->until_ms ? f->until_ms : end,
 			   l->query->buckets ? l->query->buckets : steps);

@@ -55,7 +55,7 @@ void hub_op_write_further(const json_t *o, const char *const *but, struct buf *o
 
 /* A text member of an object: 0 with *ret (empty when absent or null), or WEIR_E_PARSE when it is something else. */
 int hub_op_text(const json_t *o, const char *name, struct slice *ret);
-/* A timestamp as RFC 3339 has it, with 'T' and an offset. Either result may be NULL. 0 or WEIR_E_PARSE. */
+/* A timestamp as RFC 3339 has it, with 'T' and an offset. ret_ms may be NULL. 0 or WEIR_E_PARSE. */
 int hub_op_time(struct slice text, int64_t *ret_ms);
 
 #endif

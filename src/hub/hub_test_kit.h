@@ -201,7 +201,7 @@ static inline int64_t kit_batch(struct kit *k, const char *id, const char *body)
 	return j.applied;
 }
 
-/* The record and, when text is not NULL, all items of a list, a line each. */
+/* The record. */
 static inline void kit_look(struct kit *k, const char *id, struct hub_session *ret)
 {
 	struct hub_read *rd = NULL;
@@ -211,6 +211,7 @@ static inline void kit_look(struct kit *k, const char *id, struct hub_session *r
 	k->st->t->read_end(rd);
 }
 
+/* Items of a list, a line each. */
 static inline int kit_add_line(void *arg, int64_t place, struct slice body)
 {
 	buf_addf(arg, "%lld %.*s\n", (long long)place, (int)body.n, body.p);

@@ -182,6 +182,12 @@ def test_ten_thousand_sessions_and_a_session_of_a_hundred_thousand_events(site):
     took, size = first_byte(hub, "/api/data/sessions?view=summary")
     assert size > 2e6 and took < 5
     assert len(hub.ids("product=p3")) == len(range(3, 100, 7)) * 100
+    target, seen = "/api/data/sessions?view=summary&limit=3000", []
+    while target:
+        a = hub.ask("GET", target)
+        seen.append([s["id"] for s in a.json])
+        target = a.headers.get("link") and a.headers["link"].split(">")[0][1:]
+    assert [len(page) for page in seen] == [3000, 3000, 3000, 1001] and len(set(sum(seen, []))) == 10001
     events = hub.get("/api/data/sessions/%s/events?from=99990" % large.id)
     assert [e["data"]["n"] for e in events] == list(range(99991, 100001))
     assert [s["id"] for s in hub.list("text=mmmm&limit=1")] == [large.id]

@@ -1,5 +1,6 @@
 """What the hub's pages ask for: counts by state, a page of events, the state as it was, a session drawn as a timeline and as series."""
 
+import datetime
 import os
 import re
 import time
@@ -166,6 +167,18 @@ def test_an_ended_session_is_drawn_to_its_end_and_no_further(hub):
         got = hub.get(at(session, what))
         assert got["outside"] == {"before": 0, "after": 0} and got["until"] - got["since"] < 60000, got
         assert hub.get(at(session, what)) == got, end
+
+
+def test_a_session_that_fell_silent_is_drawn_to_its_last_word(site):
+    hub = site.hub(heartbeat_timeout="300ms")
+    session = hub.create(machine_id="m").heartbeat().event("last")
+    for state in ("suspended", "crashed"):
+        if state == "crashed":
+            hub.create(machine_id="m")          # the machine is back without it
+        wait_until(lambda: session.now()[state])
+        last = datetime.datetime.fromisoformat(session.now()["updated_at"].replace("Z", "+00:00"))
+        got = hub.get(at(session, "/timeline"))
+        assert got["until"] == round(last.timestamp() * 1000) + 1 and got["outside"] == {"before": 0, "after": 0}
 
 
 def test_the_series_of_a_session_and_their_points(hub):
