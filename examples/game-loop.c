@@ -3,7 +3,7 @@
  *      cc -O2 game-loop.c -o game-loop $(pkg-config --cflags --libs weir-client)
  *      ./game-loop 300             so many frames; WEIR_SESSIONS_LISTEN=127.0.0.1:PORT says where the daemon is
  *      ./game-loop 300 hang        the main loop hangs: the daemon notices, as only the loop itself sends heartbeats
- *      ./game-loop 300 crash       a pointer that leads nowhere is followed: the hub shows the signal, where it was, and a crashed session
+ *      ./game-loop 300 crash       it follows a pointer to nowhere: the hub shows signal, place and a crashed session
  *
  * SHOWS    State that changes level by level, an event with data for what a player did, frame times as a histogram with
  *          buckets around the 16.7 ms that a frame has, a counter, a timer over a block, heartbeats from the loop. */

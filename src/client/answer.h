@@ -1,8 +1,9 @@
 /* answer.h -- one answer of the daemon, read from bytes as they come.
  *
- * Pure: no I/O; may stop at any byte. Strict: HTTP/1.0 or 1.1, a Content-Length (one, or several that agree) or a status that
- * has no body; no Transfer-Encoding, no folded lines, no control characters. What two readers could understand
- * differently is an error, and the connection is of no more use (RFC 9112 section 6.3). Interim answers (1xx) are skipped. */
+ * Pure: no I/O; may stop at any byte. Strict: HTTP/1.0 or 1.1, a Content-Length (one, or several that agree) or a
+ * status that has no body; no Transfer-Encoding, no folded lines, no control characters. What two readers could
+ * understand differently is an error, and the connection is of no more use (RFC 9112 section 6.3). Interim answers
+ * (1xx) are skipped. */
 #ifndef WEIR_CLIENT_ANSWER_H
 #define WEIR_CLIENT_ANSWER_H
 

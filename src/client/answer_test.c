@@ -49,11 +49,13 @@ static void answers_that_are_understood(void **state)
 		{ "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", 200, false, "{}", 0 },
 		{ "HTTP/1.1 200\r\ncontent-length:2 \r\n\r\n{}", 200, false, "{}", 0 },
 		{ "HTTP/1.1 204 No Content\r\n\r\n", 204, false, "", 0 },
-		{ "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive, Close\r\n\r\n{}", 200, true, "{}", 0 },
+		{ "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive, Close\r\n\r\n{}", 200, true, "{}",
+		  0 },
 		{ "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", 200, true, "{}", 0 },
 		{ "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, false, "", 0 },
 		{ "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\nX: \t\r\n\r\nabc", 200, false, "a", 2 },
-		{ "HTTP/1.1 404 Not Found\r\nContent-Length: 018\r\n\r\nSession not found\n", 404, false, "Session not found\n", 0 },
+		{ "HTTP/1.1 404 Not Found\r\nContent-Length: 018\r\n\r\nSession not found\n", 404, false,
+		  "Session not found\n", 0 },
 	};
 
 	(void)state;

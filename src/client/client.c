@@ -1,13 +1,15 @@
 /* client.c -- the calls of weir/client.h: format, copy, count.
  *
- * WHY      JSON is made in the caller's thread, on its stack and outside the lock; under the lock a record is copied and
- *          nothing else happens, so that ten threads at full speed wait for a memcpy and not for each other's formatting.
- *          A lock-free queue of records of any size would save the uncontended 20 ns and cost a page of proof.
- * RULES    1. The thread is woken when it sleeps, which it does only a second after the last call: the wake-up is for who calls
- *             rarely.
- *          2. After fork() the queue may be half written and its lock held for ever, so a child touches neither. It is known
- *             by a page that the kernel empties in it (MADV_WIPEONFORK, Linux 4.14): a load instead of a getpid(2), and no
- *             pthread_atfork(3), which could never be taken back. On a kernel without it getpid(2) is asked.
+ * WHY      JSON is made in the caller's thread, on its stack and outside the lock; under the lock a record is copied
+ *          and nothing else happens, so that ten threads at full speed wait for a memcpy and not for each other's
+ *          formatting. A lock-free queue of records of any size would save the uncontended 20 ns and cost a page of
+ *          proof.
+ * RULES    1. The thread is woken when it sleeps, which it does only a second after the last call: the wake-up is for
+ *             who calls rarely.
+ *          2. After fork() the queue may be half written and its lock held for ever, so a child touches neither. It is
+ *             known by a page that the kernel empties in it (MADV_WIPEONFORK, Linux 4.14): a load instead of a
+ *             getpid(2), and no pthread_atfork(3), which could never be taken back. On a kernel without it getpid(2) is
+ *             asked.
  * THREADS  Any; see client_priv.h. */
 #include "client/client_priv.h"
 

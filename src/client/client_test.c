@@ -186,7 +186,8 @@ static void many_clients_of_one_process(void **state)
 
 static void crashes_are_one_clients_at_a_time(void **state)
 {
-	struct weir_client *a = opened((struct weir_client_options){ 0 }), *b = opened((struct weir_client_options){ 0 });
+	struct weir_client *a = opened((struct weir_client_options){ 0 }),
+			   *b = opened((struct weir_client_options){ 0 });
 	char folder[] = "/tmp/weir-client-XXXXXX";
 
 	(void)state;

@@ -1,7 +1,8 @@
 /* conn.c -- see conn.h.
  *
- * WHY      libcurl does all this, but who links a library of a few calls does not want its forty along, nor their threads,
- *          signals and environment variables. One connection, answers of a few bytes, loopback: what is left is a page.
+ * WHY      libcurl does all this, but who links a library of a few calls does not want its forty along, nor their
+ *          threads, signals and environment variables. One connection, answers of a few bytes, loopback: what is left
+ *          is a page.
  * SEE      answer.h for what is taken for an answer */
 #include "client/conn.h"
 
@@ -77,6 +78,8 @@ int weirc_address_parse(const char *text, struct weirc_address *ret)
 		return -EINVAL;
 	memcpy(host, text, n);
 	host[n] = '\0';
+	if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "[::]") == 0)
+		memcpy(host, "localhost", sizeof("localhost")); /* where a daemon listens that listens everywhere */
 	memset(ret, 0, sizeof(*ret));
 	(void)snprintf(ret->host, sizeof(ret->host), "%s:%u", host, port); /* fits: 31 and 5 */
 	if (strcmp(host, "localhost") == 0) {

@@ -1,7 +1,7 @@
 /* conn.h -- the connection to the daemon: loopback TCP, one request and its answer at a time.
  *
- * Used by the sender alone. Nothing waits longer than it is told, nor than stop_at_ms, which another thread may bring forward
- * (and then writes to wake_fd, an eventfd). No signal: MSG_NOSIGNAL. */
+ * Used by the sender alone. Nothing waits longer than it is told, nor than stop_at_ms, which another thread may bring
+ * forward (and then writes to wake_fd, an eventfd). No signal: MSG_NOSIGNAL. */
 #ifndef WEIR_CLIENT_CONN_H
 #define WEIR_CLIENT_CONN_H
 
@@ -44,8 +44,8 @@ int weirc_conn_open(struct weirc_conn *c, int64_t patience_ms);
 void weirc_conn_close(struct weirc_conn *c);
 /* Has the daemon closed it, or said something unasked? Then it is closed here, too. Never blocks. */
 bool weirc_conn_look(struct weirc_conn *c);
-/* Sends n bytes and reads the answer into c->answer: its status, or a code (-ETIMEDOUT, -ECONNRESET, -EPROTO, ...), and then
- * the connection is closed. Also closed when the answer says so. */
+/* Sends n bytes and reads the answer into c->answer: its status, or a code (-ETIMEDOUT, -ECONNRESET, -EPROTO, ...), and
+ * then the connection is closed. Also closed when the answer says so. */
 int weirc_conn_call(struct weirc_conn *c, const char *request, size_t n, int64_t patience_ms);
 /* Waits until_ms for events on fd (-1: only for the clock), or for wake_fd. 1: fd is ready; 0: woken; -ETIMEDOUT. */
 int weirc_wait(const struct weirc_conn *c, int fd, short events, int64_t until_ms);

@@ -1,4 +1,5 @@
-/* conn_test.c -- one side is conn.c, the other a socket of the test, which has said what it will say before it is asked. */
+/* conn_test.c -- one side is conn.c, the other a socket of the test, which has said what it will say before it is
+ * asked. */
 #include "client/conn.h"
 
 #include <arpa/inet.h>
@@ -78,7 +79,7 @@ static void addresses_of_this_machine(void **state)
 		{ "127.0.0.1:80x", -EINVAL, 0 },
 		{ "127.0.0.1:+80", -EINVAL, 0 },
 		{ "192.168.1.1:8079", -EINVAL, 0 },
-		{ "0.0.0.0:8079", -EINVAL, 0 },
+		{ "10.0.0.0:8079", -EINVAL, 0 },
 		{ "::1:8079", -EINVAL, 0 },
 		{ "[::2]:8079", -EINVAL, 0 },
 		{ "example.com:80", -EINVAL, 0 },
@@ -96,6 +97,9 @@ static void addresses_of_this_machine(void **state)
 			assert_string_equal(a.host, rows[i].text);
 		}
 	}
+	assert_int_equal(weirc_address_parse("0.0.0.0:8079", &a) | weirc_address_parse("[::]:8079", &a), 0);
+	assert_int_equal(a.count, 2);
+	assert_string_equal(a.host, "localhost:8079"); /* what the daemon takes */
 }
 
 static void a_question_and_its_answer(void **state)

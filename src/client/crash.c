@@ -1,17 +1,18 @@
 /* crash.c -- a program that dies of a signal says so first.
  *
- * WHAT     The handler lets the sender's thread empty the queue (it still runs; half a second at most, and only while it is
- *          connected), then sends one POST /event over a connection of its own and waits for the answer (half a second). When
- *          none came, the report goes into the file that was opened for it. Then the signal goes on to whoever had it before.
+ * WHAT     The handler lets the sender's thread empty the queue (it still runs; half a second at most, and only while
+ *          it is connected), then sends one POST /event over a connection of its own and waits for the answer (half a
+ *          second). When none came, the report goes into the file that was opened for it. Then the signal goes on to
+ *          whoever had it before.
  * WHY      A connection is made in the handler, not before: connect(2) to a port of this machine is as safe there as
- *          write(2) on a descriptor opened earlier, and a daemon closes connections on which nothing is said. Waiting for
- *          the answer keeps the order: the daemon learns of the end from the process's pidfd the moment it is gone, and a
- *          request that is still on its way then would come after the crash.
- * RULES    1. In the handler only what signal-safety(7) lists, and clock_gettime, process_vm_readv, gettid, which are plain
- *             system calls (or less) on Linux: socket, connect, poll, send, recv, write, pwrite, close, sigaction, raise,
- *             memcpy and kin. No allocation, no lock, no stdio, no locale.
- *          2. It ends: each wait has a bound, a second in all. A second crash meanwhile, of another thread, waits as long for
- *             the first; one of the handler itself is the end (the signal is blocked there: the kernel kills).
+ *          write(2) on a descriptor opened earlier, and a daemon closes connections on which nothing is said. Waiting
+ *          for the answer keeps the order: the daemon learns of the end from the process's pidfd the moment it is gone,
+ *          and a request that is still on its way then would come after the crash.
+ * RULES    1. In the handler only what signal-safety(7) lists, and clock_gettime, process_vm_readv, gettid, which are
+ *             plain system calls (or less) on Linux: socket, connect, poll, send, recv, write, pwrite, close,
+ *             sigaction, raise, memcpy and kin. No allocation, no lock, no stdio, no locale.
+ *          2. It ends: each wait has a bound, a second in all. A second crash meanwhile, of another thread, waits as
+ *             long for the first; one of the handler itself is the end (the signal is blocked there: the kernel kills).
  *          3. The process dies of the signal that it got, with the core that it would have left.
  * GLOBAL   `armed` and what the handler needs, for one client of a process: signals belong to the process.
  * SEE      crash_text.c for what is in it, spool.c for the file */

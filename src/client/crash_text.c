@@ -3,8 +3,8 @@
  * WHY      No backtrace(3): it takes locks of the dynamic linker and may load libgcc, and a program that crashed inside
  *          either would hang for ever instead of ending. What is done here is arithmetic, and one system call,
  *          process_vm_readv(2) on ourselves, which answers EFAULT where reading through a pointer would fault again.
- *          The price: the chain of frame pointers is whole only in programs built with -fno-omit-frame-pointer. Where it
- *          gives little, the stack is searched for values that point into code, as the kernel does in an oops; these
+ *          The price: the chain of frame pointers is whole only in programs built with -fno-omit-frame-pointer. Where
+ *          it gives little, the stack is searched for values that point into code, as the kernel does in an oops; these
  *          are marked with '?', since some are only left over.
  * SEE      signal-safety(7), sigaction(2) for si_code */
 #include "client/crash_text.h"
@@ -212,7 +212,7 @@ static void add_frame(struct weirc_text *t, const struct weirc_modules *m, uintp
 	if (module) {
 		/* the name may hold what JSON does not take as it is */
 		for (const char *p = module->name; *p; p++)
-			weirc_text_char(t, (unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e || *p == '"' || *p == '\\' ? '_' : *p);
+			weirc_text_char(t, *p < 0x20 || *p == 0x7f || *p == '"' || *p == '\\' ? '_' : *p);
 		weirc_text_char(t, '+');
 		add_address(t, at - module->base);
 	} else {

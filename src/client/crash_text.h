@@ -24,7 +24,8 @@ struct weirc_modules {
 /* What is loaded now. Not safe in a handler: before. */
 void weirc_modules_load(struct weirc_modules *m);
 
-/* Where the thread was: the place itself, then return addresses. context: of a SA_SIGINFO handler. Safe in a handler. */
+/* Where the thread was: the place itself, then return addresses. context: of a SA_SIGINFO handler. Safe in
+ * one. From *ret_guessed_from on they are only values on the stack that point into code. */
 size_t weirc_frames(const void *context, const struct weirc_modules *m, uintptr_t frames[WEIRC_FRAMES],
 		    size_t *ret_guessed_from);
 

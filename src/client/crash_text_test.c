@@ -100,7 +100,9 @@ static void a_signal_that_was_sent(void **state)
 /* Whatever is in the registers, it neither faults nor runs on for ever. */
 static void registers_that_hold_nonsense(void **state)
 {
-	static const uintptr_t nonsense[] = { 0, 1, 8, 4096, UINTPTR_MAX, UINTPTR_MAX - 7, (uintptr_t)1 << 63, (uintptr_t)&modules };
+	static const uintptr_t nonsense[] = {
+		0, 1, 8, 4096, UINTPTR_MAX, UINTPTR_MAX - 7, (uintptr_t)1 << 63, (uintptr_t)&modules
+	};
 	const size_t n = sizeof(nonsense) / sizeof(nonsense[0]);
 
 	(void)state;

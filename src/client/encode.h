@@ -1,7 +1,7 @@
 /* encode.h -- what the program tells, as the end of the JSON that the daemon takes.
  *
- * Each adds the members of one operation and the closing brace: the sender puts {"session_id":"...", before it, which it
- * may not know yet. Pure but for the text's memory; any thread. A wrong argument sets t->failed to -EINVAL. */
+ * Each adds the members of one operation and the closing brace: the sender puts {"session_id":"...", before it, which
+ * it may not know yet. Pure but for the text's memory; any thread. A wrong argument sets t->failed to -EINVAL. */
 #ifndef WEIR_CLIENT_ENCODE_H
 #define WEIR_CLIENT_ENCODE_H
 

@@ -91,9 +91,10 @@ static void an_event_with_everything(void **state)
 
 	(void)state;
 	weirc_encode_event(&t, &e);
-	expect_tail("\"name\":\"n\",\"category\":\"error\",\"group\":\"g\",\"message\":\"m\",\"labels\":[\"a\",\"b\"],"
-		    "\"data\":{\"k\":1},\"exception_type\":\"T\",\"exception_msg\":\"why\",\"stacktrace\":[\"f1\",\"f2\"],"
-		    "\"source_file\":\"x.c\",\"source_line\":7,\"source_function\":\"fn\"}");
+	expect_tail(
+		"\"name\":\"n\",\"category\":\"error\",\"group\":\"g\",\"message\":\"m\",\"labels\":[\"a\",\"b\"],"
+		"\"data\":{\"k\":1},\"exception_type\":\"T\",\"exception_msg\":\"why\",\"stacktrace\":[\"f1\",\"f2\"],"
+		"\"source_file\":\"x.c\",\"source_line\":7,\"source_function\":\"fn\"}");
 	weirc_encode_event(&t, &(struct weir_event){ .name = "only", .labels = (const char *const[]){ NULL } });
 	expect_tail("\"name\":\"only\",\"labels\":[]}");
 	weirc_encode_event(&t, &(struct weir_event){ .name = "d", .data_json = "{\"x\":[]}" });

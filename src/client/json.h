@@ -12,8 +12,8 @@
 
 /* Is it one JSON value, with nothing but white space around it? object: and an object. */
 bool weirc_json_is_value(const char *p, size_t n, bool object);
-/* The text of a member of an object, which is a string of 1 to room - 1 bytes without escapes: copied, NUL-terminated. 0, or
- * -EPROTO: the text is not an object, or has no such member. Of a name that comes twice, the last counts. */
+/* The text of a member of an object, which is a string of 1 to room - 1 bytes without escapes: copied, NUL-terminated.
+ * 0, or -EPROTO: the text is not an object, or has no such member. Of a name that comes twice, the last counts. */
 int weirc_json_text_of(const char *p, size_t n, const char *name, char *ret, size_t room);
 
 #endif

@@ -1,8 +1,10 @@
 /* ring.c -- see ring.h.
  *
- *          head                      tail                 A record is never split: when the rest before the end of the
- *      ----+--------+-----+----------+--------------      memory is too short, a record of type SKIP fills it. All sizes
- *          | record | rec | record   |                    are multiples of ALIGN, so a SKIP always has room for its head.
+ *          head                      tail
+ *      ----+--------+-----+----------+--------------      A record is never split: when the rest before the end of the
+ *          | record | rec | record   |                    memory is too short, a record of type SKIP fills it.
+ *
+ * All sizes are multiples of ALIGN, so a SKIP always has room for its head.
  *
  * RULES    head <= tail <= head + size. Entries do not count SKIPs, bytes do. */
 #include "client/ring.h"

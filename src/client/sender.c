@@ -2,15 +2,15 @@
  *
  * WHAT     Again and again one step, the first of these that there is to do: a session, reports of crashes of earlier
  *          runs, what was dropped, a heartbeat, the oldest record, and when the client closes the end.
- * RULES    1. One request at a time; a record leaves the queue when it is answered. So order holds, and at most one operation
- *             is in doubt when a connection is lost. (Pipelining would bring nothing: the daemon answers one request of
- *             a connection after the other.)
- *          2. No answer in time, or none that is to be trusted: the connection is closed, and the same is sent again over
- *             another, after a pause that doubles from 50 ms to 5 s, with jitter.
+ * RULES    1. One request at a time; a record leaves the queue when it is answered. So order holds, and at most one
+ *             operation is in doubt when a connection is lost. (Pipelining would bring nothing: the daemon answers one
+ *             request of a connection after the other.)
+ *          2. No answer in time, or none that is to be trusted: the connection is closed, and the same is sent again
+ *             over another, after a pause that doubles from 50 ms to 5 s, with jitter.
  *          3. 200 is done. 404 means that the daemon has forgotten the session (another data folder, or an original
- *             daemon that was restarted): a new one is begun, once for an operation. 400, 413 and the like: refused, counted,
- *             gone, as it would be refused again. All else (503: its queue or disk is full; 421 and 403: it is not
- *             for us): again later.
+ *             daemon that was restarted): a new one is begun, once for an operation. 400, 413 and the like: refused,
+ *             counted, gone, as it would be refused again. All else (503: its queue or disk is full; 421 and 403: it is
+ *             not for us): again later.
  *          4. After stop_at_ms nothing is waited for.
  * THREADS  One, all signals blocked. What is behind `the sender's own` is touched here alone. */
 #include "client/client_priv.h"
@@ -45,7 +45,7 @@ void weirc_sender_new_key(struct weir_client *c)
 	unsigned char random[16] = { 0 };
 	struct weirc_text t;
 
-	if (getrandom(random, sizeof(random), GRND_NONBLOCK) < 0) { /* early in the boot: unique on this machine will do */
+	if (getrandom(random, sizeof(random), GRND_NONBLOCK) < 0) { /* early in the boot: unique here will do */
 		memcpy(random, &c->pid, sizeof(c->pid));
 		memcpy(random + 8, &(int64_t){ weirc_now_ms() }, 8);
 	}
@@ -398,8 +398,8 @@ void weirc_sender_wake(struct weir_client *c)
 		return; /* it is full of wake-ups */
 }
 
-/* Until there may be something to do. Waking a thread costs its waker some 5 us, as much as twenty calls: a program that
- * tells something in each frame should not pay that sixty times a second. So for a while nobody has to. */
+/* Until there may be something to do. Waking a thread costs its waker some 5 us, as much as twenty calls: a program
+ * that tells something in each frame should not pay that sixty times a second. So for a while nobody has to. */
 static void idle(struct weir_client *c)
 {
 	int64_t until = c->is_paused ? INT64_MAX : c->next_beat_ms, now = weirc_now_ms();

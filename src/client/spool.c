@@ -1,8 +1,9 @@
 /* spool.c -- see spool.h.
  *
- * RULES    1. Whose file it is, and whether that process lives, is told by its lock (fcntl(2), F_SETLK): the kernel drops it when
- *             the process ends, however that happens, and a child after fork() does not have it. A file without a lock that is
- *             empty may be one that is just being made: it is left alone while the process in its name lives.
+ * RULES    1. Whose file it is, and whether that process lives, is told by its lock (fcntl(2), F_SETLK): the kernel
+ *             drops it when the process ends, however that happens, and a child after fork() does not have it. A file
+ *             without a lock that is empty may be one that is just being made: it is left alone while the process in
+ *             its name lives.
  *          2. A report is whole (length and CRC agree) or it does not exist.
  *          3. A file goes when its report was answered, and not before. Only more than WEIRC_SPOOL_FILES of them make
  *             the oldest go unsent.
@@ -190,8 +191,8 @@ static int parse(const char *text, size_t n, struct weirc_report *r)
 	size_t id;
 
 	if (n < FIRST_LINE || memcmp(text, MAGIC, sizeof(MAGIC) - 1) != 0 || text[FIRST_LINE - 1] != '\n' ||
-	    text[FIRST_LINE - 10] != ' ' || read_hex(text + sizeof(MAGIC) - 1, &bytes) < 0 || read_hex(text + sizeof(MAGIC) + 8, &crc) < 0 ||
-	    bytes > n - FIRST_LINE || crc32_of(at, bytes, 0) != crc)
+	    text[FIRST_LINE - 10] != ' ' || read_hex(text + sizeof(MAGIC) - 1, &bytes) < 0 ||
+	    read_hex(text + sizeof(MAGIC) + 8, &crc) < 0 || bytes > n - FIRST_LINE || crc32_of(at, bytes, 0) != crc)
 		return -EPROTO;
 	end = at + bytes;
 	id = strcspn(at, "\n");

@@ -1,7 +1,7 @@
 /* spool.h -- the file in which a crash is kept until the next start, and what earlier runs left there.
  *
- * Opened and given its bytes on the disk beforehand, so that the handler of signals has only to write them. Format and names:
- * docs/formats/client-crash.md. */
+ * Opened and given its bytes on the disk beforehand, so that the handler of signals has only to write them. Format and
+ * names: docs/formats/client-crash.md. */
 #ifndef WEIR_CLIENT_SPOOL_H
 #define WEIR_CLIENT_SPOOL_H
 

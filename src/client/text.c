@@ -1,7 +1,7 @@
 /* text.c -- see text.h.
  *
- * WHY      A library in somebody else's program may neither abort on memory nor touch its locale; so it has a builder of
- *          its own and not base/buf.c, which does the first.
+ * WHY      A library in somebody else's program may neither abort on memory nor touch its locale; so it has a builder
+ *          of its own and not base/buf.c, which does the first.
  * LIMITS   Each text says `most`. */
 #include "client/text.h"
 

@@ -53,8 +53,10 @@ static void strings_become_json_and_utf8(void **state)
 
 static void numbers_read_back_equal(void **state)
 {
-	static const double rows[] = { 0,	0.1,  -0.5,	 1.0 / 3, 1e15, 1e16, -1e15, 123456789012345678.0, 5e-324,
-				       1.7e308, -2.5, 59.8, 1e-7, 4503599627370497.5 };
+	static const double rows[] = {
+		0,    0.1,  -0.5, 1.0 / 3,           1e15, 1e16, -1e15, 123456789012345678.0, 5e-324, 1.7e308,
+		-2.5, 59.8, 1e-7, 4503599627370497.5
+	};
 	char storage[64];
 	struct weirc_text t;
 

@@ -2,9 +2,9 @@
  *
  *      client_calls HOST:PORT THREADS CALLS      prints `KIND NANOSECONDS` for each kind: the median of all calls
  *
- * Beside them a write(2) of as many bytes to /dev/null, the least that a program pays that logs into a file. The daemon is a
- * real one, and the library's thread takes what is told there meanwhile. Two readings of the clock are in every figure
- * (kind `clock`). The queue holds all: a call that drops would be cheaper, and is an error here. */
+ * Beside them a write(2) of as many bytes to /dev/null, the least that a program pays that logs into a file. The daemon
+ * is a real one, and the library's thread takes what is told there meanwhile. Two readings of the clock are in every
+ * figure (kind `clock`). The queue holds all: a call that drops would be cheaper, and is an error here. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -22,7 +22,8 @@
 #define FRAME_US     16667
 
 enum kind { EVENT, LOG, GAUGE, STATE, BEAT, WRITE, CLOCK, FRAME, FRAME_WRITE, KINDS };
-static const char *const names[] = { "event", "log", "gauge", "state", "heartbeat", "write", "clock", "frame", "frame-write" };
+static const char *const names[] = { "event", "log",   "gauge", "state",      "heartbeat",
+				     "write", "clock", "frame", "frame-write" };
 
 struct worker {
 	pthread_t thread;
@@ -38,14 +39,16 @@ static int null_fd, calls;
 static int one(enum kind kind, int i)
 {
 	/* what the event below becomes, about */
-	static const char line[] = "\"name\":\"enemy_seen\",\"category\":\"info\",\"data\":{\"kind\":\"orc\",\"distance\":12.5,"
-				   "\"count\":1234},\"source_file\":\"../tests/bench/client_calls.c\",\"source_line\":52,"
-				   "\"source_function\":\"one\"}";
+	static const char line[] =
+		"\"name\":\"enemy_seen\",\"category\":\"info\",\"data\":{\"kind\":\"orc\",\"distance\":12.5,"
+		"\"count\":1234},\"source_file\":\"../tests/bench/client_calls.c\",\"source_line\":52,"
+		"\"source_function\":\"one\"}";
 
 	switch (kind) {
 	case EVENT:
 		return weir_event(client, .name = "enemy_seen", .category = "info",
-				  .data = WEIR_FIELDS(weir_text("kind", "orc"), weir_number("distance", 12.5), weir_int("count", i)));
+				  .data = WEIR_FIELDS(weir_text("kind", "orc"), weir_number("distance", 12.5),
+						      weir_int("count", i)));
 	case LOG: return weir_info(client, "enemy_seen", "%s at %d, number %d", "orc", 12, i);
 	case GAUGE: return weir_client_gauge(client, "fps", 59.75 + i % 4, NULL);
 	case STATE: return weir_client_state(client, WEIR_FIELDS(weir_int("level", i), weir_text("map", "sea")));

@@ -1,4 +1,4 @@
-"""figures_client -- what a call of libweir-client costs the thread that makes it, beside a write(2) that goes nowhere."""
+"""figures_client -- what a call of libweir-client costs the thread that makes it, beside a write(2) to nowhere."""
 
 import subprocess
 
@@ -21,8 +21,8 @@ def timed(stage, weir, threads):
 
 
 def client_calls(stage):
-    """The median of all calls, while the library's thread takes them to a daemon whose hub is switched off; beside it the median
-    of as many writes of an event's bytes to /dev/null, in the same process."""
+    """The median of all calls, while the library's thread takes them to a daemon whose hub is switched off; beside it
+    the median of as many writes of an event's bytes to /dev/null, in the same process."""
     weir = fresh(stage)
     for threads in THREADS:
         rounds = {"weir": [timed(stage, weir, threads) for _ in range(stage.rounds)]}

@@ -1,7 +1,8 @@
-/* client_actor.c -- a program that reports by libweir-client and does what a story says, a line of standard input at a time.
+/* client_actor.c -- a program that reports by libweir-client and does what a story says, a line of standard input at a
+ * time.
  *
- * Each command is answered by one line on standard output: a code of the library, or JSON. The stories' side is tests/lib/lab/client.py;
- * the table at the end lists the commands. */
+ * Each command is answered by one line on standard output: a code of the library, or JSON. The stories' side is
+ * tests/lib/lab/client.py; the table at the end lists the commands. */
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -62,15 +63,18 @@ static int do_stats(char **args)
 	const struct {
 		const char *name;
 		const unsigned long long *of;
-	} lists[] = { { "taken", s.taken }, { "answered", s.answered }, { "dropped", s.dropped }, { "refused", s.refused } };
+	} lists[] = {
+		{ "taken", s.taken }, { "answered", s.answered }, { "dropped", s.dropped }, { "refused", s.refused }
+	};
 
 	if (r < 0)
 		return r;
 	printf("{");
 	for (size_t i = 0; i < 4; i++)
-		printf("\"%s\": [%llu, %llu, %llu, %llu], ", lists[i].name, lists[i].of[0], lists[i].of[1], lists[i].of[2],
-		       lists[i].of[3]);
-	printf("\"repeated\": %llu, \"heartbeats\": %llu, \"connects\": %llu, \"sessions\": %llu, \"crash_reports\": %llu, "
+		printf("\"%s\": [%llu, %llu, %llu, %llu], ", lists[i].name, lists[i].of[0], lists[i].of[1],
+		       lists[i].of[2], lists[i].of[3]);
+	printf("\"repeated\": %llu, \"heartbeats\": %llu, \"connects\": %llu, \"sessions\": %llu, "
+	       "\"crash_reports\": %llu, "
 	       "\"queued_entries\": %llu, \"queued_bytes\": %llu, \"is_connected\": %d, \"last_error\": %d, "
 	       "\"last_status\": %d, \"session_id\": \"%s\"}\n",
 	       s.repeated, s.heartbeats, s.connects, s.sessions, s.crash_reports, s.queued_entries, s.queued_bytes,
@@ -97,9 +101,9 @@ static int do_log(char **args)
 
 static int do_exception(char **args)
 {
-	return weir_event(client, .name = args[1], .category = "error", .group = "io", .labels = WEIR_TEXTS("disk", "b\xff"),
-			  .exception_type = "OSError", .exception_message = "no space",
-			  .stacktrace = WEIR_TEXTS("write_all", "save", "main"));
+	return weir_event(client, .name = args[1], .category = "error", .group = "io",
+			  .labels = WEIR_TEXTS("disk", "b\xff"), .exception_type = "OSError",
+			  .exception_message = "no space", .stacktrace = WEIR_TEXTS("write_all", "save", "main"));
 }
 
 static int do_metric(char **args) /* KIND NAME VALUE */
@@ -253,6 +257,20 @@ static int do_fork(char **args) /* ADDRESS */
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + status;
 }
 
+/* The child dies of a signal; the parent is told of which. */
+static int do_fork_crash(char **args)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		crash_here(NULL);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status))
+		return -errno;
+	printf("%d\n", WTERMSIG(status));
+	return 1;
+}
+
 static int do_exit(char **args)
 {
 	exit(number(args, 1));
@@ -265,11 +283,13 @@ static const struct {
 	int (*fn)(char **args); /* 1: it has printed its answer */
 	int args; /* the last takes the rest of the line */
 } commands[] = {
-	{ "open", do_open, 7 },	      { "close", do_close, 1 },	  { "flush", do_flush, 1 },   { "stats", do_stats, 0 },
-	{ "state", do_state, 1 },     { "event", do_event, 2 },	  { "log", do_log, 2 },	      { "exception", do_exception, 1 },
-	{ "metric", do_metric, 3 },   { "pause", do_pause, 0 },	  { "resume", do_resume, 0 }, { "heartbeat", do_heartbeat, 0 },
-	{ "threads", do_threads, 2 }, { "catch", do_catch, 1 },	  { "crash", do_crash, 1 },   { "handler", do_handler, 0 },
-	{ "fork", do_fork, 1 },	      { "exit", do_exit, 1 },
+	{ "open", do_open, 7 },       { "close", do_close, 1 },         { "flush", do_flush, 1 },
+	{ "stats", do_stats, 0 },     { "state", do_state, 1 },         { "event", do_event, 2 },
+	{ "log", do_log, 2 },         { "exception", do_exception, 1 }, { "metric", do_metric, 3 },
+	{ "pause", do_pause, 0 },     { "resume", do_resume, 0 },       { "heartbeat", do_heartbeat, 0 },
+	{ "threads", do_threads, 2 }, { "catch", do_catch, 1 },         { "crash", do_crash, 1 },
+	{ "handler", do_handler, 0 }, { "fork", do_fork, 1 },           { "fork_crash", do_fork_crash, 0 },
+	{ "exit", do_exit, 1 },
 };
 
 static void split(char *line, char **args)
@@ -279,7 +299,8 @@ static void split(char *line, char **args)
 
 	line[strcspn(line, "\n")] = '\0';
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		if (strcspn(line, " ") == strlen(commands[i].name) && strncmp(line, commands[i].name, strcspn(line, " ")) == 0)
+		if (strcspn(line, " ") == strlen(commands[i].name) &&
+		    strncmp(line, commands[i].name, strcspn(line, " ")) == 0)
 			most = commands[i].args;
 	memset(args, 0, (MOST_ARGS + 1) * sizeof(*args));
 	for (char *at = line; at && n <= (size_t)most; n++) {

@@ -1,4 +1,4 @@
-// header_test.cc -- weir/client.h is C++, too: compiled without a warning, and what it makes arrives (tests/stories/66-*).
+// header_test.cc -- weir/client.h is C++, too: it compiles without a warning, and what it tells arrives (story 66).
 #include <weir/client.h>
 
 #include <cstdio>

@@ -1,7 +1,7 @@
 /* fuzz_client_answer.c -- what a daemon, or whatever listens on its port, answers to libweir-client.
  *
- * Besides memory errors: the same comes of the bytes whole as in pieces; what is taken has one framing only and keeps the limits;
- * an id that is found in a body can be put into a request as it is. */
+ * Besides memory errors: the same comes of the bytes whole as in pieces; what is taken has one framing only and keeps
+ * the limits; an id that is found in a body can be put into a request as it is. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +61,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (r == 1) {
 		check(whole);
 		ENSURE(whole->status == pieces->status && whole->closes == pieces->closes);
-		ENSURE(whole->body_kept == pieces->body_kept && memcmp(whole->body, pieces->body, whole->body_kept) == 0);
+		ENSURE(whole->body_kept == pieces->body_kept &&
+		       memcmp(whole->body, pieces->body, whole->body_kept) == 0);
 	}
 	free(whole);
 	free(pieces);

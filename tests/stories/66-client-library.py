@@ -90,7 +90,7 @@ def only(session, name):
     return [e for e in session["events"] if e["name"] == name]
 
 
-# --- a life ------------------------------------------------------------------------------------------------------------
+# --- a life ---------------------------------------------------------------------------------------------------------
 
 def test_a_session_from_open_to_close(lab):
     stage = lab()
@@ -127,9 +127,10 @@ def test_a_session_from_open_to_close(lab):
     low, = only(s, "disk_low")
     assert low["message"] == "café of 7" and low["category"] == "warning"
     metrics = {m["name"]: m for m in s["metrics"]}
-    assert metrics["fps"]["value"] == 59.5 and metrics["shots"]["value"] == 5 and metrics["shots"]["tags"] == ["b", "a"][::-1]
+    assert metrics["fps"]["value"] == 59.5
+    assert metrics["shots"]["value"] == 5 and metrics["shots"]["tags"] == ["a", "b"]
     assert metrics["load"]["value"] == 0.25 and metrics["load"]["unit"] == "seconds"
-    assert metrics["frame"]["metadata"]["buckets"] == [{"le": 0.5, "count": 0}, {"le": 1, "count": 1}, {"le": 5, "count": 1}]
+    assert [b["count"] for b in metrics["frame"]["metadata"]["buckets"]] == [0, 1, 1]
     assert p.end() == 0
 
 
@@ -155,7 +156,7 @@ def test_what_was_told_before_the_daemon_was_there_arrives_in_order(lab):
     assert not session["crashed"] and session["ended_at"]
 
 
-# --- a daemon that stops, hangs, is killed -----------------------------------------------------------------------------
+# --- a daemon that stops, hangs, is killed --------------------------------------------------------------------------
 
 def test_a_daemon_that_hangs_and_comes_back(lab):
     """Stopped, it accepts connections (the kernel does) and answers nothing: calls go on, nothing is lost."""
@@ -334,11 +335,12 @@ def test_what_the_daemon_refuses_is_counted_and_blocks_nothing(lab):
     assert steps(s) == [0] and len(only(s, "long")[0]["message"]) == 4096
 
 
-# --- heartbeats --------------------------------------------------------------------------------------------------------
+# --- heartbeats -----------------------------------------------------------------------------------------------------
 
 def test_a_main_loop_that_hangs_is_seen_and_so_is_a_pause(lab):
     stage = lab(heartbeat_timeout="1s")
-    itself, loop, paused = stage.client(heartbeat_ms=200), stage.client(heartbeat_ms=200, flags=1), stage.client(heartbeat_ms=200)
+    itself, paused = stage.client(heartbeat_ms=200), stage.client(heartbeat_ms=200)
+    loop = stage.client(heartbeat_ms=200, flags=1)
     paused.expect("pause")
     paused.flush()
     s = stage.wait_at(loop.id, lambda s: s["hung"], "its main loop does not beat")
@@ -356,7 +358,7 @@ def test_a_main_loop_that_hangs_is_seen_and_so_is_a_pause(lab):
     paused.wait_stats(lambda s: s["heartbeats"] > sent, "it beats again")
 
 
-# --- the end of a program ----------------------------------------------------------------------------------------------
+# --- the end of a program -------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("how, signal_name, reason", [
     ("segv", "SIGSEGV", "nothing is mapped at the address"),
@@ -393,14 +395,16 @@ def test_a_crash_is_reported_with_its_signal_and_the_session_is_crashed(lab, how
 
 def test_the_first_place_of_a_crash_is_the_line_that_did_it(lab):
     stage = lab()
-    p = stage.client(program=compile_client(stage.site.dir, "-O1", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"))
+    options = ["-O1", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]
+    p = stage.client(program=compile_client(stage.site.dir, *options))
     p.expect("catch", stage.spool)
     session = p.id
     p.say("crash", "segv")
     assert p.process.wait(30) == -signal.SIGSEGV
     event, = only(stage.wait_at(session, lambda s: only(s, "program_crashed"), "it is reported"), "program_crashed")
     frames = [f.split("+")[1] for f in event["stacktrace"] if f.startswith("actor+")]
-    told = subprocess.run(["addr2line", "-f", "-e", p.process.args[0], *frames], stdout=subprocess.PIPE, text=True, check=True)
+    told = subprocess.run(["addr2line", "-f", "-e", p.process.args[0], *frames], stdout=subprocess.PIPE, text=True,
+                          check=True)
     assert told.stdout.split("\n")[0::2][:3] == ["crash_here", "do_crash", "main"], told.stdout
 
 
@@ -498,7 +502,20 @@ def test_a_child_after_fork_reports_for_itself_only(lab):
     assert all(names(c) == ["childs_own"] and c["ended_at"] and not c["crashed"] for c in children)
 
 
-# --- under sanitizers --------------------------------------------------------------------------------------------------
+def test_a_child_that_crashes_is_not_its_parent(lab):
+    stage = lab()
+    p = stage.client()
+    p.expect("catch", stage.spool)
+    session = p.id
+    p.expect("fork_crash", code=signal.SIGSEGV)
+    p.event("step", 1)
+    p.close()
+    stage.wait_delivered()
+    s = stage.at(session)
+    assert names(s) == ["step"] and not s["crashed"] and not glob.glob(stage.spool + "/*")
+
+
+# --- under sanitizers -----------------------------------------------------------------------------------------------
 
 @pytest.mark.limit(240)
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
@@ -535,14 +552,15 @@ def test_ten_threads_at_full_speed_while_the_daemon_stops_hangs_and_comes_back(l
     assert sum(e["data"]["events"] for e in only(s, "client_operations_dropped")) == stats["dropped"][EVENT]
 
 
-# --- the examples, and C++ ---------------------------------------------------------------------------------------------
+# --- the examples, and C++ ------------------------------------------------------------------------------------------
 
 def run(stage, *command, code=0):
     env = dict(stage.site.env, WEIR_SESSIONS_LISTEN="127.0.0.1:%d" % stage.port,
                XDG_STATE_HOME=os.path.join(stage.site.dir, "state"), **sanitizer_environment())
     for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"):
         env[name] = CRASHABLE + env.get(name, "")
-    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+                          check=False)
     assert done.returncode == code, done.stdout
     return done.stdout
 
@@ -558,7 +576,8 @@ def test_the_game_loop(lab):
     wait_until(lambda: any(s["crashed"] for s in of_product(stage, "game-loop")), 30, "the second has crashed")
     stage.wait_delivered()
     good, bad = sorted(of_product(stage, "game-loop"), key=lambda s: s["crashed"])
-    assert good["state"]["level"] == 2 and good["state"]["left_by"] == "the end" and not good["crashed"] and good["ended_at"]
+    assert good["state"]["level"] == 2 and good["state"]["left_by"] == "the end"
+    assert not good["crashed"] and good["ended_at"]
     metrics = {m["name"]: m for m in good["metrics"]}
     assert metrics["frame"]["metadata"]["count"] == 70 and metrics["load_level"]["type"] == "timer"
     assert names(good).count("level_started") == 2
@@ -589,14 +608,15 @@ def test_a_program_in_cxx(lab, compiler):
     obj = os.path.join(stage.site.dir, "header_test.o")
     header = os.path.join(REPOSITORY, "src", "client", "include")
     done = subprocess.run([*compiler.split(), "-Wall", "-Wextra", "-Werror", "-I", header, "-c", "-o", obj,
-                           os.path.join(REPOSITORY, "tests/client/header_test.cc")], stderr=subprocess.PIPE, text=True, check=False)
+                           os.path.join(REPOSITORY, "tests/client/header_test.cc")], stderr=subprocess.PIPE, text=True,
+                          check=False)
     assert done.returncode == 0, done.stderr
     objects = []
     for path in glob.glob(os.path.join(REPOSITORY, "src/client/*.c")):
         if not path.endswith("_test.c"):
             objects.append(os.path.join(stage.site.dir, os.path.basename(path) + ".o"))
-            subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-I", os.path.join(REPOSITORY, "src"), "-I", header, "-c", "-o",
-                            objects[-1], path], check=True)
+            subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-I", os.path.join(REPOSITORY, "src"), "-I", header,
+                            "-c", "-o", objects[-1], path], check=True)
     program = os.path.join(stage.site.dir, "cxx")
     subprocess.run(["g++", "-o", program, obj, *objects, "-pthread"], check=True)
     session = run(stage, program, "127.0.0.1:%d" % stage.port).strip()

@@ -1,4 +1,4 @@
-"""A program that reports by libweir-client, as a story's actor: tests/client/client_actor.c, told what to do line by line.
+"""A program that reports by libweir-client, as a story's actor: tests/client/client_actor.c, told line by line.
 
     p = ClientProgram(port)                 open; p.event("step", 1); p.flush(); p.stats(); p.close()
     p = ClientProgram(port, program=path)   another build of it, see compile_client()
@@ -28,10 +28,11 @@ def built(*parts):
 def compile_client(folder, *options, source="tests/client/client_actor.c", name="actor"):
     """The library and a program, from their sources, in one piece, with these options of the compiler; its path."""
     out = os.path.join(str(folder), name)
-    done = subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
-                           "-I", os.path.join(REPOSITORY, "src"), "-I", os.path.join(SOURCES, "include"), *options, "-o", out,
-                           os.path.join(REPOSITORY, source),
-                           *[f for f in sorted(glob.glob(SOURCES + "/*.c")) if not f.endswith("_test.c")], "-pthread", "-lm"],
+    sources = [os.path.join(REPOSITORY, source)]
+    sources += [f for f in sorted(glob.glob(SOURCES + "/*.c")) if not f.endswith("_test.c")]
+    done = subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Werror",
+                           "-Wno-unused-parameter", "-I", os.path.join(REPOSITORY, "src"), "-I", os.path.join(SOURCES, "include"), *options,
+                           "-o", out, *sources, "-pthread"],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode == 0, done.stdout
     return out

@@ -11,16 +11,16 @@
  *      weir_client_close(weir, 2000);
  *
  * WHAT     A client is one session. What is told goes into a queue of bounded size; a thread of the library takes it to
- *          the daemon (`weir serve` with a section `sessions`, or DataCat's own) over HTTP on loopback, one operation at
- *          a time over one connection, and sends heartbeats. The daemon makes it durable and takes it to the hub.
+ *          the daemon (`weir serve` with a section `sessions`, or DataCat's own) over HTTP on loopback, one operation
+ *          at a time over one connection, and sends heartbeats. The daemon makes it durable and takes it to the hub.
  * NEVER    No call but open, flush, close and catch_crashes does anything but format, copy and, now and then, wake the
  *          thread: about a microsecond. No call raises SIGPIPE, aborts, prints, or changes errno's meaning for you.
  * HOLDS    1. Order: what one thread tells arrives in the order told. A session is registered before anything else of
  *             it, also when the daemon appears only later; what was told before that arrives too, in order.
  *          2. At least once: an operation is sent again when its connection broke, or answer_ms passed, before its
  *             answer came, as the daemon may not have heard it. If it had, it is there twice. A thing told twice can be
- *             seen to be one, a thing lost cannot; so this and not "at most once". It happens at most to one operation for
- *             each connection lost (stats.repeated counts), as the next is sent when the last is answered.
+ *             seen to be one, a thing lost cannot; so this and not "at most once". It happens at most to one operation
+ *             for each connection lost (stats.repeated counts), as the next is sent when the last is answered.
  *          3. Bounds: a full queue drops what is new and counts it by type; metrics are dropped first, as they may fill
  *             three quarters of the queue only. The hub is told with an event client_operations_dropped.
  *          4. What the queue holds is lost when the program ends without flush or close, and when it is killed. On
@@ -31,9 +31,10 @@
  *          watches its process: call close from atexit(3) if that is not what you want.
  * THREADS  Any thread may make any call at any time, but close is the last of its client. No call is safe in a signal
  *          handler. After fork() the session stays the parent's: in the child every call answers -ECHILD and sends
- *          nothing; the child opens a client of its own (and may close the parent's, which frees the memory).
- * ERRORS   0 or a negative code. You may ignore it: NULL is a client that takes nothing (-EINVAL), so that a program whose
- *          open failed need not ask each time. weir_client_stats() tells what became of all.
+ *          nothing; the child opens a client of its own (and may close the parent's, which frees the memory). A program
+ *          that closes all descriptors, as to become a daemon, opens its client after that.
+ * ERRORS   0 or a negative code. You may ignore it: NULL is a client that takes nothing (-EINVAL), so that a program
+ *          whose open failed need not ask each time. weir_client_stats() tells what became of all.
  *            -EINVAL     an argument is missing or wrong: a name is empty, a text is not JSON, a number not finite
  *            -EMSGSIZE   larger than WEIR_CLIENT_MOST_BYTES as JSON; counted as dropped
  *            -ENOBUFS    the queue is full; counted as dropped
@@ -67,16 +68,17 @@ struct weir_client;
 /* --- a session --------------------------------------------------------------------------------------------------- */
 
 enum weir_client_flag {
-	/* The thread sends a heartbeat only when the program has called weir_client_heartbeat() since the last: a main loop
-	 * that hangs is then seen as such. Without it the thread sends them by itself, and a hang is one of the whole process. */
+	/* The thread sends a heartbeat only when the program has called weir_client_heartbeat() since the last: a main
+	 * loop that hangs is then seen as such. Without it the thread sends them by itself, and a hang is one of the
+	 * whole process. */
 	WEIR_CLIENT_BEATS_ITSELF = 1 << 0,
 };
 
 struct weir_client_options {
 	const char *product, *version; /* required, not empty */
-	/* Where the daemon listens: "127.0.0.1:8079", "[::1]:8079", "localhost:8079"; only loopback, as the daemon watches
-	 * processes of its own machine. NULL: $WEIR_SESSIONS_LISTEN, which sets the daemon's address too; else
-	 * 127.0.0.1:8079. */
+	/* Where the daemon listens: "127.0.0.1:8079", "[::1]:8079", "localhost:8079"; only loopback, as the daemon
+	 * watches processes of its own machine ("0.0.0.0:8079" means it, too). NULL: $WEIR_SESSIONS_LISTEN, which sets
+	 * the daemon's address too; else 127.0.0.1:8079. */
 	const char *daemon;
 	size_t queue_bytes;   /* 0: 1 MiB; 256 KiB to 1 GiB */
 	size_t queue_entries; /* 0: 8192 */
@@ -248,7 +250,8 @@ struct weir_metric {
 };
 
 /* A value as it is now. */
-WEIR_API int weir_client_gauge(struct weir_client *client, const char *name, double value, const struct weir_metric *more);
+WEIR_API int weir_client_gauge(struct weir_client *client, const char *name, double value,
+			       const struct weir_metric *more);
 /* Adds to a total that the daemon keeps for each name with its tags. */
 WEIR_API int weir_client_counter(struct weir_client *client, const char *name, double delta,
 				 const struct weir_metric *more);
@@ -285,9 +288,9 @@ static inline void weir_scope_end_(struct weir_scope *s)
 /* --- crashes ----------------------------------------------------------------------------------------------------- */
 
 /* From now on SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS and SIGABRT report an event program_crashed (category critical,
- * exception_type the signal's name, where it was, stack trace, data) before the process ends of them; then whoever handled
- * the signal before gets it, and the process ends as it would have. The handler calls only functions that are safe
- * there: see weir_client(3). It takes a second at most.
+ * exception_type the signal's name, where it was, stack trace, data) before the process ends of them; then whoever
+ * handled the signal before gets it, and the process ends as it would have. The handler calls only functions that are
+ * safe there: see weir_client(3). It takes a second at most.
  * A report that the daemon did not answer is in a small file in `folder` (NULL: $XDG_STATE_HOME/weir/client, or
  * ~/.local/state/weir/client; made when it is missing), which is opened now, and which the next start of a program with
  * this product sends. What earlier runs left is sent by this call's client.
@@ -299,7 +302,13 @@ WEIR_API int weir_client_catch_crashes(struct weir_client *client, const char *f
 
 /* --- what became of it --------------------------------------------------------------------------------------------*/
 
-enum weir_client_type { WEIR_CLIENT_STATE, WEIR_CLIENT_EVENT, WEIR_CLIENT_METRIC, WEIR_CLIENT_PAUSE, WEIR_CLIENT_TYPES };
+enum weir_client_type {
+	WEIR_CLIENT_STATE,
+	WEIR_CLIENT_EVENT,
+	WEIR_CLIENT_METRIC,
+	WEIR_CLIENT_PAUSE,
+	WEIR_CLIENT_TYPES
+};
 
 struct weir_client_stats {
 	unsigned long long taken[WEIR_CLIENT_TYPES];    /* by a call that gave 0 */
@@ -307,16 +316,19 @@ struct weir_client_stats {
 	unsigned long long dropped[WEIR_CLIENT_TYPES];  /* queue full, or too large */
 	unsigned long long refused[WEIR_CLIENT_TYPES];  /* the daemon would not have them (400, 413 ...) */
 	unsigned long long repeated;                    /* sent again as no answer came */
-	unsigned long long heartbeats, connects, sessions; /* answered; made; registered (more than one: it had forgotten) */
+	unsigned long long heartbeats;                  /* answered */
+	unsigned long long connects;                    /* made */
+	unsigned long long sessions;                    /* registered; more than one: the daemon had forgotten it */
 	unsigned long long crash_reports;               /* of earlier runs, delivered */
 	unsigned long long queued_entries, queued_bytes;
 	int is_connected;
-	int last_error;  /* why the daemon was last not reached: -ECONNREFUSED, -ETIMEDOUT, ...; 0 since the last answer */
+	int last_error;  /* why the daemon was last not reached: -ECONNREFUSED, -ETIMEDOUT, ...; 0: it answered since */
 	int last_status; /* of HTTP, of the last answer */
 	char session_id[129]; /* "" until the daemon has given one */
 };
 
-/* Fills the first `bytes` bytes of *ret, which you say with sizeof: later versions may know more. 0, -EINVAL, -ECHILD. */
+/* Fills the first `bytes` bytes of *ret, which you say with sizeof: later versions may know more. 0, -EINVAL or
+ * -ECHILD. */
 WEIR_API int weir_client_stats(struct weir_client *client, struct weir_client_stats *ret, size_t bytes);
 
 #ifdef __cplusplus
