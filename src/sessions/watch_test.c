@@ -182,6 +182,13 @@ static pid_t fork_sleeper(void)
 	return pid;
 }
 
+static void expect_watch(struct session *s, const char *how)
+{
+	pthread_mutex_lock(&kit.ss->lock);
+	assert_string_equal(s->watch, how);
+	pthread_mutex_unlock(&kit.ss->lock);
+}
+
 static void bury(pid_t pid)
 {
 	kill(pid, SIGKILL);
@@ -212,7 +219,7 @@ static void the_end_of_a_process_is_told_without_any_clock(void **state)
 	pid_t pid = fork_sleeper();
 	struct session *s = kit_register(pid);
 
-	assert_string_equal(s->watch, "pidfd");
+	expect_watch(s, "pidfd");
 	bury(pid);
 	wait_ended(s);
 	expect_queue(s, "create parent_process_crashed crash");
@@ -224,7 +231,7 @@ static void a_restarted_daemon_watches_on(void **state)
 	struct session *s = kit_register(pid);
 
 	s = again(s->number);
-	assert_string_equal(s->watch, "pidfd");
+	expect_watch(s, "pidfd");
 	live(5);
 	expect_queue(s, "create");
 	bury(pid);
