@@ -58,7 +58,7 @@ function options({ series, stacked, height, range, unit, onRange, marks, sync, a
 		},
 		axes: axes === false ? [{ show: false }, { show: false }] : [
 			{
-				stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font, gap: 4, values: ticks,
+				stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font, gap: 4, space: 80, values: ticks,
 				size: (u, values) => ((values || []).some((v) => v.includes('\n')) ? 38 : 24),
 			},
 			{
