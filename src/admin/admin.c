@@ -99,7 +99,7 @@ static int load_token(const struct config_admin *section, char **ret, struct buf
 
 static int start_sampler(struct admin *a, struct buf *err)
 {
-	int r = sampler_start(a->core->services, &a->sampler);
+	int r = sampler_start(a->core->services, HISTORY_STEP_MS, &a->sampler);
 
 	if (r < 0)
 		buf_addf(err, "cannot start the thread that samples for the history: %s", err_text(r));

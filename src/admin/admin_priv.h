@@ -39,8 +39,9 @@ int route_decode(struct slice s, struct buf *out);
 extern const struct admin_route admin_api_routes[];
 
 /* --- sampler.c --- */
-/* Its thread runs from here on; services are those that stand now. 0 or -errno. */
-int sampler_start(const struct services *services, struct sampler **ret);
+/* Its thread runs from here on, and ends a slot every step_ms (HISTORY_STEP_MS; tests have less patience); services are
+ * those that stand now. 0 or -errno. */
+int sampler_start(const struct services *services, int64_t step_ms, struct sampler **ret);
 void sampler_stop(struct sampler *s);     /* before the services stop; NULL is fine */
 json_t *sampler_json(struct sampler *s);  /* see history_json() */
 

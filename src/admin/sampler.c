@@ -16,6 +16,7 @@
 struct sampler {
 	const struct services *services;
 	size_t count; /* of them that stood at the start */
+	int64_t step_ms;
 	struct history *history;
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -50,7 +51,7 @@ static bool wait_until(struct sampler *s, int64_t mono_ms)
 static void *sampler_main(void *arg)
 {
 	struct sampler *s = arg;
-	int64_t next = clock_mono_ms() + HISTORY_STEP_MS;
+	int64_t next = clock_mono_ms() + s->step_ms;
 
 	while (wait_until(s, next)) {
 		struct history_totals now = { .count = 0 };
@@ -58,9 +59,9 @@ static void *sampler_main(void *arg)
 		ask_all(s->services, s->count, &now);
 		history_note(s->history, clock_mono_ms(), &now);
 		history_totals_fini(&now);
-		next += HISTORY_STEP_MS;
+		next += s->step_ms;
 		if (next < clock_mono_ms()) /* the machine slept, or was very busy: no run of empty slots */
-			next = clock_mono_ms() + HISTORY_STEP_MS;
+			next = clock_mono_ms() + s->step_ms;
 	}
 	return NULL;
 }
@@ -81,7 +82,7 @@ static int start_thread(struct sampler *s)
 	return -r;
 }
 
-int sampler_start(const struct services *services, struct sampler **ret)
+int sampler_start(const struct services *services, int64_t step_ms, struct sampler **ret)
 {
 	struct sampler *s = xcalloc(1, sizeof(*s));
 	pthread_condattr_t a;
@@ -89,6 +90,7 @@ int sampler_start(const struct services *services, struct sampler **ret)
 
 	s->services = services;
 	s->count = services->count;
+	s->step_ms = step_ms;
 	s->history = history_new(services->core->started_mono_ms);
 	ENSURE(pthread_mutex_init(&s->lock, NULL) == 0);
 	ENSURE(pthread_condattr_init(&a) == 0);
