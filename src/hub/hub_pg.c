@@ -19,7 +19,7 @@
 
 /* --- the table -------------------------------------------------------------------------------------------------- */
 
-static int submit(struct hub_store *st, hub_job_fn *job, hub_done_fn *done, void *arg)
+static int submit(struct hub_store *st, struct slice id, hub_job_fn *job, hub_done_fn *done, void *arg)
 {
 	struct hub_pg *h = (struct hub_pg *)st;
 	struct hub_pg_job *j;
@@ -29,7 +29,7 @@ static int submit(struct hub_store *st, hub_job_fn *job, hub_done_fn *done, void
 	if (atomic_load(&h->is_away))
 		return WEIR_E_OPEN;
 	j = xcalloc(1, sizeof(*j));
-	*j = (struct hub_pg_job){ .run = job, .done = done, .arg = arg };
+	*j = (struct hub_pg_job){ .id = id, .run = job, .done = done, .arg = arg };
 	list_init(&j->node);
 	pthread_mutex_lock(&h->lock);
 	if (atomic_load(&h->is_stopping))
@@ -83,7 +83,7 @@ static int submit_and_wait(struct hub_store *st, hub_job_fn *job, void *arg)
 {
 	struct waiter w = { .lock = PTHREAD_MUTEX_INITIALIZER, .finished = PTHREAD_COND_INITIALIZER };
 	struct waiting waiting = { &w, job, arg };
-	int r = submit(st, waiting_job, waiting_done, &waiting);
+	int r = submit(st, SLICE_LIT(""), waiting_job, waiting_done, &waiting);
 
 	if (r < 0)
 		return r;

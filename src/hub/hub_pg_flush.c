@@ -27,6 +27,7 @@ void hub_pg_tx_init(struct hub_tx *tx, struct hub_pg_conn *conn)
 		hub_pg_array_init(&tx->columns[i], HUB_PG_INT8);
 	hub_pg_array_init(&tx->state_number, HUB_PG_INT8);
 	hub_pg_array_init(&tx->state_body, HUB_PG_TEXT);
+	hub_pg_array_init(&tx->ids, HUB_PG_TEXT);
 }
 
 void hub_pg_tx_fini(struct hub_tx *tx)
@@ -42,6 +43,7 @@ void hub_pg_tx_fini(struct hub_tx *tx)
 		buf_fini(&tx->columns[i].b);
 	buf_fini(&tx->state_number.b);
 	buf_fini(&tx->state_body.b);
+	buf_fini(&tx->ids.b);
 }
 
 void hub_pg_tx_begin(struct hub_tx *tx, bool is_alone)

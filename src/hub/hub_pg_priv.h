@@ -135,10 +135,12 @@ struct hub_tx {
 	struct hub_pg_items items[HUB_LIST_COUNT];
 	struct hub_pg_array columns[10]; /* of update */
 	struct hub_pg_array state_number, state_body;
+	struct hub_pg_array ids; /* of hub_pg_tx_foresee() */
 	uint64_t queued; /* statements of rows: see hub_pg_copy.c */
 	int64_t suspended_after; /* find_suspended: the number that it gave last, in this job */
 };
 
+bool hub_pg_may_be_id(struct slice id);
 void hub_pg_let_go(struct hub_tx *tx, struct hub_pg_held *held); /* forgets it */
 void hub_pg_copy_numbers(struct hub_session *to, const struct hub_session *from); /* all that update() takes */
 
@@ -147,6 +149,8 @@ void hub_pg_copy_numbers(struct hub_session *to, const struct hub_session *from)
 void hub_pg_tx_init(struct hub_tx *tx, struct hub_pg_conn *conn);
 void hub_pg_tx_fini(struct hub_tx *tx);
 void hub_pg_tx_begin(struct hub_tx *tx, bool is_alone); /* sends nothing yet */
+/* Locks the sessions with these ids, as far as they are there and free, so that find() has them already. */
+void hub_pg_tx_foresee(struct hub_tx *tx, struct hub_pg_array *ids);
 /* Runs a job. Its code; tx->fault tells whether the transaction goes on. */
 #define HUB_PG_DEFERRED (-EALREADY)
 int hub_pg_tx_job(struct hub_tx *tx, struct hub_store *st, hub_job_fn *job, void *arg);
@@ -211,6 +215,7 @@ struct hub_pg {
 
 struct hub_pg_job {
 	struct list node; /* of the queue */
+	struct slice id; /* what it will look for */
 	hub_job_fn *run;
 	hub_done_fn *done;
 	void *arg;

@@ -72,8 +72,12 @@ static const struct hub_pg_statement statements[] = {
 	{ NULL, NULL },
 };
 
-/* Looking may take the server long; a hub that vanished holds no snapshot for ever. */
-static const char settings[] = "SET idle_in_transaction_session_timeout = '15min'; SET jit = off";
+/* Looking may take the server long, and it says nothing meanwhile; whether it is there the writer finds out. A hub that
+ * vanished holds no snapshot for ever. */
+#define MOST_STATEMENT "20s"
+#define SILENT_MS      30000
+static const char settings[] = "SET statement_timeout = '" MOST_STATEMENT "';"
+			       "SET idle_in_transaction_session_timeout = '15min'; SET jit = off";
 
 /* --- connections ------------------------------------------------------------------------------------------------ */
 
@@ -128,6 +132,8 @@ static int begin(struct hub_read *rd)
 			r = hub_pg_run(&rd->conn, settings, NULL);
 		if (r == 0)
 			r = hub_pg_prepare(&rd->conn, statements);
+		if (rd->conn.patience_ms < SILENT_MS)
+			rd->conn.patience_ms = SILENT_MS;
 	}
 	return r < 0 ? r : hub_pg_ask(&rd->conn, "begin", NULL, NULL);
 }
@@ -305,7 +311,9 @@ static void where_text(struct question *q, const char *column, struct slice text
 {
 	if (!text.p)
 		return;
-	buf_addf(&q->sql, " AND left(%s, 300) = left($%d, 300) AND %s = $%d", column, place(q), column, place(q));
+	buf_addf(&q->sql, " AND left(%s, 300) = left($%d, 300)", column, place(q));
+	if (text.n >= 300) /* else a longer name has another beginning; and the server would count with both */
+		buf_addf(&q->sql, " AND %s = $%d", column, place(q));
 	hub_pg_add_text(&q->p, text);
 }
 

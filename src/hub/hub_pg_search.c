@@ -6,12 +6,16 @@
 #include "hub/hub_store.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "hub/hub_pg_priv.h"
 #include "hub/hub_text.h"
 
-#define SCAN       256 /* sessions whose events are searched with one question */
+#define SCAN       256 /* sessions whose events are searched with one question; the first ones with fewer */
+#define FIRST_SCAN 16
+#define MOST_MS    20000 /* of a search */
 #define FIRST_LOOK 16 /* events of each */
 
 /* The longest run of characters that stand in JSON as they are, as a pattern for ILIKE; there may be none: then all fit. */
@@ -101,15 +105,17 @@ int hub_pg_list_by_text(struct hub_read *rd, const struct hub_filter *f, struct 
 	struct hub_session *some = xcalloc(SCAN, sizeof(*some));
 	struct hub_filter next = *f;
 	struct buf text = BUF_EMPTY;
-	size_t got = SCAN, n = 0;
+	int64_t deadline_ms = clock_mono_ms() + MOST_MS;
+	size_t size = FIRST_SCAN, got = size, n = 0;
 	int r = 0;
 
 	for (size_t i = 0; i < SCAN; i++)
 		some[i] = (struct hub_session)HUB_SESSION_EMPTY;
-	while (r == 0 && n < room && got == SCAN) {
+	while (r == 0 && n < room && got == size) {
 		bool has[SCAN] = { false };
 
-		r = hub_pg_ask_list(rd, &next, some, SCAN, &got);
+		size = size * 2 < SCAN ? size * 2 : SCAN;
+		r = hub_pg_ask_list(rd, &next, some, size, &got);
 		if (r == 0 && got) {
 			r = search_sessions(rd, f->text, some, got, has);
 			next.after = hub_cursor_at(f, &some[got - 1], &text);
@@ -117,6 +123,8 @@ int hub_pg_list_by_text(struct hub_read *rd, const struct hub_filter *f, struct 
 		for (size_t i = 0; r == 0 && i < got && n < room; i++)
 			if (has[i])
 				move_session(&into[n++], &some[i]);
+		if (r == 0 && n < room && clock_mono_ms() > deadline_ms)
+			r = -ETIMEDOUT;
 	}
 	for (size_t i = 0; i < SCAN; i++)
 		hub_session_fini(&some[i]);

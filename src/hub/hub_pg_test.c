@@ -219,7 +219,7 @@ static void a_job_that_fails_in_a_group_fails_alone(void **state)
 
 	for (int i = 0; i < JOBS; i++) {
 		jobs[i] = (struct many){ .k = k, .id = i % 3 ? id : NULL, .left = &left };
-		assert_int_equal(k->st->t->submit(k->st, add_event, note_code, &jobs[i]), 0);
+		assert_int_equal(k->st->t->submit(k->st, slice_str(jobs[i].id), add_event, note_code, &jobs[i]), 0);
 		good += i % 3 != 0;
 	}
 	k->st->t->close(k->st); /* what was submitted is done first */
@@ -257,7 +257,8 @@ static void a_job_that_the_server_refuses_takes_no_other_with_it(void **state)
 
 	for (int i = 0; i < 9; i++) {
 		jobs[i] = (struct many){ .k = k, .id = i == 4 ? other : id, .left = &left };
-		assert_int_equal(k->st->t->submit(k->st, i == 4 ? add_a_broken_one : add_event, note_code, &jobs[i]), 0);
+		assert_int_equal(k->st->t->submit(k->st, slice_str(jobs[i].id), i == 4 ? add_a_broken_one : add_event,
+						     note_code, &jobs[i]), 0);
 	}
 	k->st->t->close(k->st);
 	for (int i = 0; i < 9; i++)

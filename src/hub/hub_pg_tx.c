@@ -35,6 +35,7 @@ const struct hub_pg_statement hub_pg_tx_statements[] = {
 	{ "ping", "SELECT 1::bigint" },
 	{ "find", SELECT_SESSION "WHERE id = $1 FOR UPDATE" },
 	{ "find_free", SELECT_SESSION "WHERE id = $1 FOR UPDATE SKIP LOCKED" },
+	{ "find_all", SELECT_SESSION "WHERE id = ANY ($1::text[]) FOR UPDATE SKIP LOCKED" },
 	{ "is_there", "SELECT number FROM weir_sessions WHERE id = $1" },
 	{ "find_key", SELECT_SESSION "WHERE key = $1" },
 	{ "find_suspended", SELECT_SESSION "WHERE " HUB_PG_SHORT("machine_id") " = " HUB_PG_SHORT("$1") " AND machine_id = $1"
@@ -184,7 +185,7 @@ static struct hub_pg_held *held_of(struct hub_tx *tx, int64_t number)
 }
 
 /* An id is ours to make: what looks otherwise is nobody's, and need not be valid UTF-8. */
-static bool may_be_id(struct slice id)
+bool hub_pg_may_be_id(struct slice id)
 {
 	for (size_t i = 0; i < id.n; i++)
 		if ((unsigned char)id.p[i] <= ' ' || (unsigned char)id.p[i] >= 127)
@@ -207,7 +208,7 @@ static int take_found(struct hub_tx *tx, const PGresult *res, struct hub_session
 
 int hub_pg_find(struct hub_tx *tx, struct slice id, struct hub_session *ret)
 {
-	struct hub_pg_held *held = may_be_id(id) ? map_get(tx->by_id, id) : NULL;
+	struct hub_pg_held *held = hub_pg_may_be_id(id) ? map_get(tx->by_id, id) : NULL;
 	struct hub_pg_params p = { 0 };
 	PGresult *res = NULL;
 	int64_t number = 0;
@@ -218,7 +219,7 @@ int hub_pg_find(struct hub_tx *tx, struct slice id, struct hub_session *ret)
 		copy_session(ret, &held->s);
 		return 0;
 	}
-	if (!may_be_id(id))
+	if (!hub_pg_may_be_id(id))
 		return -ENOENT;
 	hub_pg_add_text(&p, id);
 	r = ask(tx, tx->is_alone ? "find" : "find_free", &p, &res);
@@ -230,6 +231,22 @@ int hub_pg_find(struct hub_tx *tx, struct slice id, struct hub_session *ret)
 		r = number ? HUB_PG_DEFERRED : -ENOENT;
 	PQclear(res);
 	return r;
+}
+
+void hub_pg_tx_foresee(struct hub_tx *tx, struct hub_pg_array *ids)
+{
+	struct hub_session s = HUB_SESSION_EMPTY;
+	struct hub_pg_params p = { 0 };
+	PGresult *res = NULL;
+
+	hub_pg_add_array(&p, ids);
+	if (ask(tx, "find_all", &p, &res) == 0)
+		for (int i = 0; i < PQntuples(res); i++) {
+			hub_pg_take_session(res, i, &s);
+			(void)hold(tx, &s);
+		}
+	PQclear(res);
+	hub_session_fini(&s);
 }
 
 /* Not locked: a key's session is told, and not changed, by whoever asks for it. */

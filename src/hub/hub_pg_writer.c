@@ -197,6 +197,22 @@ static int commit(struct hub_pg *h)
 	return r;
 }
 
+/* One question for the sessions of all jobs, rather than one for each. */
+static void foresee(struct hub_pg *h, struct list *jobs)
+{
+	struct hub_pg_array *ids = &h->tx.ids;
+
+	hub_pg_array_reset(ids);
+	LIST_FOREACH(it, jobs) {
+		struct slice id = LIST_ENTRY(it, struct hub_pg_job, node)->id;
+
+		if (hub_pg_may_be_id(id))
+			hub_pg_array_text(ids, id);
+	}
+	if (ids->count)
+		hub_pg_tx_foresee(&h->tx, ids);
+}
+
 /* Runs jobs in one transaction. 0: each has its code; else why none of it stands. */
 static int run_jobs(struct hub_pg *h, struct list *jobs, bool is_alone)
 {
@@ -205,13 +221,15 @@ static int run_jobs(struct hub_pg *h, struct list *jobs, bool is_alone)
 	int r;
 
 	hub_pg_tx_begin(tx, is_alone);
+	if (!is_alone)
+		foresee(h, jobs);
 	LIST_FOREACH(it, jobs) {
 		struct hub_pg_job *j = LIST_ENTRY(it, struct hub_pg_job, node);
 
-		j->code = hub_pg_tx_job(tx, &h->store, j->run, j->arg);
-		any = any || j->code == 0;
 		if (tx->fault < 0)
 			break;
+		j->code = hub_pg_tx_job(tx, &h->store, j->run, j->arg);
+		any = any || j->code == 0;
 	}
 	r = tx->fault;
 	if (r < 0 || !any) {

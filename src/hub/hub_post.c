@@ -181,7 +181,8 @@ static void job_done(void *arg, int code)
 
 static void submit(struct write *w)
 {
-	int r = w->h->store->t->submit(w->h->store, job, job_done, w);
+	int r = w->h->store->t->submit(w->h->store, w->kind == WRITE_CREATE ? SLICE_LIT("") : w->id, job, job_done,
+					       w);
 
 	if (r < 0)
 		job_done(w, r);

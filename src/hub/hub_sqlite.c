@@ -361,7 +361,7 @@ static void submitted_done(void *arg, int code)
 	free(s);
 }
 
-static int submit(struct hub_store *st, hub_job_fn *job, hub_done_fn *done, void *arg)
+static int submit(struct hub_store *st, struct slice id, hub_job_fn *job, hub_done_fn *done, void *arg)
 {
 	struct hub_sqlite *h = (struct hub_sqlite *)st;
 	struct submitted *s = xmalloc(sizeof(*s));

@@ -128,11 +128,12 @@ struct hub_store_table {
 	void (*close)(struct hub_store *st);
 	/* Runs job, later, on one thread for all jobs; several may share a commit. Of two jobs that wait at the same
 	 * time either may be first. A job may be run again from its beginning, when nothing of what it did before
-	 * stands. done(arg, code) runs once, on that thread: 0 when durable; the job's own code when it gave one
-	 * (nothing of it stands); -ENOSPC; -EIO; of an engine that may be away: an unavailable one (base/err.h), -EAGAIN
-	 * (nothing of it stands, it may be tried again), -EINPROGRESS (nobody knows whether it stands). 0, or -ESHUTDOWN
-	 * or WEIR_E_OPEN (away; neither runs). Any thread; never blocks. */
-	int (*submit)(struct hub_store *st, hub_job_fn *job, hub_done_fn *done, void *arg);
+	 * stands. `id` is the session that it will find(), good until it is done (n 0: it finds none): an engine may look
+	 * for those of many jobs at once. done(arg, code) runs once, on that thread: 0 when durable; the job's own code
+	 * when it gave one (nothing of it stands); -ENOSPC; -EIO; of an engine that may be away: an unavailable one
+	 * (base/err.h), -EAGAIN (nothing of it stands, it may be tried again), -EINPROGRESS (nobody knows whether it
+	 * stands). 0, or -ESHUTDOWN or WEIR_E_OPEN (away; neither runs). Any thread; never blocks. */
+	int (*submit)(struct hub_store *st, struct slice id, hub_job_fn *job, hub_done_fn *done, void *arg);
 	/* The same, waiting. Not from a job, nor on a front thread. */
 	int (*submit_and_wait)(struct hub_store *st, hub_job_fn *job, void *arg);
 

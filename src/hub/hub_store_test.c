@@ -67,6 +67,33 @@ static void lists_are_filtered(void **state)
 		free(ids[i]);
 }
 
+/* Longer than what an index of PostgreSQL has of them. */
+static void long_names_are_told_apart(void **state)
+{
+	struct kit *k = *state;
+	char name[3][4001], *ids[3];
+
+	for (size_t i = 0; i < 3; i++) {
+		memset(name[i], 'x', 4000);
+		name[i][4000] = '\0';
+	}
+	name[1][3999] = 'y';
+	name[2][300] = '\0';
+	for (size_t i = 0; i < 3; i++)
+		ids[i] = kit_create_as(k, name[i], name[i], name[i], 100 + (int64_t)i);
+	for (size_t i = 0; i < 3; i++) {
+		struct slice text = slice_str(name[i]);
+		struct hub_filter rows[] = { { .product = text }, { .version = text }, { .hostname = text } };
+
+		for (size_t r = 0; r < ARRAY_LEN(rows); r++)
+			assert_string_equal(found(k, ids, 3, rows[r]), &"a\0b\0c"[2 * i]);
+	}
+	name[2][299] = '\0';
+	assert_string_equal(found(k, ids, 3, (struct hub_filter){ .product = slice_str(name[2]) }), "");
+	for (size_t i = 0; i < 3; i++)
+		free(ids[i]);
+}
+
 static void pages(struct kit *k, char *const *ids, enum hub_sort sort, enum hub_order order, const char *want)
 {
 	struct hub_filter f = { .sort = sort, .order = order, .stale_ms = 1 };
@@ -288,6 +315,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(lists_are_filtered),
+		T(long_names_are_told_apart),
 		T(pages_follow_each_other_under_every_sort),
 		T(products_and_versions_are_counted_by_state),
 		T(items_are_read_from_both_ends),

@@ -38,7 +38,7 @@ class Postgres:
 
     password = "sesame-open-7"      # of the role `hub`, who has to give it on the port; on the socket everybody is let in
 
-    def __init__(self, directory=None):
+    def __init__(self, directory=None, more=""):
         self.bin = programs()
         assert self.bin, "there is no PostgreSQL server: apt-get install postgresql"
         self.dir = directory or tempfile.mkdtemp(prefix="weir-pg-", dir="/tmp")    # sockets have short names
@@ -55,16 +55,16 @@ class Postgres:
         atexit.register(self.remove)
         self.run("initdb", "--no-sync", "--no-locale", "-E", "UTF8", "-U", "weir", "-A", "trust", "-D", self.data)
         with open(os.path.join(self.data, "postgresql.conf"), "a") as f:
-            f.write(SETTINGS % self.dir)
+            f.write(SETTINGS % self.dir + more)
         with open(os.path.join(self.data, "pg_hba.conf"), "w") as f:
             f.write("local all all trust\nhost all hub 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n")
         self.start()
         self.sql("CREATE ROLE hub LOGIN PASSWORD '%s'" % self.password)
 
-    def run(self, program, *args, **kw):
+    def run(self, program, *args, limit=60):
         env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8", "HOME": self.dir}
         r = subprocess.run([os.path.join(self.bin, program), *args], cwd=self.dir, env=env, stdin=subprocess.DEVNULL,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False, **self.user, **kw)
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit, check=False, **self.user)
         text = r.stdout.decode("utf-8", "replace")
         assert r.returncode == 0, (program, args, text)
         return text
@@ -141,10 +141,10 @@ class Postgres:
 
     # Databases
 
-    def sql(self, text, database="postgres"):
+    def sql(self, text, database="postgres", limit=60):
         """Rows of strings, as psql prints them."""
         out = self.run("psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", self.dir, "-p", str(self.port), "-U", "weir",
-                       "-d", database, "-c", text)
+                       "-d", database, "-c", text, limit=limit)
         return [line.split("|") for line in out.splitlines()]
 
     def database(self, create=True):
