@@ -1,7 +1,10 @@
 """`weir session ls | show | flush`, and what /queue, /health, metrics and logs say of the same."""
 
 import json
+import os
+import re
 import signal
+import subprocess
 
 import pytest
 
@@ -140,3 +143,46 @@ def test_a_weir_without_sessions_says_so(site):
     weir = site.start_weir()
     code, _, err = weir.command("session", "ls")
     assert code == 1 and err
+
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def document():
+    with open(os.path.join(TOP, "docs", "daemon-api.md")) as f:
+        return f.read()
+
+
+def test_the_document_names_every_path_and_no_other():
+    with open(os.path.join(TOP, "src", "sessions", "api.c")) as f:
+        paths = set(re.findall(r'\.path = "([^"]+)"', f.read()))
+    assert len(paths) == 13
+    assert paths == set(re.findall(r"^\| `(?:GET|POST) (/\w+)", document(), re.M))
+
+
+def test_the_documents_examples_are_taken(lab):
+    """Each body of the table is sent as it stands, with a session's id in its place; and the session by hand."""
+    p = lab.program()
+    examples = re.findall(r"^\| `POST (/\w+)` \| `(\{.*?\})` \|", document(), re.M)
+    assert len(examples) == 8
+    for path, body in examples:
+        a = p.send("POST", path, body.replace('"ID"', json.dumps(p.id)).replace("4711", "0").encode())
+        assert a.status == 200, (path, a)
+        assert list(a.json) == ["session_id"] if path == "/register" else a.json == {"status": "ok"}
+    script = document().split("```sh\n")[1].split("```")[0].replace("127.0.0.1:8079", "127.0.0.1:%d" % lab.port)
+    script = script.replace("jq -r .session_id", """python3 -c 'import json; print(json.loads(input())["session_id"])'""")
+    done = subprocess.run(["bash", "-e", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["active"] is False and [e["name"] for e in seen["events"]] == ["level_loaded"]
+
+
+def test_the_documents_histogram_is_what_comes(lab):
+    p = lab.program()
+    for _ in range(2):
+        p.metric("load", 0.3, type="histogram", unit="s", tags=[], metadata={"buckets": [0.1, 0.5, "inf"]})
+    lab.flush()
+    s = lab.wait_at_hub(p, lambda s: s["metrics"], "it arrived")
+    shown = json.loads(document().split("```json\n")[1].split("```")[0])
+    got = {k: v for k, v in s["metrics"][0].items() if k in shown}
+    assert got == {k: v for k, v in shown.items() if v != []}
