@@ -510,6 +510,46 @@ def test_a_hub_that_hangs_is_as_good_as_away(site, browse):
     wait_until(again, 30, "the hub goes on, and so does the page")
 
 
+def test_the_readers_clock_may_be_wrong_and_a_programs_too(site, browse):
+    hub = site.hub()
+    session = hub.create("editor", "1")
+    hour = lambda h: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600 * h))  # noqa: E731
+    session.event("early_bird", timestamp=hour(-2))
+    session.event("from_the_year_one", timestamp="0001-01-01T00:00:00Z")
+    session.event("in_time")
+    page = browse("about:blank")
+    page.clock.install(time=int((time.time() - 7 * 3600) * 1000))
+    page.goto("http://127.0.0.1:%d/" % hub.ports["hub"])
+    page.sees(re.compile(r"^(now|\d+ s ago)$"))
+    page.goto("http://127.0.0.1:%d/#/sessions/%s" % (hub.ports["hub"], session.id))
+    page.sees("1 event dated far from it")
+    page.sees(re.compile(r"\(2 h"))                                         # the timeline reaches back to the early one
+    length = page.locator("dl.facts div").filter(hasText="Length").inner_text()
+    assert re.search(r"\d m?s", length) and "h" not in length.replace("Length", ""), length
+
+
+def test_an_address_that_makes_no_sense_is_told_and_not_run_into(lab, browse):
+    page = browse(address(lab, "/sessions/100%25%?tab=state&at=never"))
+    page.tolerate("404|400")
+    page.sees("There is no such session")
+    page.goto(of(lab, lab.game, "tab=state&at=never"))
+    page.sees("at").sees("time as in")
+    page.goto(address(lab, "/sessions?state=asleep"))
+    page.locator(".problem").wait_for()
+    assert "state" in page.locator(".problem").inner_text()
+
+
+def test_a_view_that_fails_leaves_the_others_usable(lab, browse):
+    page = browse("about:blank")
+    page.tolerate("TypeError")
+    page.add_init_script(content="""const real = window.fetch;
+        window.fetch = (at, how) => at.includes('/products') ? Promise.resolve(new Response('{"items": 7}')) : real(at, how);""")
+    page.goto(address(lab))
+    page.sees("This view has failed")
+    page.goto(of(lab, lab.crashed))
+    page.sees("disk_full")
+
+
 # The key
 
 def test_a_hub_with_a_key_asks_for_it_and_the_tab_keeps_it(site, browse):

@@ -14,6 +14,7 @@ import { Timeline } from './timeline.jsx';
 
 const LIVE_MS = 2000;
 const BUCKETS = 160;
+const CREDIBLE_MS = 30 * 86400000; // how wrong a clock may be
 
 function Length({ session }) {
 	const now = useNow(isLive(session) ? 1000 : 3600000);
@@ -57,7 +58,7 @@ function Tabs({ id, params, session: s }) {
 	return (
 		<nav class="tabs" aria-label="Of this session">
 			{tabs.map(([key, name, n]) => (
-				<a key={key} href={href(`/sessions/${id}`, { tab: key === 'events' ? '' : key, ...keep })}
+				<a key={key} href={href(`/sessions/${encodeURIComponent(id)}`, { tab: key === 'events' ? '' : key, ...keep })}
 					aria-current={(params.tab || 'events') === key ? 'page' : undefined}>
 					{name}<span class="count">{count(n)}</span>
 				</a>
@@ -72,8 +73,9 @@ async function loadTimeline(path, zoom, signal) {
 	const ask = (span) => get(`${path}/timeline`, { ...span, buckets: BUCKETS }, signal);
 	const usual = await ask(zoom);
 	if (zoom.since || zoom.until || !(usual.outside.before || usual.outside.after)) return usual;
+	const near = (t) => t > usual.since - CREDIBLE_MS && t < usual.until + CREDIBLE_MS; // some clients date events to the year 1
 	const [first, last] = await Promise.all(['asc', 'desc'].map((order) => get(`${path}/events`, { view: 'page', limit: 1, order }, signal)));
-	const times = [...first.items, ...last.items].map((i) => Date.parse(i.event.timestamp)).filter(isFinite);
+	const times = [...first.items, ...last.items].map((i) => Date.parse(i.event.timestamp)).filter(near);
 	const span = { since: exact(Math.min(usual.since, ...times)), until: exact(Math.max(usual.until, ...times.map((t) => t + 1))) };
 	return { ...await ask(span), span };
 }

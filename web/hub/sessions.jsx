@@ -1,6 +1,7 @@
 // sessions.jsx -- the list of sessions: filters, order and page are in the address, so a link keeps them.
 import { useEffect, useState } from 'preact/hooks';
 import { get, getPage } from '../shared/api.js';
+import { serverNow } from '../shared/clock.js';
 import { Ago, count, duration, ms, Time } from '../shared/format.jsx';
 import { useLoad } from '../shared/load.js';
 import { change, go, href, route } from '../shared/router.js';
@@ -70,7 +71,7 @@ function Filters({ params, products }) {
 	);
 }
 
-export const lengthOf = (s, now = Date.now()) => (isLive(s) ? (s.suspended ? ms(s.last_heartbeat) || now : now) : ms(s.ended_at)) -
+export const lengthOf = (s, now = serverNow()) => (isLive(s) ? (s.suspended ? ms(s.last_heartbeat) || now : now) : ms(s.ended_at)) -
 	ms(s.created_at);
 
 const columns = [

@@ -87,7 +87,7 @@ function Updates({ id, total, place, size }) {
 
 // range: the session's time; total: updates so far; live: it may still change.
 export function State({ id, params, range, total }) {
-	const moment = params.at ? Date.parse(params.at) : null;
+	const asked = Date.parse(params.at), moment = Number.isNaN(asked) ? null : asked;
 	const path = `/api/data/sessions/${encodeURIComponent(id)}`;
 	const { data, error, stale } = useLoad(async (signal) => {
 		const now = await get(`${path}/state`, { at: params.at }, signal);

@@ -3,7 +3,7 @@
 // The stretch that is looked at holds for everything of the session: events, metrics, the slider of the state.
 import { useMemo } from 'preact/hooks';
 import { Chart } from '../shared/chart.jsx';
-import { count, duration, exact, when } from '../shared/format.jsx';
+import { count, duration, exact, plural, when } from '../shared/format.jsx';
 import { change } from '../shared/router.js';
 import { Button } from '../shared/ui.jsx';
 import { levelColour } from './parts.jsx';
@@ -46,6 +46,7 @@ export function Timeline({ data, whole, zoomed, at }) {
 		const totals = series.map((s) => `${count(s.values.reduce((a, b) => a + b, 0))} ${s.label}`);
 		return { t, series, label: `Events from ${when(data.since)} to ${when(data.until)}: ${totals.join(', ')}` };
 	}, [data]);
+	const outside = data.outside.before + data.outside.after;
 	const marks = useMemo(() => [
 		...data.hangs.map((h) => ({ from: h.from, until: h.until ?? data.until, color: '--hang' })),
 		...(at != null ? [{ from: at, color: '--accent' }] : []),
@@ -58,6 +59,7 @@ export function Timeline({ data, whole, zoomed, at }) {
 					{when(data.since)} – {when(data.until)} ({duration(data.until - data.since)}){data.hangs.length > 0 && (
 						<><i class="swatch hang" /> hung</>
 					)}
+					{!zoomed && outside > 0 && <> · {plural(outside, 'event')} dated far from it</>}
 				</span>
 				<Zoom range={[data.since, data.until]} whole={whole} zoomed={zoomed} />
 			</header>

@@ -2,6 +2,7 @@
 //
 // Three ends: data; Refused (the server said no, in a sentence); Away (no answer, or a 502, 503 or 504: try again).
 // A 401 asks the reader for the key, once for all requests that wait, and goes on.
+import { heard } from './clock.js';
 import { store } from './store.js';
 
 export class Refused extends Error {
@@ -98,6 +99,7 @@ export async function ask(method, path, { params, body, signal, as = 'json' } = 
 				cache: 'no-store', credentials: 'omit', redirect: 'error',
 			});
 			clearTimeout(timer);
+			heard(response.headers.get('date'));
 			if (response.status === 401) {
 				if (key() === used) await askForKey(used != null);
 				continue;

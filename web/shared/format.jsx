@@ -1,5 +1,6 @@
 // format.jsx -- numbers, sizes and times for people: in the reader's language and zone, the exact one on hover.
 import { useEffect, useState } from 'preact/hooks';
+import { serverNow } from './clock.js';
 
 const whole = new Intl.NumberFormat();
 const few = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 4 });
@@ -90,9 +91,9 @@ function ago(t, now) {
 
 // A clock for what is drawn anew as time passes.
 export function useNow(step = 1000) {
-	const [now, tick] = useState(Date.now());
+	const [now, tick] = useState(serverNow());
 	useEffect(() => {
-		const timer = setInterval(() => document.hidden || tick(Date.now()), step);
+		const timer = setInterval(() => document.hidden || tick(serverNow()), step);
 		return () => clearInterval(timer);
 	}, [step]);
 	return now;
@@ -100,7 +101,7 @@ export function useNow(step = 1000) {
 
 // "3 min ago", going on by itself.
 export function Ago({ t, class: name }) {
-	const at = ms(t), near = at != null && Math.abs(Date.now() - at) < 120000;
+	const at = ms(t), near = at != null && Math.abs(serverNow() - at) < 120000;
 	const now = useNow(near ? 1000 : 20000);
 	if (at == null) return <span class="muted">–</span>;
 	return <time class={name} dateTime={exact(t)} title={`${when(t)}, ${exact(t)} (UTC)`}>{ago(at, now)}</time>;

@@ -1,10 +1,11 @@
 // layout.jsx -- what stands around every view: name, ways, theme, whether the server answers, the question for the key.
+import { Component } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { keyAsked, link } from './api.js';
 import { Time, useNow } from './format.jsx';
 import { tryNow } from './load.js';
 import { choose, chosen } from './theme.js';
-import { Button, Dialog, Icon, Overlays } from './ui.jsx';
+import { Button, Dialog, Empty, Icon, Overlays } from './ui.jsx';
 import './style.css';
 
 const themes = ['auto', 'light', 'dark'];
@@ -95,11 +96,31 @@ export function Layout({ name, ways, title, server, keyHelp, children }) {
 				<Theme />
 			</header>
 			<Away server={server} />
-			<main ref={main} id="main" tabIndex={-1}>{children}</main>
+			<main ref={main} id="main" tabIndex={-1}><Guard key={location.hash.split('?')[0]}>{children}</Guard></main>
 			<KeyPrompt server={server} help={keyHelp} />
 			<Overlays />
 		</>
 	);
+}
+
+// A fault of ours in one view leaves the others usable.
+class Guard extends Component {
+	static getDerivedStateFromError(error) {
+		return { error };
+	}
+
+	componentDidCatch(error) {
+		console.error(error);
+	}
+
+	render({ children }, { error }) {
+		if (!error) return children;
+		return (
+			<Empty title="This view has failed">
+				<p>That is a fault of the page, not of your data: {String(error.message || error)}</p>
+			</Empty>
+		);
+	}
 }
 
 function Brand() {

@@ -1,6 +1,7 @@
 // load.js -- what a view shows: loaded, loaded again every so often, and caught up with when the server was away.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Away, link } from './api.js';
+import { serverNow } from './clock.js';
 
 const MOST_PAUSE_MS = 10000;
 const SHARE = 10;
@@ -13,7 +14,7 @@ function reached() {
 }
 
 function lost(pause) {
-	link.set((was) => ({ away: true, since: was.away ? was.since : Date.now(), retryAt: Date.now() + pause }));
+	link.set((was) => ({ away: true, since: was.away ? was.since : serverNow(), retryAt: serverNow() + pause }));
 }
 
 export function tryNow() {

@@ -33,13 +33,21 @@ export function change(params, replace = false) {
 	go(path, { ...old, ...params }, replace);
 }
 
+function decode(part) {
+	try {
+		return decodeURIComponent(part);
+	} catch {
+		return part; // a '%' that somebody typed
+	}
+}
+
 // "/sessions/*" against a path: the parts in the place of the stars, or null.
 export function match(pattern, path) {
 	const wanted = pattern.split('/'), parts = path.split('/');
 	if (wanted.length !== parts.length) return null;
 	const found = [];
 	for (let i = 0; i < parts.length; i++) {
-		if (wanted[i] === '*' && parts[i]) found.push(decodeURIComponent(parts[i]));
+		if (wanted[i] === '*' && parts[i]) found.push(decode(parts[i]));
 		else if (wanted[i] !== parts[i]) return null;
 	}
 	return found;
