@@ -47,6 +47,27 @@ static const struct metric_family crashed_family = {
 	NULL,
 };
 
+static const struct metric_family up_family = {
+	"weir_hub_database_up",
+	"1: the hub's database can be used; 0: requests are answered 503.",
+	METRIC_GAUGE,
+	{ { NULL, NULL } },
+	NULL,
+};
+
+static double is_up(void *arg)
+{
+	struct hub *h = arg;
+	const char *why;
+
+	return !h->store->t->ready || h->store->t->ready(h->store, &why) == 0;
+}
+
+void hub_metrics_watch_store(struct hub *h)
+{
+	metrics_set_fn(h->core->metrics, &up_family, (const char *const[]){ NULL }, is_up, h);
+}
+
 void hub_metrics_init(struct hub_metrics *hm, struct metrics *m)
 {
 	for (int t = 0; t <= HUB_OP_COUNT; t++)

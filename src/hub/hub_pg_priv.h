@@ -209,7 +209,7 @@ struct hub_pg {
 	struct hub_pg_conn conn;
 	struct hub_tx tx;
 	int64_t id, commits; /* our row of weir_writers: see hub_pg_writer.c, rule 3 */
-	int64_t next_try_ms, away_since_ms;
+	int64_t next_try_ms, away_since_ms, shown_ms;
 	unsigned tries;
 };
 

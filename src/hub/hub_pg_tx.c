@@ -78,6 +78,8 @@ const struct hub_pg_statement hub_pg_tx_statements[] = {
 	{ "writer", "INSERT INTO weir_writers VALUES ($1::bigint, $2::bigint, now())"
 		    " ON CONFLICT (id) DO UPDATE SET commits = EXCLUDED.commits, seen = EXCLUDED.seen" },
 	{ "commits", "SELECT commits FROM weir_writers WHERE id = $1::bigint FOR UPDATE" },
+	{ "writers_gone", "DELETE FROM weir_writers WHERE id IN (SELECT id FROM weir_writers"
+			  " WHERE seen < now() - interval '30 days' FOR UPDATE SKIP LOCKED)" },
 	{ "writer_ends", "DELETE FROM weir_writers WHERE id = $1::bigint" },
 	{ NULL, NULL },
 };

@@ -39,6 +39,7 @@
 #define FIRST_RETRY_MS 100
 #define MOST_RETRY_MS  5000
 #define PING_MS        5000 /* an idle connection is looked at */
+#define SHOW_MS        (24 * 3600 * 1000) /* our row of weir_writers, of an idle hub */
 #define MIGRATE_MS     (3600 * 1000) /* an index over millions of rows */
 
 /* Of the writer: whoever waits for a row waits for a commit of another hub, which takes moments; a hub that vanished
@@ -84,7 +85,20 @@ static void come_back(struct hub_pg *h)
 	atomic_store(&h->is_away, false);
 }
 
-/* Our row of weir_writers, made if need be; waits for a transaction of ours that is still under way. */
+/* Makes our row, or shows that it is somebody's; those of hubs that ended without taking theirs along go some day. */
+static int show_row(struct hub_pg *h)
+{
+	struct hub_pg_params p = { 0 };
+
+	hub_pg_add_number(&p, h->id);
+	hub_pg_add_number(&p, h->commits);
+	hub_pg_send(&h->conn, "writer", &p);
+	hub_pg_send(&h->conn, "writers_gone", NULL);
+	h->shown_ms = clock_mono_ms();
+	return hub_pg_finish(&h->conn, NULL);
+}
+
+/* How many commits our row of weir_writers has, which is made if need be; waits for a transaction of ours that is still under way. */
 static int learn_commits(struct hub_pg *h)
 {
 	struct hub_pg_params p = { 0 };
@@ -96,11 +110,7 @@ static int learn_commits(struct hub_pg *h)
 	if (r == 0 && PQntuples(res) == 1)
 		h->commits = hub_pg_number(res, 0, 0);
 	PQclear(res);
-	if (r == 0) { /* made, or only seen */
-		hub_pg_add_number(&p, h->commits);
-		r = hub_pg_ask(&h->conn, "writer", &p, NULL);
-	}
-	return r;
+	return r == 0 ? show_row(h) : r;
 }
 
 static int connect_writer(struct hub_pg *h)
@@ -347,7 +357,8 @@ static void rest(struct hub_pg *h, int64_t ms)
 
 static void ping(struct hub_pg *h)
 {
-	int r = hub_pg_ask(&h->conn, "ping", NULL, NULL);
+	bool is_day = clock_mono_ms() - h->shown_ms > SHOW_MS;
+	int r = is_day ? show_row(h) : hub_pg_ask(&h->conn, "ping", NULL, NULL);
 
 	if (r < 0 && h->conn.is_lost && !can_retry(h, r))
 		plan_next_try(h);

@@ -27,6 +27,7 @@ enum hub_refusal {
 enum hub_outcome { HUB_APPLIED, HUB_REPEATED, HUB_REFUSED, HUB_OUTCOME_COUNT };
 #define HUB_OP_CREATE HUB_OP_COUNT /* in the metrics' table only */
 
+struct hub;
 struct hub_metrics {
 	struct metric *operations[HUB_OP_COUNT + 1][HUB_OUTCOME_COUNT];
 	struct metric *refusals[HUB_REFUSAL_COUNT];
@@ -34,6 +35,7 @@ struct hub_metrics {
 	struct metric *forgotten, *cleanups, *crashed;
 };
 void hub_metrics_init(struct hub_metrics *hm, struct metrics *m);
+void hub_metrics_watch_store(struct hub *h); /* until metrics_remove_fn(m, h) */
 
 struct hub {
 	unsigned magic;

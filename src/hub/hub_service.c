@@ -121,6 +121,7 @@ static void stop(void *state)
 	OBJ_CHECK(h, HUB_MAGIC);
 	hub_keep_stop(h);
 	hub_get_wait_none(h);
+	metrics_remove_fn(h->core->metrics, h);
 	if (h->store)
 		h->store->t->close(h->store);
 	lane_unref(&h->bodies);
@@ -154,8 +155,10 @@ static int start(const struct core *core, const void *section, void **ret_state,
 	r = read_key(c, &h->key, err);
 	if (r == 0)
 		r = open_store(h, c, err);
-	if (r == 0)
+	if (r == 0) {
+		hub_metrics_watch_store(h);
 		r = server_listen(core->server, &o, err);
+	}
 	if (r == 0) {
 		warn_when_open(h);
 		r = hub_keep_start(h);

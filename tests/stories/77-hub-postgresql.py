@@ -185,7 +185,7 @@ def test_a_server_that_was_restarted_is_found_again(hub, server):
 
 def test_while_the_server_is_away_the_hub_says_so_at_once_and_comes_back(hub, server):
     session = hub.create().event("before")
-    assert "'state': 'up'" in str(hub.status())
+    assert "'state': 'up'" in str(hub.status()) and hub.metric("weir_hub_database_up") == 1
     server.stop()
     wait_until(lambda: hub.ask("POST", session.path + "/events", {"name": "lost"}).status == 503)
     begin = time.monotonic()
@@ -195,6 +195,7 @@ def test_while_the_server_is_away_the_hub_says_so_at_once_and_comes_back(hub, se
         assert a.status == 503 and a.headers["retry-after"] == "1" and "away" in a.text, (method, path, a, a.text)
     assert time.monotonic() - begin < 5
     assert hub.ask("GET", "/readyz").status == 503 and hub.ask("GET", "/livez").status == 200
+    assert hub.metric("weir_hub_database_up") == 0
     assert hub.health()["status"] == "unhealthy" and "database" in hub.health()["components"]["disk"]["reason"]
     server.start()
     wait_until(lambda: ready(hub))
