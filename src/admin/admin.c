@@ -42,11 +42,12 @@ static void reply_unauthorized(struct exchange *ex)
 {
 	struct slice mode = exchange_header(ex, "sec-fetch-mode");
 	bool is_script = mode.p && !slice_eq_str(mode, "navigate");
+	const char *ways = is_script ? "Bearer realm=\"weir\"" : "Bearer realm=\"weir\", Basic realm=\"weir\"";
 
 	admin_reply_problem_with(
 		ex, 401, "A token is needed",
 		"send Authorization: Bearer with the token of admin.token_file; a browser may send it as password",
-		"WWW-Authenticate", is_script ? "Bearer realm=\"weir\"" : "Bearer realm=\"weir\", Basic realm=\"weir\"");
+		"WWW-Authenticate", ways);
 }
 
 static void hand_on(struct admin *a, struct exchange *ex, struct slice path)

@@ -54,7 +54,11 @@ static void toy_traffic(void *state, traffic_fn *fn, void *arg)
 }
 
 static const struct service toy_service = {
-	.name = "toy", .traffic = toy_traffic, .status = toy_status, .each_link = toy_each_link, .admin_routes = toy_routes,
+	.name = "toy",
+	.traffic = toy_traffic,
+	.status = toy_status,
+	.each_link = toy_each_link,
+	.admin_routes = toy_routes,
 };
 
 /* --- the ground --- */

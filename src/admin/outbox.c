@@ -186,8 +186,8 @@ static void reply_theirs(struct exchange *ex, const struct outbox_entry *e)
 	else if (!d)
 		reply_not_running(ex, e);
 	else if (err == -EOPNOTSUPP)
-		exchange_reply_problem(ex, 409, "Nothing to compare", "the upstream of %s cannot be asked for one entry",
-				       e->queue.data);
+		exchange_reply_problem(ex, 409, "Nothing to compare",
+				       "the upstream of %s cannot be asked for one entry", e->queue.data);
 	else
 		exchange_reply_problem(ex, 503, "Upstream is away", "%s", words.len ? words.data : err_text(err));
 	delivery_theirs_fini(&t);

@@ -1,9 +1,10 @@
 /* outbox_list.c -- GET /api/v1/outbox: the writes that wait for an upstream, and those that did.
  *
- * WHAT     Entries in queue order or newest first, by service, state and text; a page of them, and where the next one begins.
+ * WHAT     Entries in queue order or newest first, by service, state and text; a page of them, and where the next one
+ *          begins.
  * WHY      A text is looked for by reading what is there: an index of addresses would be paid by every write, and is
- *          asked by a person now and then. So an answer looks at SEARCH_LIMIT entries at most, may have fewer items than
- *          asked for, or none, and says where to go on.
+ *          asked by a person now and then. So an answer looks at SEARCH_LIMIT entries at most, may have fewer items
+ *          than asked for, or none, and says where to go on.
  * THREADS  Workers: it reads the disk. */
 #include <ctype.h>
 

@@ -1,5 +1,6 @@
-/* outbox_test_kit.h -- what the tests of /api/v1/outbox share: the admin listener over a real socket, with a real outbox
- * of two queues: `files`, which a delivery runs, and `solo`, whose entries the tests lend and settle themselves. */
+/* outbox_test_kit.h -- what the tests of /api/v1/outbox share: the admin listener over a real socket, with a real
+ * outbox of two queues: `files`, which a delivery runs, and `solo`, whose entries the tests lend and settle
+ * themselves. */
 #ifndef WEIR_ADMIN_OUTBOX_TEST_KIT_H
 #define WEIR_ADMIN_OUTBOX_TEST_KIT_H
 

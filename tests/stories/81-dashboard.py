@@ -1,5 +1,6 @@
-"""The daemon's dashboard in a browser: what an operator sees at a glance, and what he does there, up to real upstreams."""
+"""The daemon's dashboard in a browser: what an operator sees at a glance and what he does, with real upstreams."""
 
+import json
 import os
 import re
 import threading
@@ -130,7 +131,8 @@ def test_the_hour_agrees_with_the_counters(stage):
     sums = {s["name"]: s["sum"] for s in hour["services"]}
     metric = weir.metric
     assert sums["git"]["requests"] == sum(metric("weir_git_requests_total", status=s) for s in ("ok", "error")) > 3
-    assert sums["git"]["hits"] == metric("weir_git_cache_hits_total") and sums["git"]["misses"] == metric("weir_git_cache_misses_total") > 0
+    assert sums["git"]["hits"] == metric("weir_git_cache_hits_total")
+    assert sums["git"]["misses"] == metric("weir_git_cache_misses_total") > 0
     assert sums["files"]["requests"] == metric("weir_mirror_requests_total", service="files") > 5
     assert sums["files"]["offline"] == metric("weir_offline_fallbacks_total", service="files")
     assert sums["sessions"]["requests"] == metric("weir_http_request_duration_seconds_count", listener="sessions") > 2
@@ -344,8 +346,11 @@ def test_an_upstream_is_switched_off_and_on_while_clones_run(site, browse):
 def test_all_of_it_by_keyboard(site, browse):
     page = browse(url(site.weir))
     page.sees("Services, last hour")
-    focus = lambda: page.evaluate("(document.activeElement.ariaLabel || document.activeElement.innerText)")  # noqa: E731
     press = page.keyboard.press
+
+    def focus():
+        return page.evaluate("document.activeElement.ariaLabel || document.activeElement.innerText")
+
     press("Tab")
     assert focus() == "Skip to content"
     press("Enter")
@@ -394,7 +399,10 @@ def test_repositories_are_sorted_and_searched(site, browse):
         site.upstream.ordinary_repo(name).bulk([10, 300, 50][i])
     site.warm("a/small", "b/large", "c/other")
     page = browse(url(site.weir, "/repositories"))
-    names = lambda: [r[0].split("/", 1)[1] for r in page.rows()]  # noqa: E731
+
+    def names():
+        return [r[0].split("/", 1)[1] for r in page.rows()]
+
     wait_until(lambda: names() == ["c/other", "b/large", "a/small"], 20, "the last used first")
     page.button("Size").click()
     wait_until(lambda: names() == ["b/large", "c/other", "a/small"], 20, "the largest first")
@@ -434,14 +442,12 @@ def test_a_page_of_somebody_else_does_nothing_here(stage, browse):
     stage.server.start()
     stage.door.pass_all()
     stage.server.write("/evil.html", "<title>evil</title>")
-    page = browse(stage.server.url + "/evil.html" if hasattr(stage.server, "url") else
-                  "http://127.0.0.1:%d/evil.html" % stage.server.port)
+    page = browse("http://127.0.0.1:%d/evil.html" % stage.server.port)
     page.tolerate("CORS|ERR_FAILED|status of 403|favicon.ico")
     target = "http://127.0.0.1:%d/api/v1/" % stage.weir.ports["admin"]
     ask = """(async ([target, method, mode, body]) => {
         try { return (await fetch(target, {method, mode, body})).status; } catch (e) { return String(e); }
     })(%s)"""
-    import json
     for what in ((target + "outbox/%s" % stage.entry, "DELETE", "cors", None),
                  (target + "outbox/%s/retry" % stage.entry, "POST", "no-cors", "{}"),
                  (target + "upstreams/git.test", "PUT", "cors", '{"enabled": false}'),

@@ -22,7 +22,8 @@ function choose(e, keep) {
 	} : {
 		title: 'Keep theirs?', action: 'Keep theirs', danger: true,
 		text: <p>This write is given up; upstream stays as it is. The entry stays listed as resolved for a while.</p>,
-	}, 'POST', api(e, '/resolve'), { keep }, () => (keep === 'ours' ? 'Ours is kept: it is being sent again' : 'Theirs is kept: this write was given up'));
+	}, 'POST', api(e, '/resolve'), { keep }, () => (keep === 'ours' ? 'Ours is kept: it is being sent again'
+		: 'Theirs is kept: this write was given up'));
 }
 
 const drop = (e) => actAfter({
@@ -36,7 +37,8 @@ const retry = (e) => act('POST', api(e, '/retry'), undefined, () => 'It is sent 
 function Actions({ e, again, comparable }) {
 	const [busy, run] = useBusy(again);
 	if (settled.includes(e.state)) return null;
-	const sending = busy || e.state === 'sending' || undefined, open = comparable && ['conflict', 'held'].includes(e.state) && !e.damaged;
+	const sending = busy || e.state === 'sending' || undefined;
+	const open = comparable && ['conflict', 'held'].includes(e.state) && !e.damaged;
 	return (
 		<div class="buttons end">
 			{open && <Button kind="main" aria-disabled={busy} onClick={() => run(() => choose(e, 'ours'))}>Keep ours</Button>}
@@ -71,7 +73,8 @@ function useBody(e) {
 async function download(e) {
 	try {
 		const { data } = await ask('GET', api(e, '/body'), { as: 'blob' });
-		const url = URL.createObjectURL(new Blob([data], { type: 'application/octet-stream' })); // nothing that a browser would open
+		// As nothing that a browser would open.
+		const url = URL.createObjectURL(new Blob([data], { type: 'application/octet-stream' }));
 		const link = Object.assign(document.createElement('a'), { href: url, download: `${e.id}.body` });
 		link.click();
 		setTimeout(() => URL.revokeObjectURL(url), 10000);
@@ -149,7 +152,9 @@ export function Entry({ id, status }) {
 				<span class="muted">{bytes(e.body_bytes)}{e.content_type && `, ${e.content_type}`}</span>
 				{e.body_bytes > 0 && <Button kind="small" onClick={() => download(e)}>Download</Button>}
 			</Text>
-			{e.answer && <Text id="answer" title="What upstream answered" text={e.answer}><span class="muted">{e.answer_type}</span></Text>}
+			{e.answer && (
+				<Text id="answer" title="What upstream answered" text={e.answer}><span class="muted">{e.answer_type}</span></Text>
+			)}
 		</>
 	);
 }

@@ -13,14 +13,18 @@ export function Mirrors({ status }) {
 	const number = (title, value) => ({ key: title, title, align: 'right', value: (m) => short(value(m)) });
 	const queued = (title, value, state) => ({
 		key: title, title, align: 'right',
-		value: (m) => (value(m) ? <a class={stuck === value && 'bad-text'} href={href('/outbox', { service: m.name, state: state(m) })}>{count(value(m))}</a> : '0'),
+		value: (m) => (value(m) === 0 ? '0' : (
+			<a class={value === stuck && 'bad-text'} href={href('/outbox', { service: m.name, state: state(m) })}>{count(value(m))}</a>
+		)),
 	});
 	return (
 		<>
 			<div class="head"><h1>Mirrors</h1><span class="muted end">numbers are since weir was started</span></div>
 			<div class="panel">
 				<Table label="Mirrors" rows={status.mirror?.mirrors || []} rowKey={(m) => m.name} columns={[
-					{ key: 'name', title: 'Mirror', class: 'break', value: (m) => <span><b>{m.name}</b><small class="muted">{m.upstream}</small></span> },
+					{ key: 'name', title: 'Mirror', class: 'break', value: (m) => (
+						<span><b>{m.name}</b><small class="muted">{m.upstream}</small></span>
+					) },
 					{ key: 'state', title: 'Upstream', value: (m) => <UpstreamState state={link(m)?.state || 'unknown'} /> },
 					number('Hits', (m) => m.hits),
 					number('Refreshed', (m) => m.refreshed),

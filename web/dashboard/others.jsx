@@ -3,7 +3,8 @@
 import { Ago, bytes, count, figure } from '../shared/format.jsx';
 import { Facts, Table } from '../shared/ui.jsx';
 
-const KNOWN = ['version', 'uptime_seconds', 'started_at', 'listeners', 'upstreams', 'health', 'outbox', 'git', 'mirror', 'sessions'];
+const KNOWN = ['version', 'uptime_seconds', 'started_at', 'listeners', 'upstreams', 'health', 'outbox', 'git', 'mirror',
+	'sessions'];
 const MOST_ROWS = 50, MOST_COLUMNS = 8;
 
 const words = (key) => key.replaceAll('_', ' ');
@@ -34,7 +35,8 @@ function List({ name, items }) {
 }
 
 export function Others({ status }) {
-	const found = Object.entries(status).filter(([name, o]) => !KNOWN.includes(name) && o && typeof o === 'object' && Object.keys(o).length);
+	const found = Object.entries(status).filter(([name, o]) => !KNOWN.includes(name) && o && typeof o === 'object' &&
+		Object.keys(o).length > 0);
 	return found.map(([name, o]) => (
 		<section key={name} class="section" aria-label={name}>
 			<h2 class="break">{name}</h2>

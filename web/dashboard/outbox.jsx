@@ -27,7 +27,8 @@ async function page(params, signal) {
 }
 
 function States({ status, state, params }) {
-	const number = (key) => (params.service ? status.outbox.queues.find((q) => q.service === params.service)?.[key] : status.outbox[key]);
+	const of = params.service ? status.outbox.queues.find((q) => q.service === params.service) : status.outbox;
+	const number = (key) => of?.[key];
 	return (
 		<nav class="tabs" aria-label="States">
 			{[...outboxStates, { key: 'all', name: 'All' }].map(({ key, name }) => (
@@ -67,7 +68,8 @@ const columns = (state) => [
 	{ key: 'at', title: 'Queued', class: 'nowrap', value: (e) => <Ago t={e.queued_at} /> },
 	{ key: 'bytes', title: 'Size', align: 'right', class: 'nowrap', value: (e) => bytes(e.body_bytes) },
 	{ key: 'attempts', title: 'Attempts', align: 'right', value: (e) => count(e.attempts) },
-	...(state === 'queued' ? [{ key: 'next', title: 'Next attempt', class: 'nowrap', value: (e) => <Ago t={e.next_attempt_at} /> }] : []),
+	...(state === 'queued'
+		? [{ key: 'next', title: 'Next attempt', class: 'nowrap', value: (e) => <Ago t={e.next_attempt_at} /> }] : []),
 	...(['applied', 'dropped', 'resolved'].includes(state)
 		? [{ key: 'settled', title: 'Settled', class: 'nowrap', value: (e) => <Ago t={e.settled_at} /> }] : []),
 	{ key: 'error', title: 'Last answer', class: 'break full error', value: (e) => (

@@ -16,7 +16,8 @@ const in_outbox = (state, service) => href('/outbox', { state, service });
 function troubles({ upstreams, outbox, health }) {
 	const found = [];
 	const disk = health.components?.disk;
-	if (disk && disk.status !== 'healthy') found.push([disk.status === 'unhealthy' ? 'bad' : 'warn', disk.reason || 'A service cannot do its work']);
+	if (disk && disk.status !== 'healthy')
+		found.push([disk.status === 'unhealthy' ? 'bad' : 'warn', disk.reason || 'A service cannot do its work']);
 	if (outbox.readonly) found.push(['bad', 'No write is taken: a sync of the disk failed. Look at the disk, then restart weir']);
 	for (const u of upstreams.filter((u) => u.state === 'down'))
 		found.push(['bad', <>{u.name} does not answer, since <Time t={u.since} />{u.last_error && `: ${u.last_error}`}</>]);
@@ -63,8 +64,9 @@ function Tiles({ status: { upstreams, outbox, sessions }, history }) {
 	return (
 		<div class="tiles">
 			{upstreams.length > 0 && (
-				<Tile name="Upstreams" tone={away ? 'bad' : off ? 'warn' : 'ok'} value={`${upstreams.length - away - off} of ${upstreams.length}`}
-					note={away ? `${count(away)} down` + (off ? `, ${count(off)} off` : '') : off ? `${count(off)} switched off` : 'none is down'} />
+				<Tile name="Upstreams" tone={away ? 'bad' : off ? 'warn' : 'ok'}
+					value={`${upstreams.length - away - off} of ${upstreams.length}`}
+					note={[away && `${count(away)} down`, off && `${count(off)} switched off`].filter(Boolean).join(', ') || 'none is down'} />
 			)}
 			{outbox.queues.length > 0 && (
 				<>

@@ -34,7 +34,11 @@ async function all(signal) {
 
 function doing(r) {
 	const p = r.progress;
-	return p && <small class="muted">{p.stage}{p.bytes ? `, ${bytes(p.bytes)}` : ''}{p.objects ? `, ${plural(p.objects, 'object')}` : ''}</small>;
+	return p && (
+		<small class="muted">
+			{[p.stage, p.bytes && bytes(p.bytes), p.objects && plural(p.objects, 'object')].filter(Boolean).join(', ')}
+		</small>
+	);
 }
 
 function Actions({ r, again }) {
@@ -118,7 +122,8 @@ export function Repositories({ params: { text = '', sort = 'used', order = 'desc
 						<span class="muted">{count(from + 1)} to {count(from + shown.length)} of {count(sorted.length)}</span>
 						<div class="buttons">
 							<Button icon="left" label="Page before" disabled={at === 0} onClick={() => change({ page: at })} />
-							<Button icon="right" label="Next page" disabled={from + SHOWN >= sorted.length} onClick={() => change({ page: at + 2 })} />
+							<Button icon="right" label="Next page" disabled={from + SHOWN >= sorted.length}
+								onClick={() => change({ page: at + 2 })} />
 						</div>
 					</div>
 				)}

@@ -56,7 +56,9 @@ export function Traffic({ history: { t, seconds, services } }) {
 	return (
 		<section class="section" aria-labelledby="traffic">
 			<h2 id="traffic">Services, last hour</h2>
-			<div class="grid">{services.map((s) => <Service key={s.name} s={s} t={began} seconds={seconds} range={[now - HOUR, now]} />)}</div>
+			<div class="grid">
+				{services.map((s) => <Service key={s.name} s={s} t={began} seconds={seconds} range={[now - HOUR, now]} />)}
+			</div>
 		</section>
 	);
 }

@@ -31,7 +31,9 @@ function Switch({ u, again }) {
 
 export function Upstreams({ items, again }) {
 	const columns = [
-		{ key: 'name', title: 'Upstream', class: 'break upstream', value: (u) => <span><b>{u.name}</b><small class="muted">{u.url}</small></span> },
+		{ key: 'name', title: 'Upstream', class: 'break upstream', value: (u) => (
+			<span><b>{u.name}</b><small class="muted">{u.url}</small></span>
+		) },
 		{ key: 'state', title: 'State', value: (u) => <UpstreamState state={u.state} /> },
 		{ key: 'service', title: 'Service', value: (u) => u.service },
 		{ key: 'since', title: 'Since', class: 'nowrap', value: (u) => <Ago t={u.since} /> },

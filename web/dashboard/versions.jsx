@@ -35,8 +35,12 @@ function Ours({ e, ours }) {
 	const gone = e.method === 'DELETE';
 	return (
 		<Version id="ours" title="Ours" says={gone ? 'to be deleted' : isPatch(e) ? `what the ${e.method} says` : 'what is queued here'}
-			facts={[['Queued', <Time t={e.queued_at} />], ['Size', gone ? null : bytes(e.body_bytes)], ['Type', e.content_type || null],
-				['Based on', e.base_etag || null]]}
+			facts={[
+				['Queued', <Time t={e.queued_at} />],
+				['Size', gone ? null : bytes(e.body_bytes)],
+				['Type', e.content_type || null],
+				['Based on', e.base_etag || null],
+			]}
 			text={ours?.text} why={gone ? 'Nothing is to be there.' : ours?.why ? `Not shown: ${ours.why}.` : ours ? 'Empty.' : 'Loading …'} />
 	);
 }
@@ -48,14 +52,21 @@ function Theirs({ e, theirs, error, busy }) {
 				<h3 id="theirs">Theirs</h3>
 				{error ? <p class="bad-text" role="alert">Upstream’s version cannot be shown: {error.message}</p>
 					: <p class="muted" role="status">{busy && 'Asking upstream …'}</p>}
-				<Facts rows={[['When they met: version', e.theirs_etag || null], ['Changed', e.theirs_mod_time ? <Time t={e.theirs_mod_time} /> : null]]} />
+				<Facts rows={[
+					['When they met: version', e.theirs_etag || null],
+					['Changed', e.theirs_mod_time ? <Time t={e.theirs_mod_time} /> : null],
+				]} />
 			</section>
 		);
 	}
 	return (
 		<Version id="theirs" title="Theirs" says={<>what upstream has now, asked <Ago t={theirs.asked_at} /></>}
-			facts={[['Changed', theirs.mod_time ? <Time t={theirs.mod_time} /> : null], ['Size', theirs.body_bytes == null ? null : bytes(theirs.body_bytes)],
-				['Type', theirs.content_type || null], ['Version', theirs.etag || null]]}
+			facts={[
+				['Changed', theirs.mod_time ? <Time t={theirs.mod_time} /> : null],
+				['Size', theirs.body_bytes == null ? null : bytes(theirs.body_bytes)],
+				['Type', theirs.content_type || null],
+				['Version', theirs.etag || null],
+			]}
 			text={theirs.known && !theirs.absent ? theirs.body : null}
 			why={theirs.absent ? `Nothing is there (${theirs.status}).` : !theirs.known ? `Upstream answered ${theirs.status}.`
 				: theirs.body_omitted ? `Not shown: ${theirs.body_omitted}.` : 'Empty.'} />
@@ -83,7 +94,8 @@ function Difference({ ours, theirs }) {
 
 export function Versions({ e, ours }) {
 	const { theirs, error, busy, look } = useTheirs(e);
-	const comparable = ours?.text != null && theirs?.known && (theirs.absent || theirs.body != null) && !isPatch(e) && e.method !== 'DELETE';
+	const comparable = ours?.text != null && theirs?.known && (theirs.absent || theirs.body != null) &&
+		!isPatch(e) && e.method !== 'DELETE';
 	return (
 		<section class="section" aria-labelledby="versions">
 			<div class="head small">
