@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "client/crash_text.h"
 #include "client/encode.h"
 #include "client/spool.h"
 
@@ -41,6 +42,7 @@
 #define ON_STACK       1536 /* of an operation, before it needs the heap */
 #define METRICS_LEAVE  4 /* sixteenths of the queue */
 #define MARK_BYTES     4096
+#define MOST_FRAME     96 /* bytes of the text of one */
 
 /* --- a child after fork() ---------------------------------------------------------------------------------------- */
 
@@ -276,15 +278,48 @@ int weir_client_state_json(struct weir_client *c, const char *json)
 	return put_and_free(c, RECORD_STATE, &t);
 }
 
+static int put_event(struct weir_client *c, const struct weir_event *event)
+{
+	TEXT(t);
+
+	weirc_encode_event(&t, event);
+	return put_and_free(c, RECORD_EVENT, &t);
+}
+
+/* caller: where the program goes on after its call. */
+static int put_with_stack(struct weir_client *c, const struct weir_event *event, const void *caller)
+{
+	char texts[WEIRC_FRAMES][MOST_FRAME];
+	const char *stack[WEIRC_FRAMES + 1];
+	struct weir_event e = *event;
+	uintptr_t frames[WEIRC_FRAMES];
+	struct weirc_modules modules;
+	size_t n;
+
+	weirc_modules_load(&modules);
+	n = weirc_frames_from((uintptr_t)caller, event->stack_here, &modules, frames);
+	for (size_t i = 0; i < n; i++) {
+		struct weirc_text t;
+
+		weirc_text_init(&t, texts[i], MOST_FRAME - 1, MOST_FRAME - 1);
+		weirc_frame_text(&t, &modules, frames[i]);
+		texts[i][t.len] = '\0';
+		stack[i] = texts[i];
+	}
+	stack[n] = NULL;
+	e.stacktrace = stack;
+	return put_event(c, &e);
+}
+
 int weir_client_event(struct weir_client *c, const struct weir_event *event)
 {
 	int r = event ? is_usable(c) : -EINVAL;
-	TEXT(t);
 
 	if (r < 0)
 		return r;
-	weirc_encode_event(&t, event);
-	return put_and_free(c, RECORD_EVENT, &t);
+	if (event->stack_here && !event->stacktrace)
+		return put_with_stack(c, event, __builtin_return_address(0));
+	return put_event(c, event);
 }
 
 int weir_client_log(struct weir_client *c, const char *category, const char *name, const char *file, int line,

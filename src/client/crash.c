@@ -80,11 +80,13 @@ static void drain(struct weir_client *c)
 
 static void write_request(struct weirc_text *t, const char *id, const struct weirc_text *tail)
 {
+	size_t bytes = sizeof("{\"session_id\":\"\",") - 1 + strlen(id) + tail->len;
+
 	weirc_text_init(t, crash.request, sizeof(crash.request), sizeof(crash.request));
 	weirc_text_str(t, "POST /event HTTP/1.1\r\nHost: ");
 	weirc_text_str(t, crash.host);
 	weirc_text_str(t, "\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ");
-	weirc_text_int(t, (long long)(sizeof("{\"session_id\":\"\",") - 1 + strlen(id) + tail->len));
+	weirc_text_int(t, (long long)bytes);
 	weirc_text_str(t, "\r\n\r\n{\"session_id\":\"");
 	weirc_text_str(t, id);
 	weirc_text_str(t, "\",");

@@ -137,12 +137,19 @@ size_t weirc_frames(const void *context, const struct weirc_modules *m, uintptr_
 		    size_t *ret_guessed_from)
 {
 	struct place p = place_of(context);
-	size_t n = p.pc ? walk(&p, m, frames) : 0;
+	size_t n = p.pc ? walk(&p, m, frames) : 0; /* a call of what is no function leaves the frame to its caller */
 
 	*ret_guessed_from = n;
 	if (p.stack && n < FEW_FRAMES)
 		n = search(&p, m, frames, n);
 	return n;
+}
+
+size_t weirc_frames_from(uintptr_t pc, const void *frame, const struct weirc_modules *m, uintptr_t frames[WEIRC_FRAMES])
+{
+	const struct place p = { pc, (uintptr_t)frame, (uintptr_t)frame };
+
+	return walk(&p, m, frames);
 }
 
 /* --- what it was ------------------------------------------------------------------------------------------------- */
@@ -204,11 +211,10 @@ static void add_address(struct weirc_text *t, uintptr_t at)
 	weirc_text_hex(t, at, 1);
 }
 
-static void add_frame(struct weirc_text *t, const struct weirc_modules *m, uintptr_t at, int is_guess)
+void weirc_frame_text(struct weirc_text *t, const struct weirc_modules *m, uintptr_t at)
 {
 	const struct weirc_module *module = module_of(m, at);
 
-	weirc_text_str(t, is_guess ? "\"? " : "\"");
 	if (module) {
 		/* the name may hold what JSON does not take as it is */
 		for (const char *p = module->name; *p; p++)
@@ -218,7 +224,6 @@ static void add_frame(struct weirc_text *t, const struct weirc_modules *m, uintp
 	} else {
 		add_address(t, at);
 	}
-	weirc_text_char(t, '"');
 }
 
 static void add_stacktrace(struct weirc_text *t, const void *context, const struct weirc_modules *m)
@@ -228,9 +233,10 @@ static void add_stacktrace(struct weirc_text *t, const void *context, const stru
 
 	weirc_text_str(t, ",\"stacktrace\":[");
 	for (size_t i = 0; i < n; i++) {
-		if (i)
-			weirc_text_char(t, ',');
-		add_frame(t, m, frames[i], i >= guessed);
+		weirc_text_str(t, i ? ",\"" : "\"");
+		weirc_text_str(t, i >= guessed ? "? " : "");
+		weirc_frame_text(t, m, frames[i]);
+		weirc_text_char(t, '"');
 	}
 	weirc_text_char(t, ']');
 }

@@ -29,6 +29,11 @@ void weirc_modules_load(struct weirc_modules *m);
 size_t weirc_frames(const void *context, const struct weirc_modules *m, uintptr_t frames[WEIRC_FRAMES],
 		    size_t *ret_guessed_from);
 
+/* The same from a place in a function whose frame is given, without guesses. */
+size_t weirc_frames_from(uintptr_t pc, const void *frame, const struct weirc_modules *m, uintptr_t frames[WEIRC_FRAMES]);
+/* "game+0x12b4", without quotes and with nothing that JSON would have to escape. */
+void weirc_frame_text(struct weirc_text *t, const struct weirc_modules *m, uintptr_t frame);
+
 const char *weirc_signal_name(int sig); /* "SIGSEGV"; NULL: not one that is caught */
 /* The event, as encode.h makes one: the tail of its JSON. */
 void weirc_crash_text(struct weirc_text *t, const siginfo_t *info, const void *context, const struct weirc_modules *m,

@@ -87,6 +87,7 @@ static int be_connected(struct weir_client *c)
 static void write_request(struct weir_client *c, const char *path, const char *head, const char *tail, size_t n)
 {
 	struct weirc_text *t = &c->request;
+	size_t bytes = strlen(head) + n;
 
 	t->len = 0;
 	t->failed = 0;
@@ -95,7 +96,7 @@ static void write_request(struct weir_client *c, const char *path, const char *h
 	weirc_text_str(t, " HTTP/1.1\r\nHost: ");
 	weirc_text_str(t, c->address.host);
 	weirc_text_str(t, "\r\nContent-Type: application/json\r\nContent-Length: ");
-	weirc_text_int(t, (long long)(strlen(head) + n));
+	weirc_text_int(t, (long long)bytes);
 	weirc_text_str(t, "\r\n\r\n");
 	weirc_text_str(t, head);
 	weirc_text_add(t, tail, n);

@@ -125,7 +125,7 @@ int weirc_spool_open(const char *folder, const char *product, char **ret_path)
 	plain_product(product, plain);
 	n = (int)strlen(path);
 	r = snprintf(path + n, sizeof(path) - (size_t)n, "/%s-%ld-%08x" SUFFIX, plain, (long)getpid(), random);
-	if (r < 0 || (size_t)(n + r) >= sizeof(path))
+	if (r < 0 || (size_t)n + (size_t)r >= sizeof(path))
 		return -ENAMETOOLONG;
 	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)

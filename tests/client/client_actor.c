@@ -106,6 +106,16 @@ static int do_exception(char **args)
 			  .exception_message = "no space", .stacktrace = WEIR_TEXTS("write_all", "save", "main"));
 }
 
+static __attribute__((noinline)) int inner(const char *name)
+{
+	return weir_event(client, .name = name, .stack_here = WEIR_STACK_HERE) + 0 * getpid(); /* no tail call */
+}
+
+static int do_stack(char **args)
+{
+	return inner(args[1]) + 0 * getpid();
+}
+
 static int do_metric(char **args) /* KIND NAME VALUE */
 {
 	static const double buckets[] = { 0.5, 1, 5 };
@@ -289,7 +299,7 @@ static const struct {
 	{ "pause", do_pause, 0 },     { "resume", do_resume, 0 },       { "heartbeat", do_heartbeat, 0 },
 	{ "threads", do_threads, 2 }, { "catch", do_catch, 1 },         { "crash", do_crash, 1 },
 	{ "handler", do_handler, 0 }, { "fork", do_fork, 1 },           { "fork_crash", do_fork_crash, 0 },
-	{ "exit", do_exit, 1 },
+	{ "stack", do_stack, 1 },     { "exit", do_exit, 1 },
 };
 
 static void split(char *line, char **args)

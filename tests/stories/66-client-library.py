@@ -393,19 +393,25 @@ def test_a_crash_is_reported_with_its_signal_and_the_session_is_crashed(lab, how
     assert not glob.glob(stage.spool + "/*"), "its file is not needed any more"
 
 
-def test_the_first_place_of_a_crash_is_the_line_that_did_it(lab):
+def functions(program, event):
+    """The names of the program's own functions in a stack trace."""
+    frames = [f.split("+")[1] for f in event["stacktrace"] if f.startswith("actor+")]
+    told = subprocess.run(["addr2line", "-f", "-e", program, *frames], stdout=subprocess.PIPE, text=True, check=True)
+    return told.stdout.split("\n")[0::2]
+
+
+def test_where_a_crash_was_and_where_an_event_is(lab):
     stage = lab()
     options = ["-O1", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]
     p = stage.client(program=compile_client(stage.site.dir, *options))
     p.expect("catch", stage.spool)
     session = p.id
+    p.expect("stack", "here")
     p.say("crash", "segv")
     assert p.process.wait(30) == -signal.SIGSEGV
-    event, = only(stage.wait_at(session, lambda s: only(s, "program_crashed"), "it is reported"), "program_crashed")
-    frames = [f.split("+")[1] for f in event["stacktrace"] if f.startswith("actor+")]
-    told = subprocess.run(["addr2line", "-f", "-e", p.process.args[0], *frames], stdout=subprocess.PIPE, text=True,
-                          check=True)
-    assert told.stdout.split("\n")[0::2][:3] == ["crash_here", "do_crash", "main"], told.stdout
+    s = stage.wait_at(session, lambda s: only(s, "program_crashed"), "it is reported")
+    assert functions(p.process.args[0], only(s, "here")[0])[:3] == ["inner", "do_stack", "main"]
+    assert functions(p.process.args[0], only(s, "program_crashed")[0])[:3] == ["crash_here", "do_crash", "main"]
 
 
 @pytest.mark.parametrize("away", ["stopped", "killed", "never there"])

@@ -21,6 +21,8 @@
  *             answer came, as the daemon may not have heard it. If it had, it is there twice. A thing told twice can be
  *             seen to be one, a thing lost cannot; so this and not "at most once". It happens at most to one operation
  *             for each connection lost (stats.repeated counts), as the next is sent when the last is answered.
+ *             Registering carries a key, so that doing it twice makes one session (weir's daemon knows the key until it
+ *             is restarted).
  *          3. Bounds: a full queue drops what is new and counts it by type; metrics are dropped first, as they may fill
  *             three quarters of the queue only. The hub is told with an event client_operations_dropped.
  *          4. What the queue holds is lost when the program ends without flush or close, and when it is killed. On
@@ -198,6 +200,8 @@ WEIR_API int weir_client_state_json(struct weir_client *client, const char *json
 
 /* --- events ------------------------------------------------------------------------------------------------------ */
 
+#define WEIR_STACK_HERE __builtin_frame_address(0) /* GCC and clang */
+
 /* All but the name may be absent (NULL, 0). Lists of texts end with NULL. */
 struct weir_event {
 	const char *name;
@@ -208,7 +212,8 @@ struct weir_event {
 	const struct weir_field *data; /* or */
 	const char *data_json;         /* a JSON object */
 	const char *exception_type, *exception_message;
-	const char *const *stacktrace; /* innermost first */
+	const char *const *stacktrace; /* innermost first; or */
+	const void *stack_here;        /* WEIR_STACK_HERE: the caller's, taken as that of a crash is; some 5 microseconds */
 	const char *source_file, *source_function;
 	int source_line;
 	const void *reserved[4];
