@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <openssl/evp.h>
@@ -100,4 +101,13 @@ uint64_t machine_process_start(int64_t pid)
 	buf_fini(&text);
 	free(path);
 	return start;
+}
+
+uint64_t machine_now_as_start(void)
+{
+	struct timespec ts = { 0 };
+	long ticks = sysconf(_SC_CLK_TCK);
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &ts); /* cannot fail: since Linux 2.6.39 */
+	return (uint64_t)ts.tv_sec * (uint64_t)ticks + (uint64_t)ts.tv_nsec / (1000000000u / (uint64_t)ticks);
 }

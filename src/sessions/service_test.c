@@ -67,6 +67,30 @@ static void what_was_told_keeps_its_order_when_the_clock_goes_back(void **state)
 	}
 }
 
+static bool is_watched(const struct session *s)
+{
+	return s->watched != NULL;
+}
+
+static bool has_ended(const struct session *s)
+{
+	return s->flags & SESSION_ENDED;
+}
+
+/* By this thread or by the watcher's own. */
+static void look_until(const struct session *s, bool (*is)(const struct session *s))
+{
+	bool done = false;
+
+	while (!done) {
+		pass(1000, 1000);
+		(void)watch_tick(kit.ss);
+		pthread_mutex_lock(&kit.ss->lock);
+		done = is(s);
+		pthread_mutex_unlock(&kit.ss->lock);
+	}
+}
+
 /* No descriptor is left: there is no pidfd, and /proc cannot be read. */
 static void a_process_that_cannot_be_watched_is_said_to_be_unwatched_and_is_not_dead(void **state)
 {
@@ -90,12 +114,18 @@ static void a_process_that_cannot_be_watched_is_said_to_be_unwatched_and_is_not_
 	assert_string_equal(s->watch, "no");
 	assert_null(s->watched);
 	pthread_mutex_unlock(&kit.ss->lock);
-	for (int i = 0; i < 3; i++) {
-		pass(1000, 1000);
-		(void)watch_tick(kit.ss);
-	}
+	look_until(s, is_watched); /* there are descriptors again */
 	expect_queue(s, "");
+	pthread_mutex_lock(&kit.ss->lock);
 	assert_false(s->flags & SESSION_ENDED);
+	assert_string_equal(s->watch, "pidfd");
+	watch_end(kit.ss, s);
+	s->try_again = 1; /* the process that was meant had started long before this one */
+	watch_by_polling(kit.ss, s); /* so that it is looked at */
+	watch_end(kit.ss, s);
+	pthread_mutex_unlock(&kit.ss->lock);
+	look_until(s, has_ended);
+	expect_queue(s, "parent_process_crashed crash");
 }
 
 static enum health_state health(void)

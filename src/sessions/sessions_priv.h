@@ -75,6 +75,7 @@ struct session {
 	uint64_t pid_start; /* what /proc/PID/stat says of its start; 0: not known */
 	struct watched *watched; /* see watch.c; NULL: not (yet) */
 	const char *watch; /* how: "pidfd", "poll", "no" */
+	uint64_t try_again; /* it could not be watched, and had started at this at the latest; 0: nothing to try */
 
 	struct map *totals; /* struct total by its key; NULL: none yet */
 	int64_t flush_mono_ms; /* when changed totals go; 0: none did */
@@ -350,6 +351,7 @@ int64_t watch_tick(struct sessions *ss);
 void machine_id(char ret[40]);
 void machine_boot_id(char ret[64]);
 uint64_t machine_process_start(int64_t pid); /* 0: it has ended, or it is not known */
+uint64_t machine_now_as_start(void); /* what a process that starts now has as its start, or one less */
 
 /* --- sessions_admin.c --- */
 extern const struct admin_route sessions_admin_routes[];

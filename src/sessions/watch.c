@@ -223,14 +223,17 @@ void watch_begin(struct sessions *ss, struct session *s, struct process take, bo
 		s->watch = r == 0 ? "pidfd" : "no";
 	}
 	process_close(&take);
+	s->try_again = 0;
 	if (r == 1) { /* it has ended: told by the next look, when the session is in the queue */
 		watch_as_ended(ss, s);
 	} else if (r == -EAGAIN) {
 		watch_by_polling(ss, s);
 	} else if (r < 0) {
+		s->try_again = is_new ? machine_now_as_start() : 0; /* a loaded one is tried at the next start */
+		atomic_store(&ss->watcher->has_polled, true);
 		log_event(LOG_WARN, "session_unwatched", LOG_STR("session", s->local_id), LOG_INT("pid", s->pid),
 			  LOG_STR("reason",
-				  "neither a pidfd nor /proc tells of this process: its end will not be noticed"),
+				  "neither a pidfd nor /proc tells of this process: its end is not noticed"),
 			  LOG_END);
 	}
 }
@@ -390,6 +393,27 @@ static bool is_polled(const struct session *s)
 	return s->watched && s->watched->fd < 0 && s->pid_start && s->pid_start != WATCH_ANOTHER_BOOT;
 }
 
+/* There may be a descriptor for it by now. When the process that has the pid is younger than the session, it is
+ * somebody else's. */
+static void try_again(struct sessions *ss, struct session *s)
+{
+	struct process p = watch_look(s->pid); /* which never changes */
+
+	pthread_mutex_lock(&ss->lock);
+	if (p.fd == -ESRCH || p.start > s->try_again) {
+		process_close(&p);
+		s->try_again = 0;
+		watch_as_ended(ss, s);
+	} else if (p.fd >= 0 && p.start) {
+		watch_begin(ss, s, p, true);
+		session_changed(s);
+	} else {
+		process_close(&p);
+		atomic_store(&ss->watcher->has_polled, true);
+	}
+	pthread_mutex_unlock(&ss->lock);
+}
+
 /* Those without a pidfd, whose start is read from /proc: without the lock. */
 static void look_at_polled(struct sessions *ss)
 {
@@ -401,12 +425,15 @@ static void look_at_polled(struct sessions *ss)
 	all = sessions_use_all(ss, &count);
 	for (size_t i = 0; i < count; i++) {
 		struct session *s = all[i];
-		uint64_t start = 0;
-		bool is;
+		uint64_t start;
+		bool is, is_tried;
 
 		pthread_mutex_lock(&ss->lock);
 		is = is_polled(s);
+		is_tried = s->try_again && !(s->flags & SESSION_ENDED);
 		pthread_mutex_unlock(&ss->lock);
+		if (is_tried)
+			try_again(ss, s);
 		if (!is)
 			continue;
 		start = machine_process_start(s->pid); /* which never changes */
