@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { keyAsked, link } from './api.js';
 import { Time, useNow } from './format.jsx';
 import { tryNow } from './load.js';
+import { route } from './router.js';
 import { choose, chosen } from './theme.js';
 import { Button, Dialog, Empty, Icon, Overlays } from './ui.jsx';
 import './style.css';
@@ -72,7 +73,7 @@ function KeyPrompt({ server, help }) {
 
 // ways: [{ href, name, here }]. title: of the view, for the tab and the screen reader. server: "The hub".
 export function Layout({ name, ways, title, server, keyHelp, children }) {
-	const main = useRef(null), first = useRef(true);
+	const main = useRef(null), first = useRef(true), { path } = route.use();
 	useEffect(() => {
 		document.title = title ? `${title} – ${name}` : name;
 		// A new view begins at its top, and a screen reader hears of it; at the first one the browser does that.
@@ -96,7 +97,7 @@ export function Layout({ name, ways, title, server, keyHelp, children }) {
 				<Theme />
 			</header>
 			<Away server={server} />
-			<main ref={main} id="main" tabIndex={-1}><Guard key={location.hash.split('?')[0]}>{children}</Guard></main>
+			<main ref={main} id="main" tabIndex={-1}><Guard key={path}>{children}</Guard></main>
 			<KeyPrompt server={server} help={keyHelp} />
 			<Overlays />
 		</>

@@ -91,7 +91,8 @@ class Page(Locator):
         return self.evaluate("[...document.querySelectorAll('tbody tr')].map(r => [...r.cells].map(c => c.innerText.trim()))")
 
     def wait_rows(self, condition, what="the table is so"):
-        return wait_until(lambda: (lambda rows: condition(rows) and rows)(self.rows()), 30, what)
+        """The rows, when they are there and fit."""
+        return wait_until(lambda: (lambda rows: rows and condition(rows) and rows)(self.rows()), 30, what)
 
     def tolerate(self, pattern):
         """A fault of this kind belongs to the story: the browser notes each request that got no answer."""
