@@ -229,7 +229,7 @@ static int start_writer(struct hub_pg *h)
 
 bool hub_pg_is_url(const char *url)
 {
-	struct hub_pg_name name = { NULL };
+	struct hub_pg_name name = { .url = NULL };
 	bool yes = hub_pg_name_init(&name, url) == 0;
 
 	hub_pg_name_fini(&name);

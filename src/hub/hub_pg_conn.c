@@ -76,7 +76,7 @@ void hub_pg_name_fini(struct hub_pg_name *n)
 	free(n->shown);
 	free_secret(n->user);
 	free_secret(n->password);
-	*n = (struct hub_pg_name){ NULL };
+	*n = (struct hub_pg_name){ .url = NULL };
 }
 
 /* --- what the server says ---------------------------------------------------------------------------------------- */
