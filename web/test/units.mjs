@@ -21,7 +21,7 @@ await esbuild.build({
 	absWorkingDir: join(dirname(fileURLToPath(import.meta.url)), '..'),
 	stdin: {
 		contents: `export * from './shared/format.jsx'; export * from './shared/router.js'; export * from './shared/clock.js';
-			export { query } from './shared/api.js';`,
+			export { query } from './shared/api.js'; export { changes } from './dashboard/diff.js';`,
 		resolveDir: join(dirname(fileURLToPath(import.meta.url)), '..'),
 	},
 	bundle: true, format: 'esm', jsx: 'automatic', jsxImportSource: 'preact', outfile: join(folder, 'shared.mjs'),
@@ -93,4 +93,47 @@ test('a wrong clock of the reader is noticed, a slow answer is not one', () => {
 	assert.ok(off() > 3600000); // no news
 	say(-1000);
 	assert.equal(off(), 0);
+});
+
+/* --- the lines that differ --- */
+
+const { changes } = shared;
+const drawn = (theirs, ours) => changes(theirs, ours)?.map(([sign, line]) => sign + line);
+const many = (n, word) => Array.from({ length: n }, (_, i) => `${word} ${i}\n`).join('');
+
+test('lines that differ are marked, with what stands around them', () => {
+	assert.deepEqual(drawn('a\nb\nc\n', 'a\nB\nc\n'), [' a', '-b', '+B', ' c']);
+	assert.deepEqual(drawn('', 'new\n'), ['+new']);
+	assert.deepEqual(drawn('old\n', ''), ['-old']);
+	assert.deepEqual(drawn(many(9, 'l'), many(9, 'l') + 'end\n'), ['…6 lines are the same', ' l 6', ' l 7', ' l 8', '+end']);
+	assert.deepEqual(drawn('a', 'a\n'), ['…They differ in the end of the last line alone']);
+});
+
+test('the lines lead from theirs to ours, in as few steps as there can be', () => {
+	let state = 7; // a small generator of our own, so that a failure comes again
+	const random = (n) => (state = (state * 1103515245 + 12345) % 2147483648) % n;
+	const text = () => Array.from({ length: 1 + random(5) }, () => 'abc'[random(3)]);
+	// How many lines differ, by the table that everybody knows.
+	const distance = (a, b) => {
+		const d = Array.from({ length: a.length + 1 }, (_, i) => [i]);
+		for (let j = 0; j <= b.length; j++) d[0][j] = j;
+		for (let i = 1; i <= a.length; i++)
+			for (let j = 1; j <= b.length; j++)
+				d[i][j] = a[i - 1] === b[j - 1] ? d[i - 1][j - 1] : 1 + Math.min(d[i - 1][j], d[i][j - 1]);
+		return d[a.length][b.length];
+	};
+	for (let i = 0; i < 5000; i++) {
+		const a = text(), b = text(), found = changes(a.join('\n'), b.join('\n'));
+		if (a.join() === b.join() || found.some(([sign]) => sign === '…')) continue;
+		const side = (not) => found.filter(([sign]) => sign !== not).map(([, line]) => line);
+		assert.deepEqual(side('+'), a);
+		assert.deepEqual(side('-'), b);
+		assert.equal(found.filter(([sign]) => sign !== ' ').length, distance(a, b));
+	}
+});
+
+test('large texts are compared within limits, or not at all', () => {
+	assert.equal(changes(many(2000, 'a'), many(2000, 'b')).length, 4000); // all of one, then all of the other
+	assert.equal(changes(many(4000, 'a'), many(4000, 'b')), null);
+	assert.equal(changes(many(100000, 'a'), many(100000, 'a') + 'b').length, 5); // what is equal costs nothing
 });
