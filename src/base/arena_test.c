@@ -48,6 +48,12 @@ static void a_blob_lives_until_its_last_reference(void **state)
 	assert_true(slice_eq_str(blob_slice(two), "bytes"));
 	blob_unref(&two);
 	blob_unref(&two);
+	one = blob_new_static("for ever", 8);
+	two = blob_new_static(blob_slice(one).p, 3);
+	assert_ptr_equal(blob_slice(one).p, blob_slice(two).p); /* nothing was copied */
+	blob_unref(&one);
+	assert_true(slice_eq_str(blob_slice(two), "for"));
+	blob_unref(&two);
 	two = blob_new_copy(NULL, 0);
 	assert_int_equal(blob_slice(two).n, 0);
 	blob_unref(&two);

@@ -8,7 +8,8 @@
 struct blob {
 	_Atomic unsigned refs;
 	size_t len;
-	char *data;
+	const char *data;
+	char *owned; /* data, when it is ours to free */
 };
 
 struct blob *blob_new_take(struct buf *b)
@@ -16,7 +17,7 @@ struct blob *blob_new_take(struct buf *b)
 	struct blob *n = xmalloc(sizeof(*n));
 
 	atomic_init(&n->refs, 1);
-	n->data = buf_detach(b, &n->len);
+	n->data = n->owned = buf_detach(b, &n->len);
 	return n;
 }
 
@@ -26,6 +27,17 @@ struct blob *blob_new_copy(const void *p, size_t n)
 
 	buf_add(&b, p, n);
 	return blob_new_take(&b);
+}
+
+struct blob *blob_new_static(const void *p, size_t n)
+{
+	struct blob *b = xmalloc(sizeof(*b));
+
+	atomic_init(&b->refs, 1);
+	b->data = p;
+	b->len = n;
+	b->owned = NULL;
+	return b;
 }
 
 struct blob *blob_ref(struct blob *b)
@@ -41,7 +53,7 @@ void blob_unref(struct blob **bp)
 	*bp = NULL;
 	if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	free(b->data);
+	free(b->owned);
 	free(b);
 }
 

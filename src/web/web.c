@@ -5,7 +5,8 @@
  *             text; should one ever fail at that, the headers still stand.
  *          2. An asset's name changes with its bytes, so it may be kept for ever; a page is asked for each time, and
  *             is mostly a 304.
- *          3. Compressed at build time: nothing is computed here.
+ *          3. Compressed at build time: nothing is computed here, and nothing copied, so that readers who take their time
+ *             cost no more than their connection.
  * THREADS  Front threads. All is constant.
  * SEE      docs/decisions/0012-pages-in-the-binary.md; RFC 9110 12.5.3 and 13.1.2, RFC 8246 (immutable) */
 #include "web/web.h"
@@ -87,7 +88,7 @@ static void send_file(struct exchange *ex, const struct web_file *f)
 	};
 
 	exchange_reply(ex, known ? 304 : 200, lines, ARRAY_LEN(lines) - (known ? 2 : packed ? 0 : 1),
-		       known ? NULL : blob_new_copy(bytes.p, bytes.n));
+		       known ? NULL : blob_new_static(bytes.p, bytes.n));
 }
 
 static const struct web_file *find(enum web_app app, struct slice path)
