@@ -6,8 +6,9 @@
  * RULES    1. While the link is open (down or disabled) or the queue is paused nothing is lent. The link's own probe
  *             looks for recovery; an unknown link is delivered to, and the first failure opens it.
  *          2. Every lent entry is settled once, by the worker that carried it, also at a stop. What cannot be settled
- *             durably goes back to the queue (store/outbox.h), and then nothing is lent for a moment: the disk has to
- *             come back first, and an upstream must not be asked the same in a circle.
+ *             durably goes back to the queue, or, when it is sent once only, waits for the disk with its end
+ *             (store/outbox.h). Then nothing is lent for a moment: the disk has to come back first, and an upstream
+ *             must not be asked the same in a circle.
  *          3. `look` is cleared before the outbox is asked and set by whoever changes something: no wake-up is lost.
  *          4. Times are told by two clocks: waits by the monotonic one, entries by the wall. When the wall clock was
  *             set back, whatever is deferred is due: else it would wait for as long as the clock went back.

@@ -3,7 +3,8 @@
  * WHAT     Runs on the worker that carried the entry, once for each entry lent; delivery.h has the table.
  * RULES    1. A queue pauses before its entry is back in it: else the entry would be lent again at once.
  *          2. What came of an attempt is counted and logged before it is recorded: whoever sees the entry's state finds
- *             both. That it could not be recorded is told as well; then there will be another attempt.
+ *             both. That it could not be recorded is told as well; then there will be another attempt, or (sent once
+ *             only) the outbox records it later.
  *          3. The log names the key, which is the path without its query: that may hold what is nobody's business. */
 #include "core/delivery_priv.h"
 
@@ -126,7 +127,8 @@ void delivery_rest(struct delivery *d, int err)
 	pthread_mutex_unlock(&d->lock);
 	if (is_new)
 		log_event(LOG_ERROR, "outbox_disk_trouble", LOG_STR("service", d->service), LOG_ERR("error", err),
-			  LOG_STR("reason", "what comes of deliveries cannot be recorded; they are tried again"),
+			  LOG_STR("reason",
+				  "what comes of deliveries cannot be recorded now; writes that may be sent again will be"),
 			  LOG_END);
 }
 

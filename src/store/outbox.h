@@ -199,9 +199,9 @@ int outbox_key_each(struct outbox_queue *q, struct slice key, struct slice uri, 
 /* --- delivery --- */
 /* Takes the entry that is due first among those that may go (oldest of its key, nothing related before it,
  * next_attempt_wall_ms <= now), and marks it sending (durably first when it is sent once only). 0; -ENOENT: none is
- * due: *ret_next_wall_ms says when to look again (INT64_MAX: after a put or a settlement); -EIO: nothing is lent when
- * its end could not be recorded (outbox_is_readonly). Lent entries are settled exactly once. A wall clock that is set
- * back between two calls does not put anything off. */
+ * due: *ret_next_wall_ms says when to look again (INT64_MAX: after a put or a settlement); -EIO, -ENOSPC: nothing is
+ * lent when its end could not be recorded (outbox_is_readonly), or while that of another could not. Lent entries are
+ * settled exactly once. A wall clock that is set back between two calls does not put anything off. */
 int outbox_lend(struct outbox_queue *q, int64_t now_wall_ms, struct outbox_entry *ret, int64_t *ret_next_wall_ms);
 
 struct outbox_settlement {
@@ -215,8 +215,9 @@ struct outbox_settlement {
 	bool not_an_attempt;       /* QUEUED: it was not tried after all (shutdown, paused queue): attempts stays */
 };
 /* Durable when it returns 0. When it cannot be made durable (-ENOSPC, -EIO) the entry goes back to queued in memory;
- * the database says `queued` or `sending`: it is delivered again later, which preconditions and the idempotency key
- * make harmless; one that is sent once only stays `sending`, as its end is not known. */
+ * the database says `queued`: it is delivered again later, which preconditions and the idempotency key make harmless.
+ * One that is sent once only stays `sending`, and its end is kept: outbox_lend() writes it before it lends anything, as
+ * soon as that is possible. Only a stop before that makes an unknown outcome of it. */
 int outbox_settle(struct outbox_queue *q, uint64_t seq, const struct outbox_settlement *s);
 /* The entries directly behind `first`, which is lent, of the same key: at most `most`, with most_bytes of bodies
  * together, until one that is not queued, is sent once only, or has to do with a parent. All are marked as being sent,
@@ -232,7 +233,8 @@ void outbox_wake_key(struct outbox_queue *q, struct slice key);
  * keep their time. Front too. */
 void outbox_wake_unanswered(struct outbox_queue *q, int64_t now_wall_ms, int64_t spread_ms);
 
-/* --- an operator's verbs: 0; -ENOENT; -EBUSY: it is being sent; -EINVAL: not in a state for this; -ENOSPC, -EIO --- */
+/* --- an operator's verbs: 0; -ENOENT; -EBUSY: it is being sent, or its end waits to be written; -EINVAL: not in a
+ * state for this; -ENOSPC, -EIO --- */
 int outbox_retry(struct outbox *ob, uint64_t seq); /* queued (now due), held, conflict -> queued, due now */
 /* conflict, held -> queued on a new base: "ours" */
 int outbox_rebase(struct outbox *ob, uint64_t seq, const struct outbox_base *b);

@@ -39,6 +39,7 @@ struct outbox_queue *outbox_queue_make(struct outbox *ob, struct slice name)
 	q->name = slice_dup(name);
 	ENSURE(pthread_mutex_init(&q->lock, NULL) == 0);
 	ENSURE(pthread_cond_init(&q->hook_idle, NULL) == 0);
+	list_init(&q->ends);
 	list_push_back(&ob->queues, &q->node);
 	pthread_mutex_unlock(&ob->lock);
 	return q;
@@ -57,6 +58,7 @@ struct outbox_queue *outbox_queue(struct outbox *ob, const char *name, const str
 static void queue_free(struct outbox_queue *q)
 {
 	outbox_index_fini(&q->index);
+	outbox_ends_free(q);
 	pthread_mutex_destroy(&q->lock);
 	pthread_cond_destroy(&q->hook_idle);
 	free(q->name);

@@ -28,6 +28,7 @@ struct outbox_queue {
 	pthread_mutex_t lock; /* all below */
 	struct outbox_limits limits;
 	struct outbox_index index;
+	struct list ends; /* settlements that could not be written: outbox_settle.c */
 	uint64_t used_entries, used_bytes; /* of what is not settled, and of puts under way */
 	uint64_t refused_large, refused_full, refused_disk;
 	outbox_change_fn *hook;
@@ -128,6 +129,9 @@ int outbox_remove_body_row(sqlite3 *conn, struct outbox *ob, uint64_t seq);
 /* The body of an entry, or its record, turned out to be damaged: it is held, and its children inherit its base. One
  * that is being sent is only marked: its settlement does the rest. Blocks. */
 void outbox_note_damage(struct outbox *ob, uint64_t seq, const char *what);
+
+/* --- outbox_settle.c --- */
+void outbox_ends_free(struct outbox_queue *q); /* at the end: what was not written is not known at the next start */
 
 /* --- outbox_read.c --- */
 int outbox_reader_take(struct outbox *ob, struct outbox_reader **ret);

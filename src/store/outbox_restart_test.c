@@ -252,12 +252,12 @@ static void nothing_acknowledged_is_lost_when_a_commit_fails(void **state)
 
 /* --- age -------------------------------------------------------------------------------------------------------- */
 
-/* Somebody else's sqlite3 holds the database: the transaction ends before the settlement's job has run. */
-static void a_write_that_was_sent_once_is_not_sent_again_when_its_end_cannot_be_written(void **state)
+/* Lends a POST and settles it while somebody else's sqlite3 holds the database: its end cannot be written. */
+static uint64_t send_once_unrecorded(struct kit *k)
 {
-	struct kit *k = *state;
 	struct outbox_write w = kit_write("/orders", "an order");
-	struct outbox_settlement s = { .to = OUTBOX_APPLIED, .status = 201 };
+	struct outbox_settlement s = { .to = OUTBOX_HELD, .status = 422, .error = SLICE_LIT("upstream answered 422"),
+				       .answer = SLICE_LIT("no such thing"), .answer_type = SLICE_LIT("text/plain") };
 	char *path = xstrf("%s/outbox.db", k->dir);
 	struct outbox_receipt got;
 	sqlite3 *other;
@@ -271,10 +271,42 @@ static void a_write_that_was_sent_once_is_not_sent_again_when_its_end_cannot_be_
 	assert_true(outbox_settle(k->q, got.seq, &s) < 0);
 	assert_int_equal(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
 	assert_int_equal(sqlite3_close(other), SQLITE_OK);
-	assert_int_equal(kit_lend(k, INT64_MAX / 2), 0);
-	kit_reopen(k);
-	assert_int_equal(kit_state(k, got.seq), OUTBOX_HELD);
+	assert_int_equal(outbox_drop(k->ob, got.seq), -EBUSY);
 	free(path);
+	return got.seq;
+}
+
+/* Not sent again, and not in the dark until a restart either. */
+static void the_end_of_a_write_that_was_sent_once_is_written_as_soon_as_that_is_possible(void **state)
+{
+	struct kit *k = *state;
+	uint64_t seq = send_once_unrecorded(k);
+	struct outbox_entry e;
+
+	assert_int_equal(kit_lend(k, INT64_MAX / 2), 0);
+	assert_int_equal(outbox_get(k->ob, seq, &e), 0);
+	assert_int_equal(e.state, OUTBOX_HELD);
+	assert_int_equal(e.last_status, 422);
+	assert_string_equal(e.last_error.data, "upstream answered 422");
+	assert_string_equal(e.answer.data, "no such thing");
+	outbox_entry_fini(&e);
+	assert_int_equal(outbox_drop(k->ob, seq), 0);
+	kit_reopen(k);
+	assert_int_equal(kit_state(k, seq), OUTBOX_DROPPED);
+}
+
+static void a_stop_before_that_makes_an_unknown_outcome_of_it(void **state)
+{
+	struct kit *k = *state;
+	uint64_t seq = send_once_unrecorded(k);
+	struct outbox_entry e;
+
+	kit_reopen(k);
+	assert_int_equal(kit_lend(k, INT64_MAX / 2), 0);
+	assert_int_equal(outbox_get(k->ob, seq, &e), 0);
+	assert_int_equal(e.state, OUTBOX_HELD);
+	assert_true(slice_starts(buf_slice(&e.last_error), OUTBOX_OUTCOME_UNKNOWN));
+	outbox_entry_fini(&e);
 }
 
 static void settled_entries_are_listed_until_they_are_old(void **state)
@@ -311,7 +343,8 @@ int main(void)
 		KIT(bodies_without_a_record_are_swept_and_strangers_stay),
 		KIT(queues_that_nobody_opens_stay_as_they_are),
 		KIT(nothing_acknowledged_is_lost_when_a_commit_fails),
-		KIT(a_write_that_was_sent_once_is_not_sent_again_when_its_end_cannot_be_written),
+		KIT(the_end_of_a_write_that_was_sent_once_is_written_as_soon_as_that_is_possible),
+		KIT(a_stop_before_that_makes_an_unknown_outcome_of_it),
 		KIT(settled_entries_are_listed_until_they_are_old),
 	};
 

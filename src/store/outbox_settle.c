@@ -2,7 +2,11 @@
  *
  * queued -> sending is in memory alone, but for a write that is sent once only: there it is durable before lend()
  * returns, so that a stop afterwards is known as such. An end is durable before settle() returns; whoever waits for the
- * entry goes on only then. */
+ * entry goes on only then.
+ *
+ * When an end cannot be written (a full disk) the entry goes back to the queue: it is sent again, and meets its own
+ * effect. One that is sent once only must not be: it stays `sending`, and its end is kept in memory until it can be
+ * written, before anything else is lent. A stop before that leaves an entry whose outcome is not known. */
 #include "store/outbox_priv.h"
 
 #include "base/clock.h"
@@ -57,6 +61,8 @@ static int lend_one(struct outbox_queue *q, uint64_t seq, bool once, struct outb
 	return r == -ENOENT ? WEIR_E_DAMAGED : r;
 }
 
+static int write_ends(struct outbox_queue *q);
+
 int outbox_lend(struct outbox_queue *q, int64_t now_wall_ms, struct outbox_entry *ret, int64_t *ret_next_wall_ms)
 {
 	struct outbox_item *item;
@@ -69,6 +75,9 @@ int outbox_lend(struct outbox_queue *q, int64_t now_wall_ms, struct outbox_entry
 		*ret_next_wall_ms = INT64_MAX;
 		if (outbox_is_readonly(q->ob))
 			return -EIO;
+		r = write_ends(q);
+		if (r < 0)
+			return r;
 		pthread_mutex_lock(&q->lock);
 		item = outbox_index_take_due(&q->index, now_wall_ms, ret_next_wall_ms);
 		if (item) {
@@ -181,28 +190,121 @@ static int settle_job(sqlite3 *conn, struct outbox_op *op)
 	return r;
 }
 
-int outbox_settle(struct outbox_queue *q, uint64_t seq, const struct outbox_settlement *s)
+/* --- an end that could not be written --- */
+
+struct end {
+	struct list node;
+	uint64_t seq;
+	struct outbox_settlement s; /* its texts are those below */
+	struct buf error, answer, answer_type;
+};
+
+static void keep_text(struct buf *b, struct slice *s)
 {
-	struct settle_op t = { .seq = seq, .s = s, .body_file = BUF_EMPTY };
-	struct outbox_item *item;
+	buf_init(b, 0);
+	buf_add_slice(b, *s);
+	*s = buf_slice(b);
+}
+
+static void keep_end(struct outbox_queue *q, uint64_t seq, const struct outbox_settlement *s)
+{
+	struct end *e = xcalloc(1, sizeof(*e));
+
+	*e = (struct end){ .seq = seq, .s = *s };
+	keep_text(&e->error, &e->s.error);
+	keep_text(&e->answer, &e->s.answer);
+	keep_text(&e->answer_type, &e->s.answer_type);
+	e->s.base = (struct outbox_base){ .known = false };
+	buf_init(&e->s.base.etag, 0);
+	outbox_base_copy(&e->s.base, &s->base);
+	pthread_mutex_lock(&q->lock);
+	list_push_back(&q->ends, &e->node);
+	pthread_mutex_unlock(&q->lock);
+}
+
+static void end_free(struct end *e)
+{
+	buf_fini(&e->error);
+	buf_fini(&e->answer);
+	buf_fini(&e->answer_type);
+	outbox_base_fini(&e->s.base);
+	free(e);
+}
+
+static struct end *take_end(struct outbox_queue *q)
+{
+	struct end *e = NULL;
+
+	pthread_mutex_lock(&q->lock);
+	if (!list_is_empty(&q->ends)) {
+		e = LIST_ENTRY(q->ends.next, struct end, node);
+		list_remove(&e->node);
+	}
+	pthread_mutex_unlock(&q->lock);
+	return e;
+}
+
+/* --- settle, and the ends that wait --- */
+
+/* once: known also when the transaction ends before the job has run. */
+static int settle_one(struct outbox_queue *q, uint64_t seq, const struct outbox_settlement *s, bool once)
+{
+	struct settle_op t = { .seq = seq, .s = s, .body_file = BUF_EMPTY, .once = once };
 	int r;
 
-	OBJ_CHECK(q, OUTBOX_QUEUE_MAGIC);
-	ENSURE(s->to == OUTBOX_APPLIED || s->to == OUTBOX_CONFLICT || s->to == OUTBOX_HELD || s->to == OUTBOX_QUEUED);
-	pthread_mutex_lock(&q->lock);
-	item = outbox_index_find(&q->index, seq);
-	t.once = item && item->once; /* known also when the transaction ends before the job has run */
-	pthread_mutex_unlock(&q->lock);
 	do {
 		t.op = (struct outbox_op){ .ob = q->ob, .q = q, .job = settle_job };
 		r = outbox_op_run(&t.op);
 	} while (r == -EAGAIN);
 	if (r == 0 && t.body_file.len)
 		outbox_bodies_remove(q->ob, buf_slice(&t.body_file));
-	if (r < 0 && !t.once) {
-		outbox_take_back(q, seq, clock_wall_ms() + OUTBOX_UNSETTLED_RETRY_MS);
-		outbox_changed(q);
-	}
 	buf_fini(&t.body_file);
 	return r;
+}
+
+int outbox_settle(struct outbox_queue *q, uint64_t seq, const struct outbox_settlement *s)
+{
+	struct outbox_item *item;
+	bool once;
+	int r;
+
+	OBJ_CHECK(q, OUTBOX_QUEUE_MAGIC);
+	ENSURE(s->to == OUTBOX_APPLIED || s->to == OUTBOX_CONFLICT || s->to == OUTBOX_HELD || s->to == OUTBOX_QUEUED);
+	pthread_mutex_lock(&q->lock);
+	item = outbox_index_find(&q->index, seq);
+	once = item && item->once;
+	pthread_mutex_unlock(&q->lock);
+	r = settle_one(q, seq, s, once);
+	if (r < 0 && once)
+		keep_end(q, seq, s);
+	else if (r < 0)
+		outbox_take_back(q, seq, clock_wall_ms() + OUTBOX_UNSETTLED_RETRY_MS);
+	if (r < 0)
+		outbox_changed(q);
+	return r;
+}
+
+static int write_ends(struct outbox_queue *q)
+{
+	struct end *e;
+	int r = 0;
+
+	while (r == 0 && (e = take_end(q))) {
+		r = settle_one(q, e->seq, &e->s, true);
+		if (r < 0) {
+			pthread_mutex_lock(&q->lock);
+			list_push_front(&q->ends, &e->node);
+			pthread_mutex_unlock(&q->lock);
+		} else {
+			end_free(e);
+			outbox_changed(q);
+		}
+	}
+	return r;
+}
+
+void outbox_ends_free(struct outbox_queue *q)
+{
+	LIST_FOREACH_SAFE(it, next, &q->ends)
+		end_free(LIST_ENTRY(it, struct end, node));
 }

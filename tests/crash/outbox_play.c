@@ -171,14 +171,31 @@ static int do_put(struct play *p, const struct step *s)
 	return r;
 }
 
+static void ends_are_written(struct play *p, char key)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < p->end_count; i++) {
+		if (queue_of(p, p->ends[i].key) == queue_of(p, key))
+			worlds_done(&p->room->worlds, &p->ends[i]);
+		else
+			p->ends[kept++] = p->ends[i];
+	}
+	p->end_count = kept;
+}
+
 static void do_lend(struct play *p, const struct step *s)
 {
 	struct outbox_entry e = { 0 };
 	int64_t next = 0;
 	struct model_call c = { .op = M_LEND };
-	bool was_ambiguous = p->room->worlds.n > 1;
+	bool was_ambiguous;
 	int r;
 
+	for (unsigned i = 0; i < p->end_count; i++) /* written first, if that is possible by now */
+		if (queue_of(p, p->ends[i].key) == queue_of(p, s->key))
+			worlds_maybe(&p->room->worlds, &p->ends[i]);
+	was_ambiguous = p->room->worlds.n > 1;
 	p->hand[s->i].entry = 0;
 	p->was_readonly = outbox_is_readonly(p->ob);
 	/* Which one it is going to be is known only afterwards; that it was lent matters only for those sent once. */
@@ -201,10 +218,12 @@ static void do_lend(struct play *p, const struct step *s)
 		p->hand[s->i].key = s->key;
 	}
 	ends(p, &c, r);
+	if (r == 0 || r == -ENOENT)
+		ends_are_written(p, s->key);
 	outbox_entry_fini(&e);
 }
 
-/* What cannot be written is as if it had not been sent, but for what is sent once. */
+/* What cannot be written is as if it had not been sent, but for what is sent once: that is written later. */
 static int settle_hand(struct play *p, unsigned hand, const struct outbox_settlement *how, unsigned base)
 {
 	struct model_call c = { .op = M_SETTLE, .i = p->hand[hand].entry - 1, .to = (uint8_t)how->to, .base = base };
@@ -216,6 +235,9 @@ static int settle_hand(struct play *p, unsigned hand, const struct outbox_settle
 	ends(p, &c, r);
 	if (r < 0)
 		worlds_done(&p->room->worlds, &back);
+	c.key = p->hand[hand].key;
+	if (r < 0 && p->room->worlds.w[0].e[c.i].is_once && p->end_count < MODEL_ENTRIES)
+		p->ends[p->end_count++] = c;
 	p->hand[hand].entry = 0;
 	return r;
 }
@@ -296,6 +318,7 @@ static void close_it(struct play *p)
 			(void)settle_hand(p, i, &how, 0);
 	outbox_close(p->ob);
 	p->ob = NULL;
+	p->end_count = 0;
 	worlds_done(&p->room->worlds, &c);
 }
 

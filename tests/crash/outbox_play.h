@@ -91,6 +91,8 @@ struct play {
 		uint64_t seq;
 		char key;
 	} hand[4]; /* what is lent */
+	struct model_call ends[MODEL_ENTRIES]; /* settlements of what is sent once that wait to be written */
+	unsigned end_count;
 };
 
 /* A play that begins, or goes on after a restart. */
