@@ -259,6 +259,30 @@ def test_the_list_is_sorted_by_its_heads_and_turned_in_pages(site, browse):
     assert here(page) == "#/sessions?sort=hostname&order=desc"
 
 
+def test_who_comes_back_to_the_list_finds_it_as_it_was_left(site, browse):
+    hub = site.hub()
+    for i in range(60):
+        hub.create("p%02d" % i, "1")
+    page = browse("http://127.0.0.1:%d/#/sessions" % hub.ports["hub"])
+    page.wait_rows(lambda rows: len(rows) == 50)
+    page.evaluate("scrollTo(0, 700)")
+    wait_until(lambda: page.evaluate("history.state && history.state.y === scrollY && scrollY") , 30, "the place is noted")
+    left = page.evaluate("scrollY")
+    page.link("p30 1").click()
+    page.get_by_role("heading", name="p30 1").wait_for()
+    assert page.evaluate("scrollY") == 0
+    hub.process.send_signal(signal.SIGSTOP)         # what is seen now was there before
+    try:
+        page.go_back()
+        page.wait_rows(lambda rows: len(rows) == 50, "at once")
+        wait_until(lambda: page.evaluate("scrollY") == left, 30, "where it was left")
+    finally:
+        hub.process.send_signal(signal.SIGCONT)
+    page.link("Products").click()
+    page.get_by_role("heading", name="Products").wait_for()
+    assert page.evaluate("scrollY") == 0
+
+
 def test_a_session_tells_what_it_is_and_times_are_the_readers(lab, browse):
     page = browse(of(lab, lab.crashed))
     page.get_by_role("heading", name="agent 7").wait_for()

@@ -68,7 +68,7 @@ function Welcome() {
 const FEW = 12; // below that nobody needs a search
 
 export function Products({ params }) {
-	const { data, error, again } = useLoad((signal) => get('/api/data/products', null, signal), [], () => 5000);
+	const { data, error, again } = useLoad((signal) => get('/api/data/products', null, signal), [], () => 5000, undefined, 'products');
 	const all = data?.items || [], order = orders[params.sort], wanted = (params.find || '').toLowerCase();
 	const items = all.filter((p) => `${p.product} ${p.version}`.toLowerCase().includes(wanted));
 	if (order) items.sort((a, b) => (order(b) - order(a)) * (params.order === 'asc' ? -1 : 1));

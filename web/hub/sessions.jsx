@@ -96,8 +96,9 @@ export function Sessions({ params }) {
 			view: 'brief' }, signal),
 		cursor: params.after,
 	});
-	const { data, error, stale, again } = useLoad(load, [JSON.stringify(params)], () => 5000);
-	const { data: products } = useLoad((signal) => get('/api/data/products', null, signal), [], () => 30000);
+	const { data, error, stale, again } = useLoad(load, [JSON.stringify(params)], () => 5000, undefined,
+		'sessions ' + JSON.stringify(params));
+	const { data: products } = useLoad((signal) => get('/api/data/products', null, signal), [], () => 30000, undefined, 'products');
 	const filtered = FILTERS.some((f) => params[f]);
 	return (
 		<>

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { keyAsked, link } from './api.js';
 import { Time, useNow } from './format.jsx';
 import { tryNow } from './load.js';
-import { route } from './router.js';
+import { placeLeft, route } from './router.js';
 import { choose, chosen } from './theme.js';
 import { Button, Dialog, Empty, Icon, Overlays } from './ui.jsx';
 import './style.css';
@@ -76,10 +76,10 @@ export function Layout({ name, ways, title, server, keyHelp, children }) {
 	const main = useRef(null), first = useRef(true), { path } = route.use();
 	useEffect(() => {
 		document.title = title ? `${title} – ${name}` : name;
-		// A new view begins at its top, and a screen reader hears of it; at the first one the browser does that.
+		// A new view begins at its top, one that is come back to where it was left; and a screen reader hears of it; at the first one the browser does that.
 		if (!first.current) {
 			main.current.focus({ preventScroll: true });
-			scrollTo(0, 0);
+			scrollTo(0, placeLeft());
 		}
 		first.current = false;
 	}, [title]);

@@ -7,6 +7,16 @@ const MOST_PAUSE_MS = 10000;
 const SHARE = 10;
 const waiting = new Set(); // of the loads that wait for the server to come back: each one's `run`
 
+const MOST_KEPT = 10;
+const kept = new Map(); // name: data
+
+function keep(name, data) {
+	if (name === undefined) return;
+	kept.delete(name);
+	kept.set(name, data);
+	if (kept.size > MOST_KEPT) kept.delete(kept.keys().next().value);
+}
+
 function reached() {
 	if (!link.get().away) return;
 	link.set({ away: false, since: 0, retryAt: 0 });
@@ -24,13 +34,14 @@ export function tryNow() {
 // load(signal) is called when the component appears, when a value in `deps` changes, and every(data) ms after it has
 // succeeded (0: not again). While the server is away: again after 1, 2, 4, 8, 10, 10 ... s. A page that is not looked at
 // does not ask. When `tick` changes there is something new to see: it is loaded again, but so that the server spends at most
-// a tenth of its time on it. Returns { data, error, busy, stale, again() }: data stays while newer is on its way (stale: it
+// a tenth of its time on it. `name`: what was loaded under it before is shown at once, to whoever comes back. Returns { data, error, busy, stale, again() }: data stays while newer is on its way (stale: it
 // belongs to earlier deps).
-export function useLoad(load, deps, every = () => 0, tick) {
-	const [state, set] = useState({ data: null, error: null, busy: true, stale: false });
+export function useLoad(load, deps, every = () => 0, tick, name) {
+	const [state, set] = useState(() => ({ data: kept.get(name) ?? null, error: null, busy: true, stale: false }));
 	const latest = useRef({});
 	latest.current.load = load;
 	latest.current.every = every;
+	latest.current.name = name;
 
 	useEffect(() => {
 		let timer = 0, control = null, tries = 0, stopped = false, owed = false, begun = 0, took = 0, soon = 0,
@@ -59,6 +70,7 @@ export function useLoad(load, deps, every = () => 0, tick) {
 				reached();
 				running = false;
 				set({ data, error: null, busy: false, stale: false });
+				keep(latest.current.name, data);
 				const pause = latest.current.every(data);
 				if (pause) later(pause);
 				if (missed) latest.current.ticked();

@@ -11,6 +11,17 @@ function read() {
 export const route = store(read());
 addEventListener('hashchange', () => route.set(read()));
 
+// Who goes back finds a view where it was left: its place is noted in the history's entry. A new entry has none.
+history.scrollRestoration = 'manual';
+let note = 0;
+addEventListener('scroll', () => {
+	clearTimeout(note);
+	const at = location.hash;
+	note = setTimeout(() => at === location.hash && history.replaceState({ y: scrollY }, ''), 100);
+}, { passive: true });
+
+export const placeLeft = () => history.state?.y || 0;
+
 export function href(path, params) {
 	return '#' + path + query(params);
 }

@@ -14,6 +14,7 @@ const esbuild = await import('esbuild').catch(() => process.exit(SKIPPED));
 process.env.TZ = 'Europe/Berlin';
 globalThis.location = { hash: '', href: 'http://hub/' };
 globalThis.addEventListener = () => {};
+globalThis.history = {};
 
 const folder = mkdtempSync(join(tmpdir(), 'weir-units-'));
 process.on('exit', () => rmSync(folder, { recursive: true }));
