@@ -20,6 +20,8 @@
 #include "core/secret.h"
 
 #define MOST_WORKERS 4 /* for the outbox: looked at by people and scripts, and each question is short */
+#define MOST_ASKING 4  /* for what asks an upstream */
+#define MOST_LOOKING 2 /* of these, for who only looks */
 
 static bool is_allowed(struct admin *a, const struct exchange *ex)
 {
@@ -98,6 +100,13 @@ static int load_token(const struct config_admin *section, char **ret, struct buf
 	return r;
 }
 
+static void unref_lanes(struct admin *a)
+{
+	lane_unref(&a->looking);
+	lane_unref(&a->asking);
+	lane_unref(&a->lane);
+}
+
 static int start_sampler(struct admin *a, struct buf *err)
 {
 	int r = sampler_start(a->core->services, HISTORY_STEP_MS, &a->sampler);
@@ -125,6 +134,8 @@ static int start(const struct core *core, const void *section, void **ret_state,
 	a->magic = ADMIN_MAGIC;
 	a->core = core;
 	a->lane = lane_new(core->pool, NULL, MOST_WORKERS);
+	a->asking = lane_new(core->pool, NULL, MOST_ASKING);
+	a->looking = lane_new(core->pool, a->asking, MOST_LOOKING);
 	ENSURE(pthread_mutex_init(&a->lock, NULL) == 0);
 	r = load_token(s, &a->token, err);
 	if (!r)
@@ -133,7 +144,7 @@ static int start(const struct core *core, const void *section, void **ret_state,
 		r = start_sampler(a, err);
 	if (r < 0) {
 		secret_free(a->token);
-		lane_unref(&a->lane);
+		unref_lanes(a);
 		(void)pthread_mutex_destroy(&a->lock); /* nobody has it */
 		free(a);
 		return r;
@@ -174,7 +185,7 @@ static void stop(void *state)
 	a->magic = 0;
 	sampler_stop(a->sampler);
 	secret_free(a->token);
-	lane_unref(&a->lane);
+	unref_lanes(a);
 	(void)pthread_mutex_destroy(&a->lock); /* no exchange is left that could hold it */
 	free(a);
 }

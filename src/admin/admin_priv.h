@@ -14,7 +14,10 @@
 struct admin {
 	unsigned magic;
 	const struct core *core;
-	struct lane *lane;    /* of workers, for what reads the disk */
+	struct lane *lane;    /* of workers, for what reads the disk: each question is short */
+	/* For what asks an upstream, which may take its time: so that nothing above waits for it. The second is a part
+	 * of the first, so that looking leaves room for deciding. */
+	struct lane *asking, *looking;
 	struct sampler *sampler;
 	pthread_mutex_t lock; /* guards token; nothing blocks under it */
 	char *token;          /* NULL: none asked for */

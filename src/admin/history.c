@@ -12,7 +12,6 @@
 #include "admin/history.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,7 +33,7 @@ struct slot {
 };
 
 struct series {
-	char name[sizeof(((struct history_total *)NULL)->name)];
+	char *name;
 	struct traffic last; /* totals when the open slot began */
 	bool has_cache;
 	struct slot ring[HISTORY_SLOTS];
@@ -60,12 +59,13 @@ void history_totals_add(void *arg, const char *name, const struct traffic *t)
 		return;
 	totals->items = xrealloc(totals->items, (totals->count + 1) * sizeof(*totals->items));
 	one = &totals->items[totals->count++];
-	(void)snprintf(one->name, sizeof(one->name), "%s", name);
-	one->t = *t;
+	*one = (struct history_total){ .name = xstrdup(name), .t = *t };
 }
 
 void history_totals_fini(struct history_totals *t)
 {
+	for (size_t i = 0; i < t->count; i++)
+		free(t->items[i].name);
 	free(t->items);
 	*t = (struct history_totals){ .count = 0 };
 }
@@ -105,8 +105,10 @@ void history_free(struct history *h)
 {
 	if (!h)
 		return;
-	for (size_t i = 0; i < h->count; i++)
+	for (size_t i = 0; i < h->count; i++) {
+		free(h->series[i]->name);
 		free(h->series[i]);
+	}
 	free(h->series);
 	(void)pthread_mutex_destroy(&h->lock); /* nobody has it */
 	free(h);
@@ -123,7 +125,7 @@ static struct series *series_of(struct history *h, const struct history_total *t
 	if (h->count == HISTORY_MOST_SERIES)
 		return NULL;
 	s = xcalloc(1, sizeof(*s));
-	memcpy(s->name, t->name, sizeof(s->name));
+	s->name = xstrdup(t->name);
 	s->has_cache = t->t.has_cache;
 	h->series = xrealloc(h->series, (h->count + 1) * sizeof(struct series *));
 	h->series[h->count++] = s;

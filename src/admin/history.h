@@ -22,7 +22,7 @@ void history_free(struct history *h);         /* NULL is fine */
 /* Totals as they were at one moment: filled by history_totals_add(), a traffic_fn whose arg this is. */
 struct history_totals {
 	struct history_total {
-		char name[64]; /* longer ones are cut */
+		char *name; /* owned */
 		struct traffic t;
 	} *items;
 	size_t count;

@@ -184,6 +184,25 @@ static void a_name_that_is_not_told_of_did_nothing(void **state)
 	json_decref(o);
 }
 
+static void names_that_begin_alike_are_two(void **state)
+{
+	static const char first[] = "a-mirror-with-a-name-that-is-far-too-long-to-be-typed-by-anybody-whosoever-1";
+	static const char second[] = "a-mirror-with-a-name-that-is-far-too-long-to-be-typed-by-anybody-whosoever-2";
+	struct history_totals now = { .count = 0 };
+	json_t *o;
+
+	git.requests = 1;
+	files.requests = 100;
+	history_totals_add(&now, first, &git);
+	history_totals_add(&now, second, &files);
+	history_note(h, START_MS + 30000, &now);
+	o = history_json(h, START_MS + 30000, WALL_MS, &now);
+	history_totals_fini(&now);
+	assert_int_equal(sum_of(service(o, 0), "requests"), 1);
+	assert_int_equal(sum_of(service(o, 1), "requests"), 100);
+	json_decref(o);
+}
+
 static void a_total_that_goes_back_counts_as_nothing(void **state)
 {
 	json_t *o;
@@ -254,6 +273,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(a_name_that_comes_later_has_zeros_before, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_name_that_is_not_told_of_did_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(names_that_begin_alike_are_two, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_total_that_goes_back_counts_as_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(latencies_are_of_their_slot, setup, teardown),
 		cmocka_unit_test(quantiles),

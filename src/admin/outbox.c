@@ -14,7 +14,8 @@
  *          and leaves a line `outbox_operator`; who asked is only known by address.
  * RULES    The body of an entry comes from strangers: it is given as an attachment that a browser neither runs nor
  *          guesses the type of.
- * THREADS  All of it on workers, few at a time: listing reads the disk, "ours" asks the upstream. */
+ * THREADS  All of it on workers, few at a time: listing reads the disk. "ours" and theirs ask the upstream, which may
+ *          take long, and have workers of their own, so that nothing else waits for them. */
 #include "admin/admin_priv.h"
 
 #include <ctype.h>
@@ -174,13 +175,32 @@ static json_t *theirs_json(const struct outbox_entry *e, const struct delivery_t
 	return o;
 }
 
+/* A browser sends a GET for any page that names its address, without an Origin; but it says where that page is from.
+ * Another port of this machine is "same-site", and as foreign: a mirror's content may be anybody's. */
+static bool is_foreign(struct exchange *ex)
+{
+	struct slice site = exchange_header(ex, "sec-fetch-site");
+
+	return site.p && !slice_eq_str(site, "same-origin") && !slice_eq_str(site, "none");
+}
+
 static void reply_theirs(struct exchange *ex, const struct outbox_entry *e)
 {
 	struct delivery *d = delivery_find(outbox_of(ex), e->queue.data);
 	struct delivery_theirs t = { .body = BUF_LIMIT(THEIRS_MOST_BODY), .content_type = BUF_EMPTY };
 	struct buf words = BUF_EMPTY;
-	int err = d ? delivery_theirs(d, e, &t, &words) : -EOPNOTSUPP;
+	int err;
 
+	if (is_foreign(ex)) {
+		exchange_reply_problem(ex, 403, "Not from elsewhere",
+				       "this asks the upstream: only a page of this listener, or a person, may");
+		return;
+	}
+	if (cancel_fired(exchange_cancel(ex))) { /* it has waited for its turn, and nobody is there any more */
+		exchange_reply_dropped(ex);
+		return;
+	}
+	err = d ? delivery_theirs(d, e, &t, &words) : -EOPNOTSUPP;
 	if (!err)
 		admin_reply_json(ex, 200, theirs_json(e, &t));
 	else if (!d)
@@ -454,6 +474,14 @@ static void hand_over(struct exchange *ex, exchange_fn *fn)
 	exchange_to_worker(ex, admin_of(ex)->lane, fn);
 }
 
+static bool is_about(struct exchange *ex, const char *what)
+{
+	struct slice rest;
+
+	(void)id_of(ex, &rest);
+	return slice_eq_str(rest, what);
+}
+
 void outbox_handle_list(struct exchange *ex)
 {
 	hand_over(ex, outbox_list_entries);
@@ -461,12 +489,18 @@ void outbox_handle_list(struct exchange *ex)
 
 void outbox_handle_show(struct exchange *ex)
 {
-	hand_over(ex, show);
+	if (is_about(ex, "theirs"))
+		exchange_to_worker(ex, admin_of(ex)->looking, show);
+	else
+		hand_over(ex, show);
 }
 
 void outbox_handle_act(struct exchange *ex)
 {
-	hand_over(ex, act);
+	if (is_about(ex, "resolve"))
+		exchange_to_worker(ex, admin_of(ex)->asking, act);
+	else
+		hand_over(ex, act);
 }
 
 void outbox_handle_drop(struct exchange *ex)

@@ -1,6 +1,8 @@
 /* outbox_look_test.c -- /api/v1/outbox: looking for a text, and at what upstream has now. */
 #include "admin/outbox_test_kit.h"
 
+#include <pthread.h>
+
 /* --- a text --- */
 
 static size_t found(const char *query)
@@ -175,6 +177,80 @@ static void an_upstream_that_cannot_be_asked_is_told_of(void **state)
 	assert_int_equal(ask_of("POST", &r, "/theirs", NULL), 404); /* it is only looked at */
 }
 
+/* --- an upstream that takes its time --- */
+
+#define LOOKERS 6
+
+static void *look_on(void *arg)
+{
+	const struct outbox_receipt *r = arg;
+	char *target = xstrf("/api/v1/outbox/%s/theirs", r->id);
+	const struct client_request rq = { .method = "GET", .target = slice_str(target), .total_ms = 60000 };
+	const struct client_sink sink = { .on_head = NULL };
+	struct client_result result;
+
+	if (client_call(client, &rq, &sink, NULL, &result) < 0)
+		result.status = 0;
+	free(target);
+	return (void *)(intptr_t)result.status;
+}
+
+static void nothing_waits_for_an_upstream_that_takes_its_time(void **state)
+{
+	struct outbox_receipt r = put(files, "/a", "ours");
+	pthread_t lookers[LOOKERS];
+	int64_t until = clock_mono_ms() + 20000;
+
+	upstream_has(404, "", "");
+	atomic_store(&theirs_asked, 0);
+	atomic_store(&theirs_hold, true);
+	for (size_t i = 0; i < LOOKERS; i++)
+		assert_int_equal(pthread_create(&lookers[i], NULL, look_on, &r), 0);
+	while (atomic_load(&theirs_asked) < 2 && clock_mono_ms() < until)
+		usleep(1000);
+	assert_int_equal(found(""), 1);
+	assert_int_equal(ask_of("GET", &r, "/body", NULL), 200);
+	assert_int_equal(ask_of("POST", &r, "/resolve", "{}"), 400); /* deciding has room beside looking */
+	assert_int_equal(ask_of("DELETE", &r, "", NULL), 200);
+	assert_int_equal(atomic_load(&theirs_asked), 2);              /* the others wait for their turn */
+	atomic_store(&theirs_hold, false);
+	for (size_t i = 0; i < LOOKERS; i++) {
+		void *status;
+
+		assert_int_equal(pthread_join(lookers[i], &status), 0);
+		assert_int_equal((intptr_t)status, 200);
+	}
+}
+
+static int ask_from(const char *site, const struct outbox_receipt *r)
+{
+	char *target = xstrf("/api/v1/outbox/%s/theirs", r->id), *line = xstrf("Sec-Fetch-Site: %s", site);
+	const struct slice header = slice_str(line);
+	const struct client_request rq = {
+		.method = "GET", .target = slice_str(target), .headers = &header, .header_count = 1, .total_ms = 20000
+	};
+	const struct client_sink sink = { .on_head = NULL };
+	struct client_result result;
+
+	assert_int_equal(client_call(client, &rq, &sink, NULL, &result), 0);
+	free(target);
+	free(line);
+	return result.status;
+}
+
+static void a_page_from_elsewhere_makes_nobody_ask_the_upstream(void **state)
+{
+	struct outbox_receipt r = put(files, "/a", "ours");
+
+	upstream_has(404, "", "");
+	atomic_store(&theirs_asked, 0);
+	assert_int_equal(ask_from("cross-site", &r), 403);
+	assert_int_equal(ask_from("same-site", &r), 403); /* another port of this machine */
+	assert_int_equal(atomic_load(&theirs_asked), 0);
+	assert_int_equal(ask_from("same-origin", &r), 200);
+	assert_int_equal(ask_from("none", &r), 200); /* typed by a person */
+}
+
 int main(void)
 {
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -187,6 +263,8 @@ int main(void)
 		WITH(upstream_may_have_nothing),
 		WITH(what_is_no_text_is_not_shown_as_one),
 		WITH(an_upstream_that_cannot_be_asked_is_told_of),
+		WITH(nothing_waits_for_an_upstream_that_takes_its_time),
+		WITH(a_page_from_elsewhere_makes_nobody_ask_the_upstream),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 

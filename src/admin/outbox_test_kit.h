@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -32,6 +33,8 @@ static struct client *client;
 static char folder[64];
 static int rebase_error, theirs_error;
 static struct delivery_theirs theirs_are; /* what the upstream is said to have */
+static atomic_bool theirs_hold;           /* it does not answer yet */
+static atomic_uint theirs_asked;
 
 /* --- the ground --- */
 
@@ -52,6 +55,9 @@ static int rebase(void *arg, const struct outbox_entry *e, struct cancel *cancel
 static int theirs(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct delivery_theirs *ret,
 		  struct buf *err)
 {
+	atomic_fetch_add(&theirs_asked, 1);
+	while (atomic_load(&theirs_hold))
+		usleep(1000);
 	if (theirs_error)
 		buf_add_str(err, "the line is cut");
 	ret->status = theirs_are.status;

@@ -9,7 +9,7 @@
 
 /* Each only ever grows. */
 struct traffic {
-	uint64_t requests, errors; /* errors are requests as well */
+	uint64_t requests, errors; /* errors are requests as well: 4xx, 5xx, and what was cut off */
 	bool has_cache;            /* else the next five say nothing */
 	uint64_t hits;             /* answered from what is stored; those while upstream was away too */
 	uint64_t refreshed;        /* upstream was asked, and what is stored was still right */

@@ -4,7 +4,7 @@
 #include "mirror/look.h"
 
 #define MOST_LINES 512
-#define MOST_MS 20000 /* somebody waits before a page */
+#define MOST_MS 10000 /* somebody waits before a page */
 
 int mirror_theirs(void *arg, const struct outbox_entry *e, struct cancel *cancel, struct delivery_theirs *ret,
 		  struct buf *err)

@@ -448,7 +448,9 @@ def test_a_page_of_somebody_else_does_nothing_here(stage, browse):
     ask = """(async ([target, method, mode, body]) => {
         try { return (await fetch(target, {method, mode, body})).status; } catch (e) { return String(e); }
     })(%s)"""
+    seen = stage.door.count("/plan.md")
     for what in ((target + "outbox/%s" % stage.entry, "DELETE", "cors", None),
+                 (target + "outbox/%s/theirs" % stage.entry, "GET", "no-cors", None),
                  (target + "outbox/%s/retry" % stage.entry, "POST", "no-cors", "{}"),
                  (target + "upstreams/git.test", "PUT", "cors", '{"enabled": false}'),
                  (target + "outbox/flush", "POST", "no-cors", "{}"),
@@ -457,6 +459,7 @@ def test_a_page_of_somebody_else_does_nothing_here(stage, browse):
         assert answer != 200, what
     assert stage.weir.entry(stage.entry)["state"] == "conflict" and stage.weir.upstream()["enabled"]
     assert not stage.weir.log_has("outbox_operator")
+    assert stage.door.count("/plan.md") == seen                        # nor is the upstream asked for it
 
 
 # The daemon is away
