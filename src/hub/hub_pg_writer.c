@@ -41,11 +41,12 @@
 #define PING_MS        5000 /* an idle connection is looked at */
 #define SHOW_MS        (24 * 3600 * 1000) /* our row of weir_writers, of an idle hub */
 #define MIGRATE_MS     (3600 * 1000) /* an index over millions of rows */
+#define MOST_LOCK_MS   3000
 
-/* Of the writer: whoever waits for a row waits for a commit of another hub, which takes moments; a hub that vanished
- * does not hold rows for ever; statements go by keys, whatever statistics say of an empty table. */
+/* Of the writer: a hub that vanished does not hold rows for ever; statements go by keys, whatever statistics say of an
+ * empty table. */
 static const char settings[] =
-	"SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; SET statement_timeout = 0;"
+	"SET idle_in_transaction_session_timeout = '60s'; SET statement_timeout = 0;"
 	"SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
 	"SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
@@ -113,6 +114,17 @@ static int learn_commits(struct hub_pg *h)
 	return r == 0 ? show_row(h) : r;
 }
 
+/* Whoever waits for a row waits for a commit of another hub, which takes moments; for somebody who holds one for longer
+ * all others would have to wait. It has to be told before the server's silence is taken for its end. */
+static int set_lock_timeout(struct hub_pg *h)
+{
+	int64_t ms = h->patience_ms / 2 < MOST_LOCK_MS ? h->patience_ms / 2 : MOST_LOCK_MS;
+	char text[64];
+
+	(void)snprintf(text, sizeof(text), "SET lock_timeout = %lld", (long long)ms);
+	return hub_pg_run(&h->conn, text, NULL);
+}
+
 static int connect_writer(struct hub_pg *h)
 {
 	struct hub_pg_conn *c = &h->conn;
@@ -122,6 +134,8 @@ static int connect_writer(struct hub_pg *h)
 	r = hub_pg_connect(c, &h->name, h->patience_ms);
 	if (r == 0)
 		r = hub_pg_run(c, settings, NULL);
+	if (r == 0)
+		r = set_lock_timeout(h);
 	c->patience_ms = MIGRATE_MS;
 	if (r == 0)
 		r = hub_pg_schema(c);

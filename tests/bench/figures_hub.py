@@ -119,20 +119,24 @@ def run_bare(stage, name, where, events, together):
 
 
 def ingest_postgresql(stage):
-    """The same on PostgreSQL; against one connection that brings the same events by COPY and does nothing else, in transactions of as
-    many batches, or single events, as there are connections: as the hub's group commit at its best."""
+    """The same on PostgreSQL; against one connection that brings the same events by COPY and does nothing else, a transaction for each
+    batch, and one for as many events as there are connections. Beside it what COPY does with as many batches in a transaction as
+    there are connections: no hub can know before that they will come."""
     server = postgresql(stage)
     if not server:
         raise Trouble("there is no PostgreSQL server: apt-get install postgresql")
-    for events, what in ((BATCH, "batches of 100"), (1, "one by one")):
+    for events, together, what in ((BATCH, 1, "batches of 100"), (1, CONNECTIONS, "one by one")):
         url = server.database()
         hub = fresh_hub(stage, url)
         (hub.folder / "ids").write_text("".join(hub.create() + "\n" for _ in range(SESSIONS)))
         rounds = gauge.in_turn(stage.rounds, {
             "weir": lambda hub=hub, events=events: load(stage, hub, events),
-            "a bare COPY": lambda url=url, events=events: run_bare(stage, "hub_pg_copy", url, events, CONNECTIONS)})
+            "a bare COPY": lambda url=url, events=events, together=together: run_bare(stage, "hub_pg_copy", url, events, together),
+            "a large COPY": lambda url=url, events=events: run_bare(stage, "hub_pg_copy", url, events, CONNECTIONS)})
         hub.stop()
         yield between(rounds, "rate", "a bare COPY", f"events into the hub on PostgreSQL, {what}", "/s", ratio_at_least=0.4)
+        if together == 1:
+            yield between(rounds, "rate", "a large COPY", f"events into the hub on PostgreSQL, {what}", "/s")
         for key in ("p99_us", "cpu_us"):
             yield Line(f"events into the hub on PostgreSQL, {what}: {key.partition('_')[0]}", "us", gauge.median(rounds["weir"], key))
 

@@ -245,6 +245,20 @@ def test_a_hub_starts_without_its_server_and_without_its_database(site, server):
     assert hub.create().now()
 
 
+def test_who_holds_a_row_keeps_nobody_else(hub, server):
+    stuck, other = hub.create(), hub.create()
+    somebody = server.hold("SELECT number FROM weir_sessions WHERE id = '%s' FOR UPDATE" % stuck.id, postgres.name_of(hub.options["hub"]["database"]))
+    answers = []
+    thread, = together(lambda: answers.append(hub.ask("POST", stuck.path + "/events", {"name": "stuck"}, timeout=60).status))
+    for i in range(20):
+        other.event("e%d" % i)
+    thread.join()
+    assert answers == [503] and names(other) == ["e%d" % i for i in range(20)] and hub.log_lines("hub_database_away") == []
+    server.let_go(somebody)
+    stuck.event("later")
+    assert names(stuck) == ["later"]
+
+
 def test_a_stop_does_not_wait_for_a_server_that_is_away(site, server):
     hub = site.hub(database=server.database(), database_timeout="60s")
     session = hub.create()

@@ -147,6 +147,21 @@ class Postgres:
                        "-d", database, "-c", text, limit=limit)
         return [line.split("|") for line in out.splitlines()]
 
+    def hold(self, text, database):
+        """Somebody at psql who has begun a transaction with this, and went for a coffee: until close()."""
+        p = subprocess.Popen([os.path.join(self.bin, "psql"), "-X", "-q", "-A", "-t", "-h", self.dir, "-p", str(self.port), "-U", "weir",
+                              "-d", database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, **self.user)
+        p.stdin.write(b"BEGIN; " + text.encode() + b"; SELECT 'held';\n")
+        p.stdin.flush()
+        while p.stdout.readline().strip() != b"held":
+            assert p.poll() is None
+        return p
+
+    def let_go(self, p):
+        p.stdin.close()
+        p.stdout.close()
+        p.wait()
+
     def database(self, create=True):
         """The URL of a new database, over the socket."""
         self.count += 1
