@@ -100,6 +100,7 @@ void hub_refuse_code(struct exchange *ex, int code)
 			   "The hub's database went away while this was being kept, and nobody knows whether it was; look before "
 			   "you send it again");
 		break;
+	case -ECANCELED: exchange_reply_dropped(ex); break; /* the client has left */
 	case -EIO:
 		atomic_store(&h->store_failed, true);
 		/* fall through */

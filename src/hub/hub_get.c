@@ -257,6 +257,11 @@ static int render_all(struct listing *l, struct hub_store *st, struct hub_out *o
 	return r;
 }
 
+static bool is_wanted(void *out)
+{
+	return hub_out_wanted(out) == 0;
+}
+
 static void answer_list(struct exchange *ex)
 {
 	struct hub_request *q = hub_request_of(ex);
@@ -282,6 +287,8 @@ static void answer_list(struct exchange *ex)
 	hub_out_init(&out, h, ex, "application/json");
 	set_format(&out, &l->query, csv_names[HUB_LOOK_SESSIONS]);
 	out.link = &link;
+	l->query.filter.is_wanted = is_wanted;
+	l->query.filter.wanted_arg = &out;
 	r = st->t->read_begin(st, &l->rd);
 	if (r == 0 && l->query.limit && l->query.limit < PAGE) {
 		r = render_page(l, st, q->query, &out);
@@ -291,7 +298,7 @@ static void answer_list(struct exchange *ex)
 			r = render_all(l, st, &out);
 	}
 	st->t->read_end(l->rd);
-	hub_out_end(&out, r);
+	hub_out_end(&out, r == -ECANCELED && out.error ? out.error : r);
 	for (size_t i = 0; i < PAGE; i++)
 		hub_session_fini(&l->page[i]);
 	buf_fini(&link);

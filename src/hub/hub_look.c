@@ -77,6 +77,7 @@ struct past {
 	int64_t place; /* -1: none was that early */
 	struct buf time; /* of that one, in JSON */
 	json_t *state;
+	struct hub_out *out;
 };
 
 static int find_update(void *arg, int64_t place, struct slice body)
@@ -88,11 +89,11 @@ static int find_update(void *arg, int64_t place, struct slice body)
 	if (!hub_scan_members(body, want) || !hub_scan_time(want[0].value, &ms))
 		return WEIR_E_DAMAGED;
 	if (ms > p->at_ms)
-		return 0;
+		return hub_out_move(p->out);
 	p->place = place;
 	buf_reset(&p->time);
 	buf_add_slice(&p->time, want[0].value);
-	return 0;
+	return hub_out_move(p->out);
 }
 
 enum { ALL_MERGED = 1 };
@@ -108,7 +109,7 @@ static int merge_update(void *arg, int64_t place, struct slice body)
 		return WEIR_E_DAMAGED;
 	json_merge(p->state, json_object_get(item, "state"));
 	json_decref(item);
-	return 0;
+	return hub_out_move(p->out);
 }
 
 static int find_past(const struct hub_looking *l, struct past *p)
@@ -139,7 +140,7 @@ static int find_present(const struct hub_looking *l, struct past *p, struct buf 
 
 int hub_look_state(const struct hub_looking *l)
 {
-	struct past p = { .at_ms = l->query->at_ms, .place = -1, .time = BUF_EMPTY };
+	struct past p = { .at_ms = l->query->at_ms, .place = -1, .time = BUF_EMPTY, .out = l->out };
 	struct buf state = BUF_EMPTY, *b = &l->out->b;
 	int r = l->query->has_at ? find_past(l, &p) : find_present(l, &p, &state);
 

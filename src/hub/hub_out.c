@@ -5,19 +5,26 @@
  * WHY      The list of all sessions, or a session of 100,000 events, is as large as the database; a spool makes that a
  *          matter of disk, and keeps a slow client from holding a read of the database open.
  * RULES    1. Once the spool is being sent there is no more status to give: a failure then cuts the connection.
+ *          2. What nobody waits for any more ends: the client has left, the hub stops, or it took MOST_MS and has not
+ *             begun (a search that finds nothing).
  * LIMITS   MOST_LARGE answers through spools at a time; further ones get 503. */
 #include <errno.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "hub/hub_priv.h"
 
 #define MEMORY_BYTES (256 * 1024)
 #define PIECE_BYTES  (64 * 1024)
 #define MOST_LARGE   64
+#define MOST_MS      20000 /* until an answer begins */
+#define LOOK_EVERY   64
 
 void hub_out_init(struct hub_out *o, struct hub *h, struct exchange *ex, const char *type)
 {
-	*o = (struct hub_out){ .h = h, .ex = ex, .type = type, .b = BUF_EMPTY };
+	*o = (struct hub_out){
+		.h = h, .ex = ex, .type = type, .b = BUF_EMPTY, .deadline_ms = clock_mono_ms() + MOST_MS
+	};
 }
 
 static size_t headers(const struct hub_out *o, struct header_line *ret)
@@ -52,10 +59,32 @@ static int begin_spool(struct hub_out *o)
 	return 0;
 }
 
+/* The front may not have begun with the spool: a reader has left when there was one. */
+static bool has_left(struct hub_out *o)
+{
+	bool is_read = o->spool && spool_watchers(o->spool) > 0, left = o->was_read && !is_read;
+
+	o->was_read = o->was_read || is_read;
+	return o->ex ? exchange_gone(o->ex) : left;
+}
+
+int hub_out_wanted(struct hub_out *o)
+{
+	if (o->error)
+		return o->error;
+	if (atomic_load(&o->h->stopping))
+		o->error = -ESHUTDOWN; /* whoever waits for it has gone, or is told */
+	else if (has_left(o))
+		o->error = -ECANCELED;
+	else if (o->ex && clock_mono_ms() > o->deadline_ms)
+		o->error = -ETIMEDOUT;
+	return o->error;
+}
+
 int hub_out_move(struct hub_out *o)
 {
-	if (atomic_load(&o->h->stopping) && !o->error)
-		o->error = -ESHUTDOWN; /* whoever waits for it has gone, or is told */
+	if (++o->moves % LOOK_EVERY == 0)
+		(void)hub_out_wanted(o); /* it is in error */
 	if (o->error || o->b.len < (o->spool ? PIECE_BYTES : MEMORY_BYTES))
 		return o->error;
 	if (!o->spool)

@@ -3,7 +3,7 @@
  * WHY      Who scrolls through 100,000 events wants a hundred of them now. A search that finds little must neither keep
  *          its client waiting nor a worker busy: a page looks at a bounded number of events and says where to go on.
  * RULES    1. `next` is set as long as there is something that was not looked at, also when the page is not full.
- * LIMITS   MOST_ITEMS, MOST_LOOKED_AT and about MOST_BYTES a page.
+ * LIMITS   MOST_ITEMS, MOST_LOOKED_AT events or MOST_LOOKED_AT_BYTES, and about MOST_BYTES a page.
  * THREADS  Workers; the read belongs to the caller. */
 #include "base/err.h"
 #include "core/json.h"
@@ -11,10 +11,11 @@
 #include "hub/hub_scan.h"
 #include "hub/hub_text.h"
 
-#define DEFAULT_ITEMS  100
-#define MOST_ITEMS     1000
-#define MOST_LOOKED_AT 50000
-#define MOST_BYTES     (1024 * 1024)
+#define DEFAULT_ITEMS        100
+#define MOST_ITEMS           1000
+#define MOST_LOOKED_AT       50000
+#define MOST_LOOKED_AT_BYTES (32 * 1024 * 1024)
+#define MOST_BYTES           (1024 * 1024)
 
 struct page {
 	const struct hub_query *query;
@@ -23,7 +24,7 @@ struct page {
 	struct hub_out *out;
 	const char *between;
 	uint64_t limit, looked_at, found;
-	size_t bytes;
+	size_t bytes, looked_at_bytes;
 	int64_t next; /* -1: there is nothing further */
 };
 enum { PAGE_FULL = 1 };
@@ -74,9 +75,11 @@ static int take_event(void *arg, int64_t place, struct slice body)
 	int r;
 
 	p->next = place;
-	if (p->found == p->limit || p->looked_at == MOST_LOOKED_AT || p->bytes > MOST_BYTES)
+	if (p->found == p->limit || p->looked_at == MOST_LOOKED_AT || p->looked_at_bytes > MOST_LOOKED_AT_BYTES ||
+	    p->bytes > MOST_BYTES)
 		return PAGE_FULL;
 	p->looked_at++;
+	p->looked_at_bytes += body.n;
 	r = fits(p, body);
 	if (r == 1) {
 		buf_addf(b, "%s{\"place\":%lld,\"event\":", p->between, (long long)place);
@@ -85,10 +88,9 @@ static int take_event(void *arg, int64_t place, struct slice body)
 		p->bytes += body.n;
 		p->between = ",";
 		p->found++;
-		r = hub_out_move(p->out);
 	}
 	p->next = -1;
-	return r;
+	return r < 0 ? r : hub_out_move(p->out);
 }
 
 static void write_levels(struct slice levels, struct buf *out)

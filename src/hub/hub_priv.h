@@ -143,12 +143,19 @@ struct hub_out {
 	struct buf *link; /* Link; NULL: none */
 	struct buf b;
 	struct spool *spool;
+	int64_t deadline_ms; /* monotonic: until when the answer has to begin */
+	unsigned moves;
+	bool was_read; /* the spool has had a reader */
 	int error;
 };
 void hub_out_init(struct hub_out *o, struct hub *h, struct exchange *ex, const char *type);
-/* To be called after each item: sends on what has gathered. 0, or a code: no need to go on. Workers. */
+/* To be called after each item, also of those that are not sent: sends on what has gathered, and looks now and then whether
+ * it is wanted. 0, or a code: no need to go on. Workers. */
 int hub_out_move(struct hub_out *o);
 /* r: 0, or why the answer cannot be whole: then it is an error, or cut off when it has begun. */
+/* Whether somebody waits: the hub does not stop, the client is there, and the time is not over. The same codes; -ECANCELED:
+ * the client has gone. Workers. */
+int hub_out_wanted(struct hub_out *o);
 void hub_out_end(struct hub_out *o, int r);
 
 /* --- hub_render.c: sessions as JSON --- */

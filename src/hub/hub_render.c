@@ -107,11 +107,10 @@ static int take_update(void *arg, int64_t place, struct slice body)
 			hub_op_write_further(item, but, &w->out->b);
 			buf_add_char(&w->out->b, '}');
 			w->between = ",";
-			r = hub_out_move(w->out);
 		}
 	}
 	json_decref(item);
-	return r;
+	return r ? r : hub_out_move(w->out);
 }
 
 json_t *hub_render_first_state(const struct hub_session *s)

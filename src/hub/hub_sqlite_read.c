@@ -5,15 +5,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/err.h"
 #include "base/obj.h"
 #include "hub/hub_sqlite_priv.h"
 #include "hub/hub_text.h"
 
 #define MOST_IDLE      8
-#define MOST_SEARCH_MS 20000
-#define CHECK_EVERY    10000 /* steps of SQLite's machine: some hundred events */
+#define CHECK_EVERY    1000 /* steps of SQLite's machine: some hundred events */
 #define HUB_READ_MAGIC 0x68756272u
 
 struct hub_read {
@@ -296,18 +294,16 @@ static void bind_list(sqlite3_stmt *st, const struct hub_filter *f, size_t room)
 	(void)sqlite3_bind_int64(st, AT_CURSOR_NUMBER, f->after.number);
 }
 
-/* A search looks at every event of sessions that do not have the text: there is an end to it. */
-static int is_too_late(void *arg)
+static int is_in_vain(void *arg)
 {
-	const int64_t *deadline_ms = arg;
+	const struct hub_filter *f = arg;
 
-	return clock_mono_ms() > *deadline_ms;
+	return !f->is_wanted(f->wanted_arg);
 }
 
 int hub_sqlite_read_list(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
 			 size_t *ret_count)
 {
-	int64_t deadline_ms = clock_mono_ms() + MOST_SEARCH_MS;
 	struct buf sql = BUF_EMPTY;
 	sqlite3_stmt *st = NULL;
 	size_t n = 0;
@@ -318,12 +314,12 @@ int hub_sqlite_read_list(struct hub_read *rd, const struct hub_filter *f, struct
 	buf_fini(&sql);
 	if (r == 0)
 		bind_list(st, f, room);
-	if (f->text.p)
-		sqlite3_progress_handler(rd->conn, CHECK_EVERY, is_too_late, &deadline_ms);
+	if (f->is_wanted)
+		sqlite3_progress_handler(rd->conn, CHECK_EVERY, is_in_vain, (void *)f); /* which it only reads */
 	while (r == 0 && n < room && (rc = sqlite3_step(st)) == SQLITE_ROW)
 		hub_sqlite_take_row(st, &into[n++]);
 	if (r == 0)
-		r = (rc & 0xff) == SQLITE_INTERRUPT ? -ETIMEDOUT : db_code(rc);
+		r = (rc & 0xff) == SQLITE_INTERRUPT ? -ECANCELED : db_code(rc);
 	sqlite3_progress_handler(rd->conn, 0, NULL, NULL);
 	(void)sqlite3_finalize(st); /* as above */
 	if (r == 0)

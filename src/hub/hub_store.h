@@ -81,6 +81,10 @@ struct hub_filter {
 	enum hub_sort sort;
 	enum hub_order order; /* an empty filter asks for the oldest first */
 	struct hub_cursor after;
+	/* Asked now and then while sessions are looked for; false: nobody waits for them any more, and read_list() gives
+	 * -ECANCELED. NULL: somebody does. */
+	bool (*is_wanted)(void *arg);
+	void *wanted_arg;
 };
 
 /* The cursor of a page that ends with s, under f's sort. Its text is a copy in `text`, which may hold the one before. */
@@ -172,7 +176,7 @@ struct hub_store_table {
 			  hub_item_fn *fn, void *arg);
 	/* Up to `room` sessions; *ret_count below room: there are no more. into has empty ones. By one of product,
 	 * version, machine_id, hostname, conditions, flags or times, in the order of creation, it costs what it finds,
-	 * at a million sessions too. With a text it may take long, but not for ever: -ETIMEDOUT. */
+	 * at a million sessions too. With a text it may take long; an engine may give up with -ETIMEDOUT. */
 	int (*read_list)(struct hub_read *rd, const struct hub_filter *f, struct hub_session *into, size_t room,
 			 size_t *ret_count);
 	/* Every product and version that has sessions, in order. Costs a look at an index of all sessions. */

@@ -307,6 +307,9 @@ static void text_is_looked_for_in_what_was_said(void **state)
 	assert_false(hub_text_occurs(body, SLICE_LIT("deep")));
 	assert_false(hub_text_occurs(body, SLICE_LIT("2026")));
 	assert_false(hub_text_occurs(body, SLICE_LIT("startx")));
+	assert_true(hub_text_occurs(SLICE_LIT("{\"a\":\"AABAACAABAAD\"}"), SLICE_LIT("aabaad")));
+	assert_true(hub_text_occurs(SLICE_LIT("{\"a\":\"aaab\"}"), SLICE_LIT("aab")));
+	assert_false(hub_text_occurs(SLICE_LIT("{\"a\":\"abababc\"}"), SLICE_LIT("ababac")));
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, kit_set_up, kit_tear_down)

@@ -5,7 +5,7 @@
 #include "base/buf.h"
 
 /* Whether `text` occurs in a string value of the JSON object `body` (names of members do not count, nor the timestamp),
- * ASCII case ignored. */
+ * ASCII case ignored. Takes as long as both are. */
 bool hub_text_occurs(struct slice body, struct slice text);
 
 #endif

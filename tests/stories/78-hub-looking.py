@@ -10,6 +10,7 @@ import pytest
 from lab.daemon import sanitizer_environment
 from lab.sessions import Sessions
 from lab.wait import wait_until
+from lab.wire import Raw
 
 BOTH_DATABASES = True
 
@@ -276,3 +277,49 @@ def test_the_document_names_every_path_and_no_other():
     with open(os.path.join(top, "docs", "hub-api.md")) as f:
         text = f.read().replace("`, `/metrics`, `/history`", "`\n`GET /api/data/sessions/{id}/metrics`\n`GET /api/data/sessions/{id}/history`")
     assert len(paths) > 15 and paths == set(re.findall(r"`(GET|POST) (/api/[^`?]+)", text))
+
+
+# Looks that nobody waits for
+
+@pytest.mark.limit(240)
+def test_looks_whose_clients_have_gone_keep_nobody_and_no_stop(site):
+    hub = site.hub(weir={"log": {"level": "warn"}})
+    session = hub.create("heavy")
+    for first in range(1, 40001, 1000):
+        session.batch(*[("event", {"name": "e", "message": "a" * 300})] * 1000, first=first)
+    searches = ("/api/data/sessions?text=aaab&limit=50", at(session, "/events?view=page&text=aaab"), at(session, "/timeline"))
+
+    def took(target):
+        begin = time.monotonic()
+        assert hub.ask("GET", target).status == 200
+        return time.monotonic() - begin
+
+    one = max(took(target) for target in searches)
+    for _ in range(150):
+        for target in searches:
+            raw = Raw(hub.ports["hub"])
+            raw.send("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % target)
+            raw.close()
+    for target in searches:
+        assert took(target) < 10 + 5 * one      # and not 150 times as long
+    waiting = [Raw(hub.ports["hub"]).send("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % searches[i % 3]) for i in range(150)]
+    begin = time.monotonic()
+    hub.stop()                                  # which has a limit of its own
+    assert time.monotonic() - begin < 10 + 5 * one
+    for raw in waiting:
+        raw.close()
+
+
+def test_a_search_takes_as_long_as_there_are_bytes(hub):
+    session = hub.create()
+    for first in range(0, 600, 60):             # 36 MB that nearly match everywhere
+        session.batch(*[("event", {"name": "e", "message": "a" * 60000})] * 60, first=first + 1)
+    begin = time.monotonic()
+    places, following, total = search(hub, session, "a" * 200 + "b")
+    assert places == [] and 500 < following < 600 and total == 600      # 32 MiB were looked at
+    assert time.monotonic() - begin < 8                                 # 200 times as many comparisons take longer
+
+
+def search(hub, session, text):
+    answer = hub.get(at(session, "/events?view=page&text=" + text))
+    return answer["items"], answer["next"], answer["total"]
