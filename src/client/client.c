@@ -131,6 +131,7 @@ static int make(struct weir_client *c, const struct weir_client_options *o)
 
 static int start(struct weir_client *c)
 {
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGABRT };
 	sigset_t all, before;
 	pthread_attr_t attr;
 	int r;
@@ -138,7 +139,9 @@ static int start(struct weir_client *c)
 	if (pthread_attr_init(&attr) != 0)
 		return -ENOMEM;
 	(void)pthread_attr_setstacksize(&attr, STACK_BYTES); /* else the default, which is larger */
-	sigfillset(&all); /* signals are for the program's own threads */
+	sigfillset(&all); /* signals are for the program's own threads, but what a fault raises */
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		sigdelset(&all, faults[i]);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	r = -pthread_create(&c->thread, &attr, weirc_sender_main, c);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -189,7 +192,7 @@ int weir_client_open(const struct weir_client_options *o, struct weir_client **r
 	c->heartbeat_ms = o->heartbeat_ms ? o->heartbeat_ms : HEARTBEAT_MS;
 	c->answer_ms = o->answer_ms ? o->answer_ms : ANSWER_MS;
 	c->beats_itself = o->flags & WEIR_CLIENT_BEATS_ITSELF;
-	c->began_ms = weirc_now_ms();
+	c->began_ms = weirc_told_ms();
 	weirc_sender_new_key(c);
 	c->dice = (uint32_t)weirc_now_ms() ^ (uint32_t)c->pid;
 	r = make(c, o);
@@ -205,14 +208,6 @@ int weir_client_open(const struct weir_client_options *o, struct weir_client **r
 
 /* --- telling ----------------------------------------------------------------------------------------------------- */
 
-static int64_t about_now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t); /* some milliseconds old, and half the price */
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void wake_if_asleep(struct weir_client *c)
 {
 	if (atomic_load(&c->sleeping) && atomic_exchange(&c->sleeping, false))
@@ -221,7 +216,7 @@ static void wake_if_asleep(struct weir_client *c)
 
 static int put(struct weir_client *c, enum weirc_type type, const struct weirc_text *t)
 {
-	int64_t now = about_now_ms();
+	int64_t now = weirc_told_ms();
 	int r = t->failed;
 
 	pthread_mutex_lock(&c->lock);
@@ -466,6 +461,7 @@ int weir_client_close(struct weir_client *c, int timeout_ms)
 	if (!c)
 		return 0;
 	if (weirc_is_child(c)) {
+		weirc_crash_forget(c);
 		release(c, false);
 		return -ECHILD;
 	}

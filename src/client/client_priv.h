@@ -64,7 +64,9 @@ struct weir_client {
 	unsigned failures;    /* in a row */
 	unsigned long beats_seen;
 	int64_t next_beat_ms, busy_ms; /* when the last record was settled */
-	bool is_paused, was_forgotten, in_doubt;
+	bool is_paused, repeats_pause; /* the next session is to be paused, too */
+	bool in_doubt, own_waits;      /* the oldest record; reports and drops let a record go first */
+	unsigned forgotten;            /* sessions in a row that the daemon forgot before it answered anything */
 	unsigned long long drops_told[WEIR_CLIENT_TYPES];
 	uint32_t dice;
 };
@@ -77,6 +79,7 @@ void weirc_sender_wake(struct weir_client *c); /* any thread, also in a handler 
 /* --- crash.c --- */
 void weirc_crash_session(struct weir_client *c, const char *session_id); /* it has one; with the lock */
 void weirc_crash_release(struct weir_client *c); /* the signals are given back, if they are this client's */
+void weirc_crash_forget(struct weir_client *c);  /* the same in a child: c is no more */
 
 /* Is this a child of the process that opened it? */
 static inline bool weirc_is_child(const struct weir_client *c)

@@ -3,9 +3,12 @@
 #include <weir/client.h>
 
 #include <errno.h>
+#include <glob.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -201,6 +204,48 @@ static void crashes_are_one_clients_at_a_time(void **state)
 	assert_int_equal(rmdir(folder), 0); /* and nothing is left */
 }
 
+static sigjmp_buf survived;
+
+static void survive(int sig)
+{
+	(void)sig;
+	siglongjmp(survived, 1);
+}
+
+/* A crash that the program lives through, with the daemon away: close does not take the only copy of its report. */
+static void a_report_that_nobody_has_heard_outlives_close(void **state)
+{
+	struct weir_client *c = opened((struct weir_client_options){ 0 });
+	char folder[] = "/tmp/weir-client-XXXXXX", command[64], pattern[64];
+	glob_t g;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	signal(SIGFPE, survive);
+	assert_int_equal(weir_client_catch_crashes(c, folder), 0);
+	if (sigsetjmp(survived, 1) == 0)
+		raise(SIGFPE);
+	assert_int_equal(weir_client_close(c, 0), -ETIMEDOUT);
+	(void)snprintf(pattern, sizeof(pattern), "%s/*.crash", folder);
+	assert_int_equal(glob(pattern, 0, NULL, &g), 0);
+	assert_int_equal(g.gl_pathc, 1);
+	globfree(&g);
+	signal(SIGFPE, SIG_DFL);
+	(void)snprintf(command, sizeof(command), "rm -r %s", folder);
+	assert_int_equal(system(command), 0);
+}
+
+static void errno_is_left_alone(void **state)
+{
+	struct weir_client *c = opened((struct weir_client_options){ 0 });
+
+	(void)state;
+	errno = 77;
+	assert_int_equal(weir_client_gauge(c, "x", 5e-324, NULL), 0); /* strtod says ERANGE of it */
+	assert_int_equal(errno, 77);
+	assert_int_equal(weir_client_close(c, 0), -ETIMEDOUT);
+}
+
 static void a_child_after_fork_has_none(void **state)
 {
 	struct weir_client *c = opened((struct weir_client_options){ 0 });
@@ -232,6 +277,8 @@ int main(void)
 		cmocka_unit_test(errno_is_what_the_message_says_and_stays),
 		cmocka_unit_test(many_clients_of_one_process),
 		cmocka_unit_test(crashes_are_one_clients_at_a_time),
+		cmocka_unit_test(a_report_that_nobody_has_heard_outlives_close),
+		cmocka_unit_test(errno_is_left_alone),
 		cmocka_unit_test(a_child_after_fork_has_none),
 	};
 

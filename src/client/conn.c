@@ -16,12 +16,22 @@
 #include <time.h>
 #include <unistd.h>
 
-int64_t weirc_now_ms(void)
+static int64_t clock_ms(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int64_t weirc_now_ms(void)
+{
+	return clock_ms(CLOCK_MONOTONIC);
+}
+
+int64_t weirc_told_ms(void)
+{
+	return clock_ms(CLOCK_BOOTTIME);
 }
 
 /* --- the address ------------------------------------------------------------------------------------------------- */

@@ -50,6 +50,7 @@ int weirc_conn_call(struct weirc_conn *c, const char *request, size_t n, int64_t
 /* Waits until_ms for events on fd (-1: only for the clock), or for wake_fd. 1: fd is ready; 0: woken; -ETIMEDOUT. */
 int weirc_wait(const struct weirc_conn *c, int fd, short events, int64_t until_ms);
 
-int64_t weirc_now_ms(void); /* monotonic */
+int64_t weirc_now_ms(void);  /* monotonic: for waiting */
+int64_t weirc_told_ms(void); /* goes on while the machine sleeps: for how long ago something was told */
 
 #endif

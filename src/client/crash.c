@@ -14,7 +14,9 @@
  *          2. It ends: each wait has a bound, a second in all. A second crash meanwhile, of another thread, waits as
  *             long for the first; one of the handler itself is the end (the signal is blocked there: the kernel kills).
  *          3. The process dies of the signal that it got, with the core that it would have left.
- * GLOBAL   `armed` and what the handler needs, for one client of a process: signals belong to the process.
+ *          4. A process after fork() has a copy of all this, and none of it is its own: `pid` says whose it is, before
+ *             anything else is believed. It may take it over for a client of its own.
+ * GLOBAL   What the handler needs, for one client of a process: signals belong to the process.
  * SEE      crash_text.c for what is in it, spool.c for the file */
 #include "client/client_priv.h"
 
@@ -42,22 +44,23 @@ static const int signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGABRT 
 
 struct crash { /* made before the first signal is caught, and kept: another thread may be in the handler */
 	struct weir_client *_Atomic client; /* NULL: nobody's */
+	_Atomic pid_t pid; /* of the process that armed it */
 	struct sigaction before[SIGNALS];
 	struct weirc_modules modules;
-	struct sockaddr_storage to;
-	socklen_t to_bytes;
-	char host[64];
+	struct weirc_address to;
 	char ids[2][129]; /* of the session; the other one is written */
 	const char *_Atomic id;
 	int spool_fd;
 	char *spool_path;
 	char tail[WEIRC_SPOOL_BYTES - 512], request[WEIRC_SPOOL_BYTES + 1024];
-	atomic_bool is_reporting, is_reported;
+	atomic_bool is_reporting, is_reported, is_spooled;
 	atomic_uint passes;
 };
 
 static struct crash crash = { .spool_fd = -1 };
-static pthread_mutex_t arming = PTHREAD_MUTEX_INITIALIZER; /* one installs or gives back at a time */
+/* The process in which a thread installs or gives back; 0: none. No mutex: a child could not open one that was held
+ * when it was made. */
+static _Atomic pid_t arming;
 
 /* --- in the handler ---------------------------------------------------------------------------------------------- */
 
@@ -84,7 +87,7 @@ static void write_request(struct weirc_text *t, const char *id, const struct wei
 
 	weirc_text_init(t, crash.request, sizeof(crash.request), sizeof(crash.request));
 	weirc_text_str(t, "POST /event HTTP/1.1\r\nHost: ");
-	weirc_text_str(t, crash.host);
+	weirc_text_str(t, crash.to.host);
 	weirc_text_str(t, "\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ");
 	weirc_text_int(t, (long long)bytes);
 	weirc_text_str(t, "\r\n\r\n{\"session_id\":\"");
@@ -102,13 +105,13 @@ static bool is_ready(int fd, short events, int64_t until_ms)
 }
 
 /* Sends it, and reads as much of the answer as tells its status. */
-static bool exchange(int fd, const struct weirc_text *t)
+static bool exchange(int fd, unsigned i, const struct weirc_text *t)
 {
 	int64_t until = weirc_now_ms() + ANSWER_MS;
 	size_t sent = 0, got = 0;
 	char status[13];
 
-	if (connect(fd, (const struct sockaddr *)&crash.to, crash.to_bytes) < 0 && errno != EINPROGRESS)
+	if (connect(fd, (const struct sockaddr *)&crash.to.to[i], crash.to.bytes[i]) < 0 && errno != EINPROGRESS)
 		return false;
 	while (sent < t->len && is_ready(fd, POLLOUT, until)) {
 		ssize_t n = send(fd, t->data + sent, t->len - sent, MSG_NOSIGNAL);
@@ -129,18 +132,20 @@ static bool exchange(int fd, const struct weirc_text *t)
 
 static bool send_report(const char *id, const struct weirc_text *tail)
 {
+	bool is_answered = false;
 	struct weirc_text t;
-	bool is_answered;
-	int fd;
 
 	if (!*id)
 		return false;
 	write_request(&t, id, tail);
-	fd = socket(crash.to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (t.failed || fd < 0)
-		return false;
-	is_answered = exchange(fd, &t);
-	close(fd);
+	for (unsigned i = 0; i < crash.to.count && !is_answered && !t.failed; i++) {
+		int fd = socket(crash.to.to[i].ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+		if (fd < 0)
+			continue;
+		is_answered = exchange(fd, i, &t);
+		close(fd);
+	}
 	return is_answered;
 }
 
@@ -160,15 +165,20 @@ static void report(struct weir_client *c, const siginfo_t *info, const void *con
 		return;
 	}
 	clock_gettime(CLOCK_REALTIME, &now);
+	atomic_store(&crash.is_spooled, true); /* whole or not, it is no empty file any more */
 	(void)weirc_spool_write(crash.spool_fd, id, (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000, tail.data,
 				tail.len); /* if not even that: the daemon will tell of the end */
 }
 
+/* A fault comes again by itself when the handler is over, and then ends the program where it happened. What somebody
+ * sent does not, nor a system call that was forbidden (it is skipped), nor a memory error that was found elsewhere. */
 static void end_by(int sig, const siginfo_t *info)
 {
+	bool comes_again = info->si_code > 0 && sig != SIGSYS && !(sig == SIGBUS && info->si_code == BUS_MCEERR_AO);
+
 	(void)signal(sig, SIG_DFL);
-	if (info->si_code <= 0)
-		(void)raise(sig); /* it comes when the handler is over; a fault comes again by itself */
+	if (!comes_again)
+		(void)raise(sig); /* blocked until the handler is over */
 }
 
 /* To whoever had it before, also the next time: a handler that mends nothing and returns meets the same fault again. */
@@ -208,7 +218,7 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 	struct weir_client *c = atomic_load(&crash.client);
 	int saved = errno;
 
-	if (c && !weirc_is_child(c)) {
+	if (c && atomic_load(&crash.pid) == getpid()) { /* else c may be freed already */
 		if (!atomic_exchange(&crash.is_reporting, true)) {
 			report(c, info, context);
 			atomic_store(&crash.is_reported, true);
@@ -246,31 +256,72 @@ static void give_stack(void)
 		(void)sigaltstack(&mine, NULL); /* without it, all but an overflow of the stack is reported */
 }
 
+static bool is_ours(const struct sigaction *sa)
+{
+	return (sa->sa_flags & SA_SIGINFO) && sa->sa_sigaction == on_signal;
+}
+
 static int arm(struct weir_client *c)
 {
-	struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK };
-	size_t i;
+	struct sigaction sa = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK }, before;
 
 	sigfillset(&sa.sa_mask);
 	weirc_modules_load(&crash.modules);
-	crash.to = c->address.to[0];
-	crash.to_bytes = c->address.bytes[0];
-	memcpy(crash.host, c->address.host, sizeof(crash.host));
+	crash.to = c->address;
 	crash.ids[0][0] = '\0';
 	atomic_store(&crash.id, crash.ids[0]);
 	atomic_store(&crash.is_reporting, false);
 	atomic_store(&crash.is_reported, false);
+	atomic_store(&crash.is_spooled, false);
 	atomic_store(&crash.passes, 0);
 	pthread_mutex_lock(&c->lock);
+	atomic_store(&crash.pid, getpid());
 	atomic_store(&crash.client, c);
 	if (c->stats.session_id[0])
 		weirc_crash_session(c, c->stats.session_id);
 	pthread_mutex_unlock(&c->lock);
 	give_stack();
-	for (i = 0; i < SIGNALS; i++)
-		if (sigaction(signals[i], &sa, &crash.before[i]) < 0)
+	for (size_t i = 0; i < SIGNALS; i++) {
+		if (sigaction(signals[i], &sa, &before) < 0)
 			return -errno; /* cannot be: all of them may be caught */
+		if (!is_ours(&before)) /* else we are a child: who was before its parent is before it */
+			crash.before[i] = before;
+	}
 	return 0;
+}
+
+/* One thread of this process at a time. */
+static bool claim(void)
+{
+	pid_t mine = getpid(), was = atomic_load(&arming);
+
+	return was != mine && atomic_compare_exchange_strong(&arming, &was, mine);
+}
+
+static void close_spool(void)
+{
+	if (crash.spool_fd >= 0)
+		close(crash.spool_fd);
+	crash.spool_fd = -1;
+	free(crash.spool_path);
+	crash.spool_path = NULL;
+}
+
+static int take_over(struct weir_client *c, const char *folder, struct weirc_report **ret_reports)
+{
+	int r;
+
+	if (atomic_load(&crash.client) && atomic_load(&crash.pid) == getpid())
+		return -EBUSY;
+	close_spool(); /* a parent's: ours is only the copy */
+	r = weirc_reports_load(folder, c->product, ret_reports);
+	if (r < 0)
+		return r;
+	r = weirc_spool_open(folder, c->product, &crash.spool_path);
+	if (r < 0)
+		return r;
+	crash.spool_fd = r;
+	return arm(c);
 }
 
 int weir_client_catch_crashes(struct weir_client *c, const char *folder)
@@ -282,46 +333,46 @@ int weir_client_catch_crashes(struct weir_client *c, const char *folder)
 		return -EINVAL;
 	if (weirc_is_child(c))
 		return -ECHILD;
-	pthread_mutex_lock(&arming);
-	r = atomic_load(&crash.client) ? -EBUSY : 0;
-	if (r == 0)
-		r = weirc_reports_load(folder, c->product, &reports);
-	if (r == 0)
-		r = crash.spool_fd = weirc_spool_open(folder, c->product, &crash.spool_path);
-	if (r >= 0) {
-		r = arm(c);
-		pthread_mutex_lock(&c->lock);
-		c->reports = reports;
-		pthread_mutex_unlock(&c->lock);
-		if (reports && atomic_exchange(&c->sleeping, false))
-			weirc_sender_wake(c);
-	} else {
+	if (!claim())
+		return -EBUSY;
+	r = take_over(c, folder, &reports);
+	atomic_store(&arming, 0);
+	if (r < 0) {
 		weirc_reports_free(reports);
+		return r;
 	}
-	pthread_mutex_unlock(&arming);
-	return r;
+	pthread_mutex_lock(&c->lock);
+	c->reports = reports;
+	pthread_mutex_unlock(&c->lock);
+	if (reports && atomic_exchange(&c->sleeping, false))
+		weirc_sender_wake(c);
+	return 0;
 }
 
 void weirc_crash_release(struct weir_client *c)
 {
 	struct sigaction now;
 
-	pthread_mutex_lock(&arming);
-	if (atomic_load(&crash.client) == c) {
-		atomic_store(&crash.client, NULL);
-		if (atomic_load(&crash.is_reporting)) /* another thread is just crashing: it needs what is freed soon */
-			wait_for_report();
-		for (size_t i = 0; i < SIGNALS; i++) {
-			/* somebody else's by now? Then it may pass on to ours, which passes on to the one before */
-			if (sigaction(signals[i], NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
-			    now.sa_sigaction == on_signal)
-				(void)sigaction(signals[i], &crash.before[i], NULL);
-		}
-		(void)unlink(crash.spool_path); /* empty: if it stays, the next start removes it */
-		close(crash.spool_fd);
-		crash.spool_fd = -1;
-		free(crash.spool_path);
-		crash.spool_path = NULL;
+	if (atomic_load(&crash.client) != c)
+		return;
+	while (!claim())
+		wait_ms(1); /* another client is just refused */
+	atomic_store(&crash.client, NULL);
+	if (atomic_load(&crash.is_reporting)) /* another thread is just crashing: it needs what is freed soon */
+		wait_for_report();
+	for (size_t i = 0; i < SIGNALS; i++) {
+		/* somebody else's by now? Then it may pass on to ours, which passes on to the one before */
+		if (sigaction(signals[i], NULL, &now) == 0 && is_ours(&now))
+			(void)sigaction(signals[i], &crash.before[i], NULL);
 	}
-	pthread_mutex_unlock(&arming);
+	if (!atomic_load(&crash.is_spooled))
+		(void)unlink(crash.spool_path); /* empty: if it stays, the next start removes it */
+	close_spool();
+	atomic_store(&arming, 0);
+}
+
+void weirc_crash_forget(struct weir_client *c)
+{
+	if (atomic_load(&crash.client) == c)
+		atomic_store(&crash.client, NULL);
 }

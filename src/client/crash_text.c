@@ -171,6 +171,7 @@ static const struct word reasons[] = {
 	{ SIGBUS, BUS_ADRERR, "the address is behind the end of a mapped file, or its disk is full" },
 	{ SIGFPE, FPE_INTDIV, "an integer was divided by zero" },
 	{ SIGFPE, FPE_INTOVF, "an integer is too large" },
+	{ SIGSYS, 1 /* SYS_SECCOMP */, "a system call that is forbidden here" },
 	{ SIGILL, ILL_ILLOPC, "an instruction that does not exist" },
 	{ SIGILL, ILL_ILLOPN, "an instruction with an operand that does not exist" },
 };

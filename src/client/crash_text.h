@@ -30,7 +30,8 @@ size_t weirc_frames(const void *context, const struct weirc_modules *m, uintptr_
 		    size_t *ret_guessed_from);
 
 /* The same from a place in a function whose frame is given, without guesses. */
-size_t weirc_frames_from(uintptr_t pc, const void *frame, const struct weirc_modules *m, uintptr_t frames[WEIRC_FRAMES]);
+size_t weirc_frames_from(uintptr_t pc, const void *frame, const struct weirc_modules *m,
+			 uintptr_t frames[WEIRC_FRAMES]);
 /* "game+0x12b4", without quotes and with nothing that JSON would have to escape. */
 void weirc_frame_text(struct weirc_text *t, const struct weirc_modules *m, uintptr_t frame);
 

@@ -11,7 +11,7 @@
 struct weirc_record {
 	uint32_t bytes; /* of text */
 	uint32_t type;
-	int64_t when_ms; /* monotonic clock: when it was told */
+	int64_t when_ms; /* when it was told, by the clock of weirc_told_ms() */
 	char text[];
 };
 

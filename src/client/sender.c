@@ -1,16 +1,17 @@
 /* sender.c -- the thread that takes what was told to the daemon.
  *
- * WHAT     Again and again one step, the first of these that there is to do: a session, reports of crashes of earlier
- *          runs, what was dropped, a heartbeat, the oldest record, and when the client closes the end.
+ * WHAT     Again and again one step, the first of these that there is to do: a session, a heartbeat (a queue that is
+ *          full there must not make us look dead), reports of crashes of earlier runs, what was dropped, the oldest
+ *          record, and when the client closes the end.
  * RULES    1. One request at a time; a record leaves the queue when it is answered. So order holds, and at most one
  *             operation is in doubt when a connection is lost. (Pipelining would bring nothing: the daemon answers one
  *             request of a connection after the other.)
  *          2. No answer in time, or none that is to be trusted: the connection is closed, and the same is sent again
  *             over another, after a pause that doubles from 50 ms to 5 s, with jitter.
  *          3. 200 is done. 404 means that the daemon has forgotten the session (another data folder, or an original
- *             daemon that was restarted): a new one is begun, once for an operation. 400, 413 and the like: refused,
- *             counted, gone, as it would be refused again. All else (503: its queue or disk is full; 421 and 403: it is
- *             not for us): again later.
+ *             daemon that was restarted): a new one is begun, three at most of which it then knows nothing either. 400,
+ *             413 and the like: refused, counted, gone, as it would be refused again. All else (503: its queue or disk
+ *             is full; 421 and 403: it is not for us): again later.
  *          4. After stop_at_ms nothing is waited for.
  * THREADS  One, all signals blocked. What is behind `the sender's own` is touched here alone. */
 #include "client/client_priv.h"
@@ -35,6 +36,7 @@
 #define LOOK_EVERY_MS  20 /* into an empty queue, while the program tells something now and then: */
 #define STAY_AWAKE_MS  1000 /* so long after the last; then it sleeps, and the next call has to wake it */
 #define AGE_MS         1000 /* younger than that: it was told now */
+#define MOST_FORGOTTEN 3    /* sessions in a row of which nothing was ever answered */
 
 enum step { STEP_ON, STEP_PAUSE, STEP_IDLE, STEP_END };
 enum verdict { DONE, AGAIN, FORGOTTEN, REFUSED };
@@ -60,6 +62,7 @@ void weirc_sender_new_key(struct weir_client *c)
 static void note_failure(struct weir_client *c, int r)
 {
 	atomic_store(&c->is_connected, false);
+	c->forgotten = 0;
 	pthread_mutex_lock(&c->lock);
 	c->stats.is_connected = 0;
 	c->stats.last_error = r;
@@ -149,6 +152,7 @@ static enum verdict verdict_of(int r)
 static enum verdict operation(struct weir_client *c, const char *path, int64_t age_ms, const char *tail, size_t n)
 {
 	char head[256];
+	enum verdict v;
 	int at;
 
 	at = snprintf(head, sizeof(head), "{\"session_id\":\"%s\"", c->session_id);
@@ -156,22 +160,30 @@ static enum verdict operation(struct weir_client *c, const char *path, int64_t a
 		at += snprintf(head + at, sizeof(head) - (size_t)at, ",\"age_ms\":%lld", (long long)age_ms);
 	if (n > 1)
 		(void)snprintf(head + at, sizeof(head) - (size_t)at, ","); /* fits: 129 and 40 */
-	return verdict_of(call(c, path, head, tail, n));
+	v = verdict_of(call(c, path, head, tail, n));
+	if (v == DONE)
+		c->forgotten = 0;
+	return v;
 }
 
+/* 404: another session is begun; but not for ever, when nothing was ever answered in the last ones: a daemon that knows
+ * no session of ours (as it does not see our process, say) would only have more of them to report as crashed. Then it
+ * is as if it were away, until the connection breaks, as it does when a daemon is restarted. */
 static enum step forget_session(struct weir_client *c)
 {
+	if (c->forgotten >= MOST_FORGOTTEN)
+		return STEP_PAUSE;
 	c->session_id[0] = '\0';
 	weirc_sender_new_key(c);
-	c->began_ms = weirc_now_ms();
-	return STEP_ON;
+	c->began_ms = weirc_told_ms();
+	return c->forgotten++ ? STEP_PAUSE : STEP_ON;
 }
 
 /* --- steps ------------------------------------------------------------------------------------------------------- */
 
 static enum step begin_session(struct weir_client *c)
 {
-	int64_t age = weirc_now_ms() - c->began_ms;
+	int64_t age = weirc_told_ms() - c->began_ms;
 	char storage[512], id[sizeof(c->session_id)];
 	struct weirc_text body;
 	int r;
@@ -197,11 +209,24 @@ static enum step begin_session(struct weir_client *c)
 		return STEP_PAUSE;
 	memcpy(c->session_id, id, sizeof(id));
 	c->next_beat_ms = weirc_now_ms() + c->heartbeat_ms; /* registering was one */
+	c->repeats_pause = c->is_paused; /* of a session that was forgotten: this one is not paused yet */
 	pthread_mutex_lock(&c->lock);
 	c->stats.sessions++;
 	memcpy(c->stats.session_id, id, sizeof(id));
 	weirc_crash_session(c, id);
 	pthread_mutex_unlock(&c->lock);
+	return STEP_ON;
+}
+
+static enum step repeat_pause(struct weir_client *c)
+{
+	enum verdict v = operation(c, "/pause_heartbeat", 0, "}", 1);
+
+	if (v == FORGOTTEN)
+		return forget_session(c);
+	if (v == AGAIN)
+		return STEP_PAUSE;
+	c->repeats_pause = false;
 	return STEP_ON;
 }
 
@@ -297,7 +322,7 @@ static void settle(struct weir_client *c, enum weirc_type type, enum verdict v)
 		c->is_paused = type == RECORD_PAUSE;
 		c->next_beat_ms = weirc_now_ms() + c->heartbeat_ms;
 	}
-	c->in_doubt = c->was_forgotten = false;
+	c->in_doubt = false;
 	c->busy_ms = weirc_now_ms();
 	pthread_mutex_lock(&c->lock);
 	weirc_ring_pop(&c->ring);
@@ -324,15 +349,13 @@ static enum step send_record(struct weir_client *c, const struct weirc_record *r
 		pthread_mutex_unlock(&c->lock);
 		c->in_doubt = false;
 	}
-	v = operation(c, paths[type], weirc_now_ms() - record->when_ms, record->text, record->bytes);
+	v = operation(c, paths[type], weirc_told_ms() - record->when_ms, record->text, record->bytes);
 	if (v == AGAIN) {
 		c->in_doubt = c->conn.was_sent && !weirc_conn_is_open(&c->conn);
 		return STEP_PAUSE;
 	}
-	if (v == FORGOTTEN && !c->was_forgotten) {
-		c->was_forgotten = true;
+	if (v == FORGOTTEN)
 		return forget_session(c);
-	}
 	settle(c, type, v);
 	return STEP_ON;
 }
@@ -371,6 +394,16 @@ static void look(struct weir_client *c, struct outlook *o)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* What the library itself has to tell. A daemon that does not take it now may take what the program tells: that has the
+ * next turn. */
+static enum step send_own(struct weir_client *c, const struct outlook *o)
+{
+	enum step s = o->report ? send_report(c, o->report) : send_drops(c, o->dropped);
+
+	c->own_waits = s == STEP_PAUSE;
+	return s;
+}
+
 static enum step step(struct weir_client *c)
 {
 	struct outlook o;
@@ -378,12 +411,13 @@ static enum step step(struct weir_client *c)
 	look(c, &o);
 	if (!c->session_id[0])
 		return begin_session(c);
-	if (o.report)
-		return send_report(c, o.report);
-	if (o.tell_drops)
-		return send_drops(c, o.dropped);
+	if (c->repeats_pause)
+		return repeat_pause(c);
 	if (beat_is_due(c))
 		return send_beat(c);
+	if ((o.report || o.tell_drops) && !(c->own_waits && (o.record || o.closing)))
+		return send_own(c, &o);
+	c->own_waits = false;
 	if (o.record)
 		return send_record(c, o.record);
 	return o.closing ? send_end(c) : STEP_IDLE;
@@ -394,9 +428,10 @@ static enum step step(struct weir_client *c)
 void weirc_sender_wake(struct weir_client *c)
 {
 	uint64_t one = 1;
+	int saved = errno;
 
 	if (write(c->wake_fd, &one, sizeof(one)) < 0)
-		return; /* it is full of wake-ups */
+		errno = saved; /* it is full of wake-ups */
 }
 
 /* Until there may be something to do. Waking a thread costs its waker some 5 us, as much as twenty calls: a program

@@ -224,11 +224,12 @@ static struct weirc_report *take_up(const char *path, long pid)
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	struct weirc_report *r = NULL;
 	char text[WEIRC_SPOOL_BYTES + 1];
+	struct stat st;
 	ssize_t n;
 
 	if (fd < 0)
 		return NULL;
-	if (lock(fd) < 0) {
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || lock(fd) < 0) {
 		close(fd);
 		return NULL;
 	}
@@ -241,7 +242,7 @@ static struct weirc_report *take_up(const char *path, long pid)
 			return r;
 		}
 		free(r);
-		close(fd); /* damaged: kept as it is, until there are too many */
+		close(fd); /* damaged: of no use to us, but whoever looks for the reason may want it */
 	} else if (pid == getpid() || (kill((pid_t)pid, 0) < 0 && errno == ESRCH)) {
 		unlink_and_close(path, fd);
 	} else {
@@ -250,46 +251,39 @@ static struct weirc_report *take_up(const char *path, long pid)
 	return NULL;
 }
 
-struct found {
-	char name[NAME_MAX + 1];
-	long pid;
-	int64_t when_ns;
-};
-
-static int older_first(const void *a, const void *b)
+/* Into the list, the oldest first; beyond WEIRC_SPOOL_FILES the oldest goes. */
+static void sort_in(struct weirc_report **list, struct weirc_report *r, size_t *count)
 {
-	const struct found *x = a, *y = b;
+	struct weirc_report **at = list, *oldest;
 
-	return x->when_ns < y->when_ns ? -1 : x->when_ns > y->when_ns;
+	while (*at && (*at)->wall_ms <= r->wall_ms)
+		at = &(*at)->next;
+	r->next = *at;
+	*at = r;
+	if (++*count <= WEIRC_SPOOL_FILES)
+		return;
+	oldest = *list;
+	*list = oldest->next;
+	weirc_report_done(oldest);
+	--*count;
 }
 
-/* The files of a product: at most twice as many as may stay are looked at. */
-static size_t list_files(DIR *dir, const char *plain, struct found *found)
+/* The rest is for the next start. */
+static void leave_all_behind(struct weirc_report *list, size_t taken)
 {
-	const struct dirent *e;
-	struct stat st;
-	size_t n = 0;
-
-	while (n < (size_t)2 * WEIRC_SPOOL_FILES && (e = readdir(dir))) {
-		struct found *f = &found[n];
-
-		f->pid = pid_of(e->d_name, plain);
-		if (!f->pid || fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+	for (; list; list = list->next) {
+		if (--taken > 0)
 			continue;
-		(void)snprintf(f->name, sizeof(f->name), "%s", e->d_name);
-		f->when_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-		n++;
+		weirc_reports_free(list->next);
+		list->next = NULL;
 	}
-	qsort(found, n, sizeof(*found), older_first);
-	return n;
 }
 
 int weirc_reports_load(const char *folder, const char *product, struct weirc_report **ret)
 {
 	char plain[MOST_PRODUCT + 1], path[MOST_PATH];
-	struct weirc_report **last = ret;
-	struct found *found;
-	size_t n, at, too_many;
+	const struct dirent *e;
+	size_t at, count = 0;
 	int r = find_folder(folder, path, sizeof(path));
 	DIR *dir;
 
@@ -300,25 +294,18 @@ int weirc_reports_load(const char *folder, const char *product, struct weirc_rep
 	dir = opendir(path);
 	if (!dir)
 		return -errno;
-	found = calloc((size_t)2 * WEIRC_SPOOL_FILES, sizeof(*found));
-	n = found ? list_files(dir, plain, found) : 0;
-	closedir(dir);
 	at = strlen(path);
-	too_many = n > WEIRC_SPOOL_FILES ? n - WEIRC_SPOOL_FILES : 0;
-	for (size_t i = 0; i < n; i++) {
-		struct weirc_report *report;
+	while ((e = readdir(dir))) {
+		long pid = pid_of(e->d_name, plain);
+		struct weirc_report *report = NULL;
 
-		if ((size_t)snprintf(path + at, sizeof(path) - at, "/%s", found[i].name) >= sizeof(path) - at)
-			continue;
-		report = take_up(path, found[i].pid);
-		if (report && i < too_many) {
-			weirc_report_done(report);
-		} else if (report) {
-			*last = report;
-			last = &report->next;
-		}
+		if (pid && (size_t)snprintf(path + at, sizeof(path) - at, "/%s", e->d_name) < sizeof(path) - at)
+			report = take_up(path, pid);
+		if (report)
+			sort_in(ret, report, &count);
 	}
-	free(found);
+	closedir(dir);
+	leave_all_behind(*ret, WEIRC_SPOOL_TAKEN);
 	return 0;
 }
 

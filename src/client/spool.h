@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 #define WEIRC_SPOOL_BYTES 16384 /* of a file */
-#define WEIRC_SPOOL_FILES 64    /* of a product in one folder; beyond, the oldest go */
+#define WEIRC_SPOOL_FILES 64    /* reports of a product in one folder; beyond, the oldest go */
+#define WEIRC_SPOOL_TAKEN 16    /* reports that one start takes up, the oldest first */
 
 struct weirc_report {
 	struct weirc_report *next;

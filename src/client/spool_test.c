@@ -179,8 +179,61 @@ static void there_are_never_more_than_so_many(void **state)
 	assert_int_equal(weirc_reports_load(folder, "game", &r), 0);
 	for (one = r; one; one = one->next)
 		n++;
-	assert_int_equal(n, WEIRC_SPOOL_FILES);
+	assert_int_equal(n, WEIRC_SPOOL_TAKEN);
 	assert_int_equal(files(NULL, 0), WEIRC_SPOOL_FILES);
+	weirc_reports_free(r);
+}
+
+/* Programs that live have files, too; they are no reports, and push none out. */
+static void only_reports_are_counted(void **state)
+{
+	struct weirc_report *r;
+	int ready[2], done[2];
+	char c, *path;
+	pid_t pid;
+
+	(void)state;
+	crash_elsewhere("game", "s", "\"name\":\"x\"}");
+	assert_int_equal(pipe(ready) | pipe(done), 0);
+	pid = fork();
+	if (pid == 0) {
+		for (int i = 0; i < 3 * WEIRC_SPOOL_FILES; i++)
+			(void)weirc_spool_open(folder, "game", &path);
+		(void)!write(ready[1], "r", 1);
+		(void)!read(done[0], &c, 1);
+		_exit(0);
+	}
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	assert_int_equal(files(NULL, 0), 3 * WEIRC_SPOOL_FILES + 1);
+	assert_int_equal(weirc_reports_load(folder, "game", &r), 0);
+	assert_int_equal(write(done[1], "d", 1), 1);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_non_null(r);
+	assert_null(r->next);
+	assert_int_equal(access(r->path, F_OK), 0);
+	weirc_report_done(r);
+}
+
+/* The oldest first, a few at a start: so many descriptors and so much memory. */
+static void some_at_a_start(void **state)
+{
+	struct weirc_report *r, *one;
+	size_t n = 0;
+
+	(void)state;
+	for (int i = 0; i < WEIRC_SPOOL_TAKEN + 3; i++)
+		crash_elsewhere("game", "s", "\"name\":\"x\"}");
+	assert_int_equal(weirc_reports_load(folder, "game", &r), 0);
+	for (one = r; one; one = one->next)
+		n++;
+	assert_int_equal(n, WEIRC_SPOOL_TAKEN);
+	for (struct weirc_report *next; r; r = next) {
+		next = r->next;
+		weirc_report_done(r);
+	}
+	assert_int_equal(files(NULL, 0), 3);
+	assert_int_equal(weirc_reports_load(folder, "game", &r), 0);
+	assert_non_null(r);
 	weirc_reports_free(r);
 }
 
@@ -224,6 +277,8 @@ int main(void)
 		TEST(an_empty_file_of_a_process_that_is_gone_is_removed),
 		TEST(a_damaged_report_is_none),
 		TEST(there_are_never_more_than_so_many),
+		TEST(only_reports_are_counted),
+		TEST(some_at_a_start),
 		TEST(a_report_that_is_too_large_is_refused),
 		TEST(a_folder_that_cannot_be_says_why),
 	};

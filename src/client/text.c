@@ -106,7 +106,7 @@ void weirc_text_hex(struct weirc_text *t, uint64_t v, unsigned digits)
 void weirc_text_number(struct weirc_text *t, double v)
 {
 	char digits[40];
-	int n;
+	int saved = errno, n;
 
 	if (!isfinite(v)) {
 		weirc_text_str(t, "null");
@@ -119,6 +119,7 @@ void weirc_text_number(struct weirc_text *t, double v)
 	n = snprintf(digits, sizeof(digits), "%.15g", v);
 	if (strtod(digits, NULL) != v)
 		n = snprintf(digits, sizeof(digits), "%.17g", v);
+	errno = saved; /* the program's; strtod() says ERANGE of the smallest */
 	/* the locale's decimal point, of one byte or more, becomes JSON's */
 	for (int i = 0, point = 0; i < n; i++) {
 		if (strchr("0123456789+-e", digits[i]))

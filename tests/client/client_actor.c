@@ -4,12 +4,17 @@
  * Each command is answered by one line on standard output: a code of the library, or JSON. The stories' side is
  * tests/lib/lab/client.py; the table at the end lists the commands. */
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -226,6 +231,22 @@ static void *crash_here(void *arg)
 	return NULL;
 }
 
+/* A system call that a filter of the program forbids. */
+static void forbidden(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_getppid, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]), filter };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		_exit(1);
+	(void)getppid();
+}
+
 static int do_crash(char **args)
 {
 	pthread_t thread;
@@ -235,6 +256,7 @@ static int do_crash(char **args)
 	case 'a': abort();
 	case 'o': return (int)overflow(1);
 	case 'r': return kill(getpid(), SIGSEGV);
+	case 'f': forbidden(); break;
 	default: /* in another thread */
 		if (pthread_create(&thread, NULL, crash_here, NULL) == 0)
 			pthread_join(thread, NULL);
@@ -281,6 +303,28 @@ static int do_fork_crash(char **args)
 	return 1;
 }
 
+/* The child gives its parent's client back, has one of its own, and dies of a signal. */
+static int do_fork_own_crash(char **args) /* ADDRESS FOLDER */
+{
+	const struct weir_client_options o = { .product = "child", .version = "1", .daemon = args[1] };
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct weir_client *own;
+
+		if (weir_client_close(client, 0) != -ECHILD || weir_client_open(&o, &own) != 0 ||
+		    weir_client_catch_crashes(own, args[2]) != 0 || weir_info(own, "childs_own", "yes") != 0 ||
+		    weir_client_flush(own, 20000) != 0)
+			_exit(1);
+		crash_here(NULL);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status))
+		return -ECANCELED;
+	printf("%d\n", WTERMSIG(status));
+	return 1;
+}
+
 static int do_exit(char **args)
 {
 	exit(number(args, 1));
@@ -299,7 +343,7 @@ static const struct {
 	{ "pause", do_pause, 0 },     { "resume", do_resume, 0 },       { "heartbeat", do_heartbeat, 0 },
 	{ "threads", do_threads, 2 }, { "catch", do_catch, 1 },         { "crash", do_crash, 1 },
 	{ "handler", do_handler, 0 }, { "fork", do_fork, 1 },           { "fork_crash", do_fork_crash, 0 },
-	{ "stack", do_stack, 1 },     { "exit", do_exit, 1 },
+	{ "stack", do_stack, 1 },     { "exit", do_exit, 1 },           { "fork_own_crash", do_fork_own_crash, 2 },
 };
 
 static void split(char *line, char **args)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from lab.client import CRASHABLE, ClientProgram, built, compile_client
+from lab.client import CRASHABLE, ClientProgram, FakeDaemon, built, compile_client
 from lab.daemon import REPOSITORY, sanitizer_environment
 from lab.sessions import Sessions, names
 from lab.wait import free_port, wait_until
@@ -366,6 +366,7 @@ def test_a_main_loop_that_hangs_is_seen_and_so_is_a_pause(lab):
     ("raised", "SIGSEGV", "sent by a process"),
     ("overflow", "SIGSEGV", "the address may not be used so|nothing is mapped at the address"),
     ("thread", "SIGSEGV", "nothing is mapped at the address"),
+    ("forbidden", "SIGSYS", "a system call that is forbidden here"),
 ])
 def test_a_crash_is_reported_with_its_signal_and_the_session_is_crashed(lab, how, signal_name, reason):
     stage = lab()
@@ -519,6 +520,101 @@ def test_a_child_that_crashes_is_not_its_parent(lab):
     stage.wait_delivered()
     s = stage.at(session)
     assert names(s) == ["step"] and not s["crashed"] and not glob.glob(stage.spool + "/*")
+
+
+def test_a_child_that_gave_its_parents_client_back_reports_its_own_crash(lab):
+    stage = lab()
+    p = stage.client()
+    p.expect("catch", stage.spool)
+    session = p.id
+    p.expect("fork_own_crash", p.address, stage.spool, code=signal.SIGSEGV)
+    p.event("step", 1)
+    p.flush()
+    child, = wait_until(lambda: [s for s in of_product(stage, "child") if s["crashed"]], 30, "the child's has crashed")
+    assert names(child)[:2] == ["childs_own", "program_crashed"]
+    stage.wait_at(session, lambda s: names(s) == ["step"], "the parent's own")
+    p.say("crash", "segv")                              # and the parent can still report its own
+    assert p.process.wait(30) == -signal.SIGSEGV
+    s = stage.wait_at(session, lambda s: s["crashed"], "the parent's has crashed, too")
+    assert only(s, "program_crashed")[0]["data"]["pid"] == p.pid
+
+
+# --- a daemon that answers strangely --------------------------------------------------------------------------------
+
+@pytest.fixture
+def fake():
+    daemon = FakeDaemon()
+    yield daemon
+    daemon.close()
+
+
+@pytest.fixture
+def told(site, request):
+    made = []
+
+    def make(daemon, **options):
+        made.append(ClientProgram(daemon.port, site.env, log=os.path.join(site.dir, "program.log"), **options))
+        return made[-1]
+    yield make
+    for p in made:
+        p.finish()
+
+
+def test_a_daemon_that_takes_no_events_still_hears_heartbeats(fake, told):
+    """Its queue is full: neither what was dropped, nor an event, nor a report of a crash may stand in their way."""
+    fake.answers["/event"] = 503
+    p = told(fake, heartbeat_ms=50)
+    p.expect("state", '{"a": "%s"}' % ("x" * 70000), code=-90)      # dropped: there is something to tell
+    p.wait_stats(lambda s: s["heartbeats"] >= 10, "it beats", 20)
+    p.event("step", 1)
+    p.state(a=1)
+    p.wait_stats(lambda s: s["heartbeats"] >= 20, "it beats", 20)
+    assert fake.count("/event") >= 2
+    fake.answers.clear()
+    p.flush()
+    p.close()
+    assert fake.paths("session-1")[-1] == "/end" and fake.paths("session-1").count("/state") == 1
+
+
+def test_what_is_told_of_drops_lets_the_programs_own_go_on(fake, told):
+    """An event that the daemon does not take for now is the library's own: the program's state is taken meanwhile."""
+    fake.answers["/event"] = 503
+    p = told(fake, heartbeat_ms=60000)
+    p.expect("state", '{"a": "%s"}' % ("x" * 70000), code=-90)
+    for n in range(5):
+        p.state(n=n)
+    p.flush()
+    p.close()
+    assert fake.count("/state") == 5 and fake.count("/end") == 1
+
+
+def test_a_daemon_that_knows_no_session_is_not_asked_for_ever_more(fake, told):
+    fake.answers["/event"] = 404
+    p = told(fake, heartbeat_ms=60000)
+    p.events("step", 100)
+    wait_until(lambda: fake.count("/event") >= 8, 30, "it is tried again")
+    assert fake.registered <= 4
+    assert p.stats()["queued_entries"] == 100, "nothing is lost"
+    fake.answers.clear()
+    p.flush()
+    assert p.stats()["answered"][EVENT] == 100 and fake.registered <= 4
+
+
+def test_a_pause_is_one_in_the_session_that_follows_a_forgotten_one(fake, told):
+    p = told(fake, heartbeat_ms=50)
+    p.expect("pause")
+    p.flush()
+    beats = p.stats()["heartbeats"]
+    fake.answers["/event"] = 404
+    p.event("step", 1)
+    wait_until(lambda: fake.registered >= 2, 20, "it has another session")
+    fake.answers.clear()
+    p.flush()
+    last = p.stats()["session_id"]
+    assert last != "session-1" and fake.paths(last)[:2] == ["/pause_heartbeat", "/event"]
+    assert p.stats()["heartbeats"] == beats
+    p.expect("resume")
+    p.wait_stats(lambda s: s["heartbeats"] > beats, "it beats again")
 
 
 # --- under sanitizers -----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import signal
 import subprocess
 
 from .daemon import REPOSITORY, binary, sanitizer_environment
+from .origin import Origin
 from .wait import wait_until
 
 SOURCES = os.path.join(REPOSITORY, "src", "client")
@@ -33,11 +34,34 @@ def compile_client(folder, *options, source="tests/client/client_actor.c", name=
     sources = [os.path.join(REPOSITORY, source)]
     sources += [f for f in sorted(glob.glob(SOURCES + "/*.c")) if not f.endswith("_test.c")]
     done = subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Werror",
-                           "-Wno-unused-parameter", "-I", os.path.join(REPOSITORY, "src"), "-I", os.path.join(SOURCES, "include"), *options,
-                           "-o", out, *sources, "-pthread"],
+                           "-Wno-unused-parameter", "-I", os.path.join(REPOSITORY, "src"),
+                           "-I", os.path.join(SOURCES, "include"), *options, "-o", out, *sources, "-pthread"],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode == 0, done.stdout
     return out
+
+
+class FakeDaemon(Origin):
+    """Answers as a daemon does, but for the paths that a story names: {"/event": 503}."""
+
+    def __init__(self, answers=None):
+        self.answers = dict(answers or {})
+        self.registered = 0
+        super().__init__()
+
+    def _do(self, request):
+        status = self.answers.get(request.path, 200)
+        if status != 200:
+            return status, [], b"no\n"
+        if request.path == "/register":
+            self.registered += 1
+            return 200, [], json.dumps({"session_id": "session-%d" % self.registered}).encode()
+        return 200, [], b'{"status":"ok"}'
+
+    def paths(self, session):
+        """What was told of a session, in order, without heartbeats."""
+        told = [(r.path, json.loads(r.body)) for r in self.seen()]
+        return [path for path, body in told if body.get("session_id") == session and path != "/heartbeat"]
 
 
 class ClientProgram:

@@ -22,7 +22,8 @@
  *             seen to be one, a thing lost cannot; so this and not "at most once". It happens at most to one operation
  *             for each connection lost (stats.repeated counts), as the next is sent when the last is answered.
  *             Registering carries a key, so that doing it twice makes one session (weir's daemon knows the key until it
- *             is restarted).
+ *             is restarted). What the library itself tells (drops, reports of crashes, the end) is sent so, too, and
+ *             not counted there.
  *          3. Bounds: a full queue drops what is new and counts it by type; metrics are dropped first, as they may fill
  *             three quarters of the queue only. The hub is told with an event client_operations_dropped.
  *          4. What the queue holds is lost when the program ends without flush or close, and when it is killed. On
@@ -43,7 +44,8 @@
  *            -ECHILD     in a child after fork()
  *            -ESHUTDOWN  weir_client_close() has begun
  * LIMITS   An operation: 64 KiB as JSON, which is nested at most 16 deep. Memory: the queue (1 MiB unless you say
- *          otherwise), 200 KiB beside it, and the stack of one thread. See weir_client(3).
+ *          otherwise), 200 KiB beside it, 270 KiB and 16 descriptors while reports of earlier crashes are on their way,
+ *          and the stack of one thread (256 KiB). See weir_client(3).
  * ABI      Structures begin as all zero, and zero is the default of each member. Members `reserved` stay zero. */
 #ifndef WEIR_CLIENT_H
 #define WEIR_CLIENT_H
@@ -213,7 +215,7 @@ struct weir_event {
 	const char *data_json;         /* a JSON object */
 	const char *exception_type, *exception_message;
 	const char *const *stacktrace; /* innermost first; or */
-	const void *stack_here;        /* WEIR_STACK_HERE: the caller's, taken as that of a crash is; some 5 microseconds */
+	const void *stack_here;        /* WEIR_STACK_HERE: the caller's, as of a crash; some 5 microseconds */
 	const char *source_file, *source_function;
 	int source_line;
 	const void *reserved[4];
@@ -299,10 +301,12 @@ static inline void weir_scope_end_(struct weir_scope *s)
  * A report that the daemon did not answer is in a small file in `folder` (NULL: $XDG_STATE_HOME/weir/client, or
  * ~/.local/state/weir/client; made when it is missing), which is opened now, and which the next start of a program with
  * this product sends. What earlier runs left is sent by this call's client.
- * One client of a process at a time. The calling thread gets a stack for signals if it has none, so that a stack that
- * is used up is reported too; other threads that want this call sigaltstack(2). close() gives the signals back.
- * 0, -EBUSY (another client does it), -EINVAL, -ENOMEM, or why the folder cannot be used: -EACCES, -ENOSPC, -EROFS ...
- * Nothing is caught then. */
+ * A handler that repairs faults as a part of its work (a runtime's guard pages) has to be installed after this call:
+ * what reaches this one is taken for the end, also if the program then lives on.
+ * One client of a process at a time; after fork() the child's own may do it, too. The calling thread gets a stack for
+ * signals if it has none, so that a stack that is used up is reported too; other threads that want this call
+ * sigaltstack(2). close() gives the signals back. 0, -EBUSY (another client does it), -EINVAL, -ENOMEM, or why the
+ * folder cannot be used: -EACCES, -ENOSPC, -EROFS ... Nothing is caught then. */
 WEIR_API int weir_client_catch_crashes(struct weir_client *client, const char *folder);
 
 /* --- what became of it --------------------------------------------------------------------------------------------*/
