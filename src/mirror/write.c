@@ -183,6 +183,13 @@ static void refuse_put(struct request *q, int err)
 			name, err_text(err));
 }
 
+/* Before it came to a put. */
+static void refuse_body(struct request *q, int err)
+{
+	outbox_note_refused(q->m->queue, err);
+	refuse_put(q, err);
+}
+
 static void accept(struct request *q, const struct outbox_receipt *receipt, struct slice key)
 {
 	struct header_line lines[4] = { { "Content-Type", "application/json" },
@@ -266,9 +273,13 @@ static void enqueue(struct request *q, struct body *b)
 		exchange_reply_body_error(q->ex, r);
 		return;
 	}
+	if (b->err) {
+		refuse_body(q, b->err);
+		return;
+	}
 	if (b->spool)
 		spool_complete(b->spool);
-	r = b->err ? b->err : pathkey_add(q->target, &key);
+	r = pathkey_add(q->target, &key);
 	if (r == 0)
 		do
 			r = judge_and_put(q, b, buf_slice(&key), &receipt);
@@ -316,7 +327,7 @@ static void queue_write(struct exchange *ex)
 	if (!may_be_queued(q))
 		refuse_credential(q);
 	else if (announces_too_much(q))
-		refuse_put(q, WEIR_E_TOO_LARGE);
+		refuse_body(q, WEIR_E_TOO_LARGE);
 	else
 		enqueue(q, &b);
 	body_fini(&b);

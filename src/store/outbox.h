@@ -129,6 +129,10 @@ int outbox_spool_new(struct outbox_queue *q, struct spool **ret);
  * seconds, nothing was kept, and the next put may succeed. w is borrowed and copied. Blocks. */
 int outbox_put(struct outbox_queue *q, const struct outbox_write *w, struct outbox_receipt *ret);
 
+/* Counts a write that did not come to its put, as its body is announced to be, or turned out to be, above max_body
+ * (WEIR_E_TOO_LARGE), or found no room on the disk (another code). Front too. */
+void outbox_note_refused(struct outbox_queue *q, int code);
+
 /* The same without waiting, so that one thread can have many under way; no spool, no parent, and the body may be larger
  * than OUTBOX_INLINE_BYTES (rarely: the transaction holds others up). cb(arg, code, receipt) runs once, on the writer
  * thread, when the entry is durable (0) or was not kept (a code as above, receipt NULL), before anybody is lent it; it

@@ -273,6 +273,17 @@ static void unreserve(struct outbox_queue *q, uint64_t body_bytes, int code)
 	pthread_mutex_unlock(&q->lock);
 }
 
+void outbox_note_refused(struct outbox_queue *q, int code)
+{
+	OBJ_CHECK(q, OUTBOX_QUEUE_MAGIC);
+	pthread_mutex_lock(&q->lock);
+	if (code == WEIR_E_TOO_LARGE)
+		q->refused_large++;
+	else
+		q->refused_disk++;
+	pthread_mutex_unlock(&q->lock);
+}
+
 static int body_size(const struct outbox_write *w, uint64_t *ret_bytes)
 {
 	*ret_bytes = w->body.n;
