@@ -137,6 +137,7 @@ def test_the_browser_of_these_stories_notices_what_goes_wrong(lab, chromium):
 
 # The views
 
+@pytest.mark.both_databases
 def test_products_and_versions_with_their_counts_lead_to_the_sessions(lab, browse):
     page = browse(address(lab))
     rows = page.wait_rows(lambda rows: len(rows) == 4, "four versions are listed")
@@ -198,6 +199,7 @@ def test_every_view_is_accessible_and_fits(lab, browse, view, scheme, viewport):
     assert page.get_by_role("banner").count() == page.get_by_role("main").count() == 1
 
 
+@pytest.mark.both_databases
 def test_each_filter_of_the_list_can_be_set_and_is_in_the_link(lab, browse):
     page = browse(address(lab, "/sessions"))
     page.wait_rows(lambda rows: len(rows) == 9, "all sessions")
@@ -235,6 +237,7 @@ def test_each_filter_of_the_list_can_be_set_and_is_in_the_link(lab, browse):
     assert "until=2000-12-31T23:00:00.000Z" in here(again)      # Berlin's new year, in UTC
 
 
+@pytest.mark.both_databases
 def test_the_list_is_sorted_by_its_heads_and_turned_in_pages(site, browse):
     lab = Sessions(site)
     for i in range(120):
@@ -321,6 +324,7 @@ def test_what_a_newer_program_says_is_shown_too(site, browse):
     page.sees("Further members").sees("swipe")
 
 
+@pytest.mark.both_databases
 def test_events_are_searched_and_filtered_and_the_link_keeps_that(lab, browse):
     page = browse(of(lab, lab.game))
     listed = lambda: page.locator(".event .what b").all_inner_texts()  # noqa: E731
@@ -399,6 +403,7 @@ def test_the_timeline_zooms_by_dragging_and_by_its_buttons(lab, browse):
     wait_until(lambda: "since=" in here(page), 30, "the way back")
 
 
+@pytest.mark.both_databases
 def test_a_stretch_of_time_holds_for_the_events_too(lab, browse):
     events = lab.at_hub(lab.game)["events"]
     since, until = events[40]["timestamp"], events[60]["timestamp"]
@@ -410,6 +415,7 @@ def test_a_stretch_of_time_holds_for_the_events_too(lab, browse):
     assert len(shown) >= len(expected) - 2
 
 
+@pytest.mark.both_databases
 def test_the_state_is_shown_as_of_any_moment(lab, browse):
     history = lab.at_hub(lab.game)["state_history"]
     page = browse(of(lab, lab.game, "tab=state"))
@@ -437,6 +443,7 @@ def test_the_state_is_shown_as_of_any_moment(lab, browse):
     wait_until(lambda: "level 25 " in tree(again), 30, "an update that was clicked")
 
 
+@pytest.mark.both_databases
 def test_metrics_are_charts_with_their_figures(lab, browse):
     page = browse(of(lab, lab.game, "tab=metrics"))
     card = lambda name: page.get_by_role("article", name=name)  # noqa: E731
@@ -458,6 +465,7 @@ def test_metrics_are_charts_with_their_figures(lab, browse):
 
 # What moves
 
+@pytest.mark.both_databases
 def test_an_active_session_is_followed_until_it_ends(site, browse):
     lab = Sessions(site)
     p = lab.program("editor", "1")
@@ -493,6 +501,7 @@ def test_the_list_of_sessions_follows(site, browse):
     page.wait_rows(lambda rows: rows[0][1] == "Ended", "the list shows that it ended")
 
 
+@pytest.mark.both_databases
 def test_a_hub_that_goes_away_is_told_and_caught_up_with(site, browse):
     lab = Sessions(site)
     p = lab.program("editor", "1")

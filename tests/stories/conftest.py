@@ -20,8 +20,8 @@ LIMIT_S = int(os.environ.get("STORY_LIMIT", "90"))
 
 
 def pytest_generate_tests(metafunc):
-    """A file with BOTH_DATABASES tells its stories twice: on SQLite and on PostgreSQL."""
-    if getattr(metafunc.module, "BOTH_DATABASES", False):
+    """A file with BOTH_DATABASES, or a story with that mark, is told twice: on SQLite and on PostgreSQL."""
+    if getattr(metafunc.module, "BOTH_DATABASES", False) or metafunc.definition.get_closest_marker("both_databases"):
         metafunc.parametrize("database", ["sqlite", "postgresql"], indirect=True, scope="module")
 
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import uuid
 
-from . import wire
+from . import postgres, wire
 from .daemon import Weir, binary, merge
 from .faults import FaultProxy
 from .origin import Origin
@@ -182,6 +182,8 @@ class Sessions:
         self.site = site
         self.programs, self.children = [], []
         self.hub = self.door = None
+        if site.database == "postgresql":
+            hub = dict({"database": postgres.the_server().database()}, **(hub or {}))
         if server is None:
             self.hub = Hub(os.path.join(site.dir, "hub"), site.env,
                            merge(OPTIONS, {"hub": merge({"listen": "127.0.0.1:0"}, hub or {})}))
