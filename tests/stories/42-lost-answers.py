@@ -3,6 +3,7 @@ nobody can know, a person is asked.
 """
 
 import http.client
+import threading
 
 import pytest
 
@@ -303,6 +304,39 @@ def test_online_writes_to_a_path_wait_behind_its_queue(site):
     assert origin.applied("/a") == [b"first", b"second", b"third"]
     assert [weir.entry(e)["state"] for e in (first, second, third)] == ["applied"] * 3
     assert mirror.put("/a", "goes straight, too").status == 204
+
+
+def test_a_write_that_waited_for_a_worker_does_not_overtake_what_was_queued_meanwhile(site):
+    """It came while nothing of its path waited; when its turn comes, something does."""
+    mirror = site.mirror(Origin(), weir={"limits": {"workers": 4}})
+    origin, weir, answers = mirror.server, mirror.weir, {}
+
+    def put(path, body):
+        answers[path, body] = mirror.put(path, body)
+
+    with origin.hold("/slow") as gate:
+        threads = [threading.Thread(target=put, args=("/slow", "%d" % i)) for i in range(4)]
+        for t in threads:
+            t.start()
+        gate.wait_arrived()                             # whoever carries writes to the upstream is busy
+        before = weir.metric("weir_http_connections")
+        threads.append(threading.Thread(target=put, args=("/a", "came first")))
+        threads[-1].start()
+        wait_until(lambda: weir.metric("weir_http_connections") > before, what="it is here, too")
+        for _ in range(20):
+            mirror.get("/weather-check")                # by now the front has read it
+        weir.switch_upstream(False, "files")
+        held = mirror.queue("PUT", "/a", "was queued")
+        origin.say("/a", 400, method="PUT", times=1)
+        weir.switch_upstream(True, "files")
+        weir.wait_entry(held, "held")
+    for t in threads:
+        t.join()
+    assert answers["/a", "came first"].status == 202
+    assert [r.body for r in origin.seen("/a", "PUT")] == [b"was queued"]
+    weir.command("outbox", "retry", held)
+    weir.wait_outbox_empty()
+    assert origin.applied("/a") == [b"was queued", b"came first"]
 
 
 def test_a_folders_writes_are_in_order_with_all_below_it(site):

@@ -61,6 +61,23 @@ def test_a_refusal_is_held_with_its_reason_and_holds_its_path_alone(mirror, stat
     assert origin.applied("/bad") == [b"ours, /bad", b"behind it", b"behind them"]
 
 
+def test_who_cannot_wait_behind_a_held_write_is_told_why(site):
+    """The upstream is there: to wait for its return would be no advice."""
+    mirror = site.mirror(Origin(), outbox={"max_body": "10KiB"})
+    mirror.go_offline()
+    away = mirror.put("/other", "mine", authorization="Bearer mine")
+    assert away.status == 503 and "upstream is away" in away.text and "weir outbox ls" not in away.text
+    held = mirror.queue("PUT", "/a", "first")
+    mirror.server.say("/a", 400, method="PUT", times=1)
+    mirror.come_back()
+    mirror.weir.wait_entry(held, "held")
+    refused = [(503, mirror.put("/a", "mine", authorization="Bearer mine")), (413, mirror.put("/a", b"x" * 20000)),
+               (503, mirror.put("/a", "part", content_range="bytes 0-3/9"))]
+    for status, answer in refused:
+        assert answer.status == status and "weir outbox ls" in answer.text, answer.text
+        assert "away" not in answer.text and "writes to the same path wait" in answer.text, answer.text
+
+
 def test_every_other_refusal_is_held_too(mirror):
     statuses = [402, 404, 405, 406, 409, 410, 411, 414, 415, 416, 417, 418, 422, 423, 424, 426, 428, 431, 451]
     *bad, good = offline_with(mirror, *["/%d" % s for s in statuses])
