@@ -10,7 +10,7 @@
  *   view=full|summary|brief   format=json|csv
  *   from=                                  of items: the first one's place
  *   level= group= label= text= since= until= order=   of events with view=page
- *   name= type= tags= points=              of a series of metrics
+ *   name= type= tags= tag= points=         of a series of metrics
  *   at=   buckets=                         of the state; of a timeline
  *
  * The table below tells which look takes what.
@@ -179,14 +179,24 @@ static bool take_from(struct hub_query *q, struct slice v)
 	return true;
 }
 
+/* The beginning of 1970, which means no bound elsewhere, is a millisecond earlier. */
+static bool take_bound(struct slice v, int64_t *ret)
+{
+	bool ok = hub_op_time(v, ret) == 0;
+
+	if (ok && *ret == 0)
+		*ret = -1;
+	return ok;
+}
+
 static bool take_since(struct hub_query *q, struct slice v)
 {
-	return hub_op_time(v, &q->filter.since_ms) == 0;
+	return take_bound(v, &q->filter.since_ms);
 }
 
 static bool take_until(struct hub_query *q, struct slice v)
 {
-	return hub_op_time(v, &q->filter.until_ms) == 0;
+	return take_bound(v, &q->filter.until_ms);
 }
 
 static bool take_view(struct hub_query *q, struct slice v)
@@ -268,9 +278,24 @@ static bool take_type(struct hub_query *q, struct slice v)
 	return v.n > 0;
 }
 
+/* One, which may have a comma in it. */
+static bool take_tag(struct hub_query *q, struct slice v)
+{
+	if (q->tag_count == HUB_MOST_TAGS)
+		return false;
+	q->tags[q->tag_count++] = v;
+	return true;
+}
+
 static bool take_tags(struct hub_query *q, struct slice v)
 {
-	q->tags = v;
+	struct slice one;
+
+	while (v.n) {
+		(void)slice_cut(&v, ',', &one);
+		if (!take_tag(q, one))
+			return false;
+	}
 	return true;
 }
 
@@ -328,7 +353,8 @@ static const struct parameter {
 	{ "label", OF_EVENTS, take_label, "a label" },
 	{ "name", OF(POINTS), take_name, "a metric's name" },
 	{ "type", OF(POINTS), take_type, "a metric's type" },
-	{ "tags", OF(POINTS), take_tags, "a metric's tags with commas between" },
+	{ "tags", OF(POINTS), take_tags, "a metric's tags with commas between, 64 at most" },
+	{ "tag", OF(POINTS), take_tag, "one of a metric's tags, and there may be 64 of them" },
 	{ "buckets", OF(TIMELINE), take_buckets, "a number from 1 to 2000" },
 	{ "points", OF(POINTS), take_buckets, "a number from 1 to 2000" },
 	{ "sort", OF_LIST, take_sort, "created, updated, product, hostname or events" },

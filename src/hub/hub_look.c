@@ -4,6 +4,7 @@
  *             item by item.
  * THREADS  Workers; the read belongs to the caller. */
 #include "base/err.h"
+#include "base/str.h"
 #include "core/json_merge.h"
 #include "hub/hub_priv.h"
 #include "hub/hub_points.h"
@@ -250,12 +251,28 @@ int hub_look_series(const struct hub_looking *l)
 	return r;
 }
 
+static void write_tags(const struct hub_query *q, struct buf *out)
+{
+	buf_add_char(out, '[');
+	for (size_t i = 0; i < q->tag_count; i++) {
+		buf_add_str(out, i ? ",\"" : "\"");
+		str_add_json(out, q->tags[i]);
+		buf_add_char(out, '"');
+	}
+	buf_add_char(out, ']');
+}
+
 int hub_look_points(const struct hub_looking *l)
 {
 	const struct hub_query *q = l->query;
-	struct drawing d = { .l = l, .points = hub_points_new(span_of(l, CHART_POINTS), q->name, q->type, q->tags) };
-	int r = walk(l, HUB_METRICS, draw_points, &d);
+	struct drawing d = { .l = l };
+	struct buf tags = BUF_EMPTY;
+	int r;
 
+	write_tags(q, &tags);
+	d.points = hub_points_new(span_of(l, CHART_POINTS), q->name, q->type, buf_slice(&tags));
+	buf_fini(&tags);
+	r = walk(l, HUB_METRICS, draw_points, &d);
 	if (r == 0)
 		hub_points_write(d.points, &l->out->b);
 	hub_points_free(d.points);

@@ -15,7 +15,8 @@
  *          4. Samples with other buckets than the first one's are counted as left out: they are no continuation of it.
  *             A histogram without buckets is treated as a timer.
  * WHY      The difference of totals is what happened; totals themselves only ever show the whole life.
- * LIMITS   MOST_BOUNDS. Memory: HUB_MOST_BUCKETS points, each with as many counts as there are bounds; hub_sample.h. */
+ * LIMITS   MOST_BOUNDS. Memory: HUB_MOST_BUCKETS points, each with as many counts as there are bounds (16 MB at most),
+ *          and what hub_sample.h says (8 MB). */
 #include "hub/hub_points.h"
 
 #include <float.h>
@@ -23,6 +24,7 @@
 #include <stdlib.h>
 
 #include "base/obj.h"
+#include "base/str.h"
 #include "core/json.h"
 #include "hub/hub_sample.h"
 #include "hub/hub_scan.h"
@@ -42,7 +44,7 @@ struct point {
 
 struct hub_points {
 	struct hub_span span;
-	struct buf name, type, tags; /* as JSON, as JSON (empty: not known yet), sorted with commas between */
+	struct buf name, type, tags; /* as JSON; type empty: not known yet; tags sorted */
 	struct buf own_list, other_list; /* the tags met last, as they are kept: ours, not ours */
 	struct buf shown_tags, unit;
 	enum kind kind;
@@ -58,6 +60,14 @@ struct hub_points {
 	double le[MOST_BOUNDS], totals[MOST_BOUNDS], total_sum;
 };
 
+/* As json_write_text(), but of bytes that a query has: they may be no UTF-8. */
+static void write_text(struct slice text, struct buf *out)
+{
+	buf_add_char(out, '"');
+	str_add_json(out, text);
+	buf_add_char(out, '"');
+}
+
 struct hub_points *hub_points_new(struct hub_span span, struct slice name, struct slice type, struct slice tags)
 {
 	struct hub_points *p = xcalloc(1, sizeof(*p));
@@ -72,10 +82,11 @@ struct hub_points *hub_points_new(struct hub_span span, struct slice name, struc
 				  .unit = BUF_EMPTY,
 				  .bounds = BUF_EMPTY };
 	p->points = xcalloc(span.count, sizeof(*p->points));
-	json_write_text(name, &p->name);
+	write_text(name, &p->name);
 	if (type.p)
-		json_write_text(type, &p->type);
-	hub_tags_of_text(tags, &p->tags);
+		write_text(type, &p->type);
+	if (!hub_tags_sort(tags, &p->tags))
+		buf_add_str(&p->tags, "none has these");
 	return p;
 }
 
@@ -108,7 +119,7 @@ static void set_text(struct buf *b, struct slice text)
 	buf_add_slice(b, text);
 }
 
-static bool has_tags(struct hub_points *p, struct slice list, bool *ret_ok)
+static bool has_tags(struct hub_points *p, struct slice list)
 {
 	struct buf sorted = BUF_EMPTY;
 	bool same;
@@ -119,8 +130,7 @@ static bool has_tags(struct hub_points *p, struct slice list, bool *ret_ok)
 		return true;
 	if (slice_eq(list, buf_slice(&p->other_list)))
 		return false;
-	*ret_ok = hub_tags_of_list(list, &sorted);
-	same = *ret_ok && slice_eq(buf_slice(&sorted), buf_slice(&p->tags));
+	same = hub_tags_sort(list, &sorted) && slice_eq(buf_slice(&sorted), buf_slice(&p->tags));
 	set_text(same ? &p->own_list : &p->other_list, list);
 	buf_fini(&sorted);
 	return same;
@@ -137,7 +147,7 @@ static enum kind kind_of(const struct hub_points *p, bool has_buckets)
 	return slice_eq_str(type, "\"timer\"") ? KIND_TIMER : KIND_GAUGE;
 }
 
-static bool is_ours(struct hub_points *p, const struct hub_scan_want *want, bool *ret_ok)
+static bool is_ours(struct hub_points *p, const struct hub_scan_want *want)
 {
 	struct slice type = want[HAS_TYPE].value;
 
@@ -145,7 +155,7 @@ static bool is_ours(struct hub_points *p, const struct hub_scan_want *want, bool
 		return false;
 	if (p->type.len && !slice_eq(type, buf_slice(&p->type)))
 		return false;
-	if (!has_tags(p, want[HAS_TAGS].value, ret_ok))
+	if (!has_tags(p, want[HAS_TAGS].value))
 		return false;
 	if (!p->type.len)
 		buf_add_slice(&p->type, type);
@@ -273,6 +283,8 @@ static void take(struct hub_points *p, const struct hub_scan_want *want, int64_t
 		add_growth(p, at, value, ms);
 	if (!at)
 		return;
+	if (!at->sample.count)
+		at->last_ms = ms;
 	hub_sample_add(&p->pool, &at->sample, value);
 	hub_sample_add(&p->pool, &p->all, value);
 	at->last_ms = ms > at->last_ms ? ms : at->last_ms;
@@ -288,7 +300,7 @@ bool hub_points_take(struct hub_points *p, struct slice body)
 	double value;
 	int64_t ms;
 
-	if (!ok || !is_ours(p, want, &ok))
+	if (!ok || !is_ours(p, want))
 		return ok;
 	if (!hub_scan_time(want[HAS_TIME].value, &ms) || !hub_scan_number(want[HAS_VALUE].value, &value))
 		return false;

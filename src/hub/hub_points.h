@@ -9,8 +9,8 @@
 
 struct hub_points;
 
-/* The series of this name, type (p NULL: that of the first metric found) and tags (with commas between, in any order).
- * The texts are copied. */
+/* The series of this name, type (p NULL: that of the first metric found) and tags (a JSON list, in any order). The texts
+ * are copied. */
 struct hub_points *hub_points_new(struct hub_span span, struct slice name, struct slice type, struct slice tags);
 void hub_points_free(struct hub_points *p); /* NULL is fine */
 /* A metric as it is kept, in the order of places; those of other series are passed over. False: it is damaged. */

@@ -15,7 +15,7 @@
 static struct hub_points *begin(int seconds, size_t steps, const char *type)
 {
 	return hub_points_new(hub_span_of(BEGIN, BEGIN + seconds * 1000LL, steps), SLICE_LIT("m"),
-			      type ? slice_str(type) : (struct slice){ NULL, 0 }, SLICE_LIT(""));
+			      type ? slice_str(type) : (struct slice){ NULL, 0 }, SLICE_LIT("[]"));
 }
 
 static void metric(struct hub_points *p, int second, const char *type, const char *rest)
@@ -106,7 +106,7 @@ static void a_counter_has_rates_that_are_never_negative(void **state)
 static void what_was_before_the_range_is_where_growth_begins(void **state)
 {
 	struct hub_points *p = hub_points_new(hub_span_of(BEGIN + 10000, BEGIN + 20000, 1), SLICE_LIT("m"),
-					      SLICE_LIT("counter"), SLICE_LIT(""));
+					      SLICE_LIT("counter"), SLICE_LIT("[]"));
 	const char *got;
 
 	value(p, 2, "counter", 10);
@@ -175,16 +175,27 @@ static void a_series_that_is_not_there_has_no_points(void **state)
 	    "\"t\":[],\"min\":[],\"max\":[],\"mean\":[],\"last\":[],\"count\":[],\"stats\":{\"count\":0,\"min\":null,");
 }
 
+static void points_of_long_ago_have_their_times(void **state)
+{
+	struct hub_points *p = hub_points_new(hub_span_of(-20000, -10000, 1), SLICE_LIT("m\xff"),
+					      (struct slice){ NULL, 0 }, SLICE_LIT("[]"));
+
+	assert_true(hub_points_take(p, SLICE_LIT("{\"timestamp\":\"1969-12-31T23:59:45Z\",\"name\":\"m\xef\xbf\xbd\","
+						 "\"type\":\"gauge\",\"value\":1}")));
+	HAS(written(p), "\"t\":[-15000]");
+}
+
 static void tags_may_stand_in_any_order(void **state)
 {
 	struct hub_points *p = hub_points_new(hub_span_of(BEGIN, BEGIN + 1000, 1), SLICE_LIT("m"),
-					      (struct slice){ NULL, 0 }, SLICE_LIT("b,a"));
+					      (struct slice){ NULL, 0 }, SLICE_LIT("[\"b\",\"a\"]"));
 
 	metric(p, 0, "gauge", "\"value\":1,\"tags\":[\"a\",\"b\"]");
 	metric(p, 0, "gauge", "\"value\":2,\"tags\":[\"b\",\"a\"]");
 	metric(p, 0, "gauge", "\"value\":3,\"tags\":[\"a\"]");
 	metric(p, 0, "gauge", "\"value\":4,\"tags\":[\"a\"]");
 	metric(p, 0, "gauge", "\"value\":5");
+	metric(p, 0, "gauge", "\"value\":6,\"tags\":[\"a,b\"]");
 	HAS(written(p), "\"min\":[1],\"max\":[2]");
 }
 
@@ -198,6 +209,7 @@ int main(void)
 		cmocka_unit_test(a_histogram_shows_what_was_observed_between_its_totals),
 		cmocka_unit_test(buckets_that_are_no_continuation_are_left_out),
 		cmocka_unit_test(a_series_that_is_not_there_has_no_points),
+		cmocka_unit_test(points_of_long_ago_have_their_times),
 		cmocka_unit_test(tags_may_stand_in_any_order),
 	};
 

@@ -113,6 +113,7 @@ enum hub_look {
 	HUB_LOOK_SESSIONS,
 };
 #define HUB_MOST_BUCKETS 2000
+#define HUB_MOST_TAGS    64 /* in a query */
 enum hub_format { HUB_JSON, HUB_CSV };
 /* Sessions whole; without their items, with counts; without their state too, with product and version. */
 enum hub_view { HUB_VIEW_FULL, HUB_VIEW_SUMMARY, HUB_VIEW_BRIEF };
@@ -124,7 +125,9 @@ struct hub_query {
 	int64_t from; /* items: the first place; -1: not said */
 	bool is_page, is_ordered; /* events: view=page; there was an order */
 	struct slice levels, group, label; /* events; p NULL: any. Levels with commas between */
-	struct slice name, type, tags; /* points; p NULL: not said */
+	struct slice name, type; /* points; p NULL: not said */
+	struct slice tags[HUB_MOST_TAGS]; /* points */
+	size_t tag_count;
 	uint64_t buckets; /* or points; 0: not said */
 	bool has_at;
 	int64_t at_ms;

@@ -5,8 +5,8 @@
  *          histogram that are totals and means.
  * WHY      The bytes of name, type and tags as they are kept lead to the series by one look into a map; only bytes that
  *          are new there are taken apart.
- * LIMITS   MOST_SERIES, with MOST_TAGS and MOST_BYTES each, and MOST_WAYS of writing them (tags in another order);
- *          samples of further ones are counted as left out. */
+ * LIMITS   MOST_SERIES, of HUB_MOST_SERIES_BYTES each, and MOST_WAYS of writing them (tags in another order); samples
+ *          of further ones are counted as left out. Memory: 36 MB for those, and what hub_sample.h says. */
 #include "hub/hub_series.h"
 
 #include <stdlib.h>
@@ -19,8 +19,6 @@
 
 #define MOST_SERIES 1000
 #define MOST_WAYS   8000
-#define MOST_TAGS   64
-#define MOST_BYTES  4096 /* of name, type and tags together */
 #define MOST_UNIT   256
 
 struct series {
@@ -76,57 +74,29 @@ static int by_bytes(const void *a, const void *b)
 	return slice_cmp(*(const struct slice *)a, *(const struct slice *)b);
 }
 
-static void join_sorted(struct slice *tags, size_t n, struct buf *out)
+bool hub_tags_sort(struct slice kept, struct buf *out)
 {
+	struct hub_scan s = hub_scan_of(kept.p ? kept : SLICE_LIT("[]"));
+	struct slice *tags;
+	size_t n = 0;
+
+	if (kept.n > HUB_MOST_SERIES_BYTES)
+		return false;
+	tags = xcalloc(kept.n / 2 + 2, sizeof(*tags)); /* a tag and its comma have two bytes at least */
+	while (hub_scan_element(&s, &tags[n]))
+		n++;
 	qsort(tags, n, sizeof(*tags), by_bytes);
+	buf_add_char(out, '[');
 	for (size_t i = 0; i < n; i++) {
 		buf_add_str(out, i ? "," : "");
 		buf_add_slice(out, tags[i]);
 	}
-}
-
-void hub_tags_of_text(struct slice text, struct buf *out)
-{
-	struct slice tags[MOST_TAGS];
-	size_t n = 0;
-
-	while (text.n && n < MOST_TAGS)
-		(void)slice_cut(&text, ',', &tags[n++]);
-	join_sorted(tags, n, out);
-}
-
-bool hub_tags_of_list(struct slice kept, struct buf *out)
-{
-	struct hub_scan s = hub_scan_of(kept.p ? kept : SLICE_LIT("[]"));
-	struct buf text = BUF_EMPTY;
-	struct slice one;
-	bool ok = true;
-
-	while (ok && hub_scan_element(&s, &one)) {
-		buf_add_str(&text, text.len ? "," : "");
-		ok = hub_scan_text(one, &text);
-	}
-	hub_tags_of_text(buf_slice(&text), out);
-	buf_fini(&text);
-	return ok && !s.broken;
+	buf_add_char(out, ']');
+	free(tags);
+	return !s.broken;
 }
 
 /* --- metrics ---------------------------------------------------------------------------------------------------- */
-
-/* The tags of a list, in order, as a list. */
-static bool sort_list(struct slice kept, struct buf *out)
-{
-	struct hub_scan s = hub_scan_of(kept.p ? kept : SLICE_LIT("[]"));
-	struct slice tags[MOST_TAGS];
-	size_t n = 0;
-
-	while (n < MOST_TAGS && hub_scan_element(&s, &tags[n]))
-		n++;
-	buf_add_char(out, '[');
-	join_sorted(tags, n, out);
-	buf_add_char(out, ']');
-	return !s.broken;
-}
 
 static struct series *make(struct hub_series_set *set, struct slice name, struct slice type, struct buf *take_tags)
 {
@@ -147,7 +117,7 @@ static struct series *find_or_make(struct hub_series_set *set, struct slice name
 	struct buf key = BUF_EMPTY, sorted = BUF_EMPTY;
 	struct series *s;
 
-	*ret_ok = sort_list(tags, &sorted);
+	*ret_ok = hub_tags_sort(tags, &sorted);
 	buf_addf(&key, "%.*s %.*s %s", (int)name.n, name.p, (int)type.n, type.p, sorted.data);
 	s = *ret_ok ? map_get(set->names, buf_slice(&key)) : NULL;
 	if (*ret_ok && !s && set->count < MOST_SERIES) {
@@ -166,7 +136,7 @@ static struct series *series_of(struct hub_series_set *set, struct slice name, s
 	struct series *s;
 
 	*ret_ok = true;
-	if (name.n + type.n + tags.n > MOST_BYTES)
+	if (name.n + type.n + tags.n > HUB_MOST_SERIES_BYTES)
 		return NULL;
 	buf_addf(&way, "%.*s %.*s %.*s", (int)name.n, name.p, (int)type.n, type.p, (int)tags.n, tags.p ? tags.p : "");
 	s = map_get(set->ways, buf_slice(&way));

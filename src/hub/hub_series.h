@@ -14,9 +14,9 @@ void hub_series_free(struct hub_series_set *set); /* NULL is fine */
 bool hub_series_take(struct hub_series_set *set, struct slice body);
 void hub_series_write(struct hub_series_set *set, struct buf *out); /* a JSON object; sorts what is kept */
 
-/* What tells a series' tags from others: the tags of a kept list (p NULL: none), or a text with commas between, taken
- * apart at commas, in order, with commas between. Appends. False: not a list of texts. */
-bool hub_tags_of_list(struct slice kept, struct buf *out);
-void hub_tags_of_text(struct slice text, struct buf *out);
+#define HUB_MOST_SERIES_BYTES 4096 /* of name, type and tags as JSON; beyond that it is no series */
+/* The tags of a list as it is kept (p NULL: none), ordered by their bytes, as a list. Appends. False: it is no list, or too
+ * long. */
+bool hub_tags_sort(struct slice kept, struct buf *out);
 
 #endif

@@ -78,22 +78,30 @@ static void series_beyond_the_limit_are_counted_as_left_out(void **state)
 static void tags_are_compared_in_order(void **state)
 {
 	static const struct {
-		const char *list, *text;
-	} rows[] = { { "[\"b\",\"a\"]", "a,b" },
-		     { "[\"a\",\"b\"]", "b,a" },
-		     { "[]", "" },
-		     { "[\"b,a\"]", "a,b" },
-		     { "[\"\\\"x\\\"\"]", "\"x\"" } };
+		const char *list, *want;
+	} rows[] = { { "[\"b\",\"a\"]", "[\"a\",\"b\"]" },
+		     { "[]", "[]" },
+		     { "[\"b,a\"]", "[\"b,a\"]" },
+		     { "[\"\",\"\\\"x\\\"\"]", "[\"\",\"\\\"x\\\"\"]" } };
+	struct buf many = BUF_EMPTY, out = BUF_EMPTY;
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct buf a = BUF_EMPTY, b = BUF_EMPTY;
-
-		assert_true(hub_tags_of_list(slice_str(rows[i].list), &a));
-		hub_tags_of_text(slice_str(rows[i].text), &b);
-		assert_string_equal(a.data, b.data);
-		buf_fini(&a);
-		buf_fini(&b);
+		buf_reset(&out);
+		assert_true(hub_tags_sort(slice_str(rows[i].list), &out));
+		assert_string_equal(out.data, rows[i].want);
 	}
+	for (int i = 999; i > 400; i--)
+		buf_addf(&many, "%s\"%d\"", i == 999 ? "[" : ",", i);
+	buf_add_char(&many, ']');
+	buf_reset(&out);
+	assert_true(hub_tags_sort(buf_slice(&many), &out));
+	assert_true(slice_starts(buf_slice(&out), "[\"401\",\"402\",") && out.len == many.len);
+	buf_reset(&many);
+	buf_addf(&many, "[\"%5000d\"]", 1);
+	assert_false(hub_tags_sort(buf_slice(&many), &out));
+	assert_false(hub_tags_sort(SLICE_LIT("[\"a\""), &out));
+	buf_fini(&many);
+	buf_fini(&out);
 }
 
 int main(void)

@@ -55,7 +55,7 @@ static void try_drawing(struct slice item, enum hub_op_type type, bool was_kept)
 	struct hub_span span = hub_span_of(1767322800000, 1767322900000, 7);
 	struct hub_timeline *timeline = hub_timeline_new(span);
 	struct hub_series_set *series = hub_series_new();
-	struct hub_points *points = hub_points_new(span, SLICE_LIT("m"), (struct slice){ NULL, 0 }, SLICE_LIT(""));
+	struct hub_points *points = hub_points_new(span, SLICE_LIT("m"), (struct slice){ NULL, 0 }, SLICE_LIT("[]"));
 	struct buf drawn = BUF_EMPTY;
 
 	for (int i = 0; i < 2; i++) {

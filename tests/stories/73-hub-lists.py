@@ -39,7 +39,7 @@ def place(shared_site):
     ("hostname=desk", "old"), ("state=suspended", "suspended"), ("state=ended", "hung-ended ended"),
     ("state=crashed", "hung-crashed crashed"), ("state=active", "recovered hangs tool new old"),
     ("state=suspended,crashed", "hung-crashed crashed suspended"), ("since=2026-02-01T00:00:00Z&until=2026-03-01T00:00:00Z", "new"),
-    ("until=2026-01-01T01:00:00%2B01:00", ""), ("until=2026-01-01T01:00:01%2B01:00", "old"),
+    ("until=2026-01-01T01:00:00%2B01:00", ""), ("until=1970-01-01T00:00:00Z", ""), ("until=2026-01-01T01:00:01%2B01:00", "old"),
     ("hung=now", "hung-ended hangs"), ("hung=ever", "hung-crashed hung-ended recovered hangs"), ("hung=recovered", "recovered"),
     ("hung=ended", "hung-ended"), ("hung=crashed", "hung-crashed"), ("text=" + urllib.parse.quote('IMMER: "weg"'), "hangs"),
     ("text=oom", "crashed"), ("text=timestamp", ""), ("text=application&state=ended", "hung-ended"), ("limit=2", "hung-crashed hung-ended"),
