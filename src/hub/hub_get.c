@@ -14,7 +14,7 @@
 #include "base/obj.h"
 #include "hub/hub_priv.h"
 
-#define PAGE 256 /* sessions that are in memory at a time */
+#define PAGE (HUB_MOST_PAGE + 1) /* sessions that are in memory at a time: a page, and whether there is more */
 
 static void look_begin(struct hub *h)
 {

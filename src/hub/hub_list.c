@@ -401,7 +401,8 @@ static bool fits_sort(const struct hub_query *q)
 	return q->cursor_sort == sorts[q->filter.sort].name[0] && !q->filter.after.text.p == !has_text(q->filter.sort);
 }
 
-/* What goes together only in some ways; NULL: all is well. */
+/* What goes together only in some ways; NULL: all is well. Not every engine has an index on what changes with each write: a
+ * list by it is sorted anew for each page. */
 static const char *misfit(enum hub_look look, const struct hub_query *q)
 {
 	const struct hub_filter *f = &q->filter;
@@ -409,6 +410,8 @@ static const char *misfit(enum hub_look look, const struct hub_query *q)
 
 	if (f->after.number && !fits_sort(q))
 		return "after is not of a list with this sort";
+	if ((f->sort == HUB_BY_UPDATED || f->sort == HUB_BY_EVENTS) && (!q->limit || q->limit > HUB_MOST_PAGE))
+		return "sort=updated and sort=events want a limit of 1 to 255";
 	if (look == HUB_LOOK_EVENTS && !q->is_page && (chooses || q->is_ordered))
 		return "level, group, label, text, since, until and order want view=page";
 	if (q->is_page && q->format != HUB_JSON)

@@ -113,6 +113,7 @@ enum hub_look {
 	HUB_LOOK_SESSIONS,
 };
 #define HUB_MOST_BUCKETS 2000
+#define HUB_MOST_PAGE    255 /* sessions of a page that is looked up with one question */
 #define HUB_MOST_TAGS    64 /* in a query */
 enum hub_format { HUB_JSON, HUB_CSV };
 /* Sessions whole; without their items, with counts; without their state too, with product and version. */
