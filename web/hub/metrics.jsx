@@ -63,7 +63,7 @@ function Buckets({ buckets, unit }) {
 
 function Metric({ id, s, span, range }) {
 	const card = useRef(null), seen = useSeen(card);
-	const asked = { name: s.name, type: s.type, tags: s.tags.join(','), ...span, points: POINTS[s.type] || 160 };
+	const asked = { name: s.name, type: s.type, tag: s.tags, ...span, points: POINTS[s.type] || 160 };
 	const { data, error, stale } = useLoad((signal) => (seen
 		? get(`/api/data/sessions/${encodeURIComponent(id)}/series/points`, asked, signal) : Promise.resolve(null)),
 	[seen, JSON.stringify(asked)], undefined, s.count);

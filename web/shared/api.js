@@ -59,7 +59,8 @@ function askForKey(wrong) {
 }
 
 export function query(params) {
-	const given = Object.entries(params || {}).filter(([, v]) => v != null && v !== '' && String(v) !== '');
+	const given = Object.entries(params || {}).flatMap(([k, v]) => (Array.isArray(v) ? v.map((one) => [k, one]) : [[k, v]]))
+		.filter(([, v]) => v != null && v !== '' && String(v) !== '');
 	// A space as %20: '+' is a space in forms alone, and these are addresses.
 	return given.length ? '?' + new URLSearchParams(given).toString().replaceAll('+', '%20') : '';
 }

@@ -79,7 +79,7 @@ test('paths are matched part by part', () => {
 });
 
 rows('an address leaves out what is not given', [
-	[shared.query({ a: '', b: null, c: undefined }), ''], [shared.query({ a: 0, b: 'x y&z' }), '?a=0&b=x%20y%26z'],
+	[shared.query({ a: '', b: null, c: undefined }), ''], [shared.query({ a: 0, b: 'x y&z' }), '?a=0&b=x%20y%26z'], [shared.query({ a: ['x', 'y,z'], b: [] }), '?a=x&a=y%2Cz'],
 	[shared.href('/sessions', { state: '' }), '#/sessions'],
 ]);
 
