@@ -152,7 +152,6 @@ static enum verdict verdict_of(int r)
 static enum verdict operation(struct weir_client *c, const char *path, int64_t age_ms, const char *tail, size_t n)
 {
 	char head[256];
-	enum verdict v;
 	int at;
 
 	at = snprintf(head, sizeof(head), "{\"session_id\":\"%s\"", c->session_id);
@@ -160,10 +159,7 @@ static enum verdict operation(struct weir_client *c, const char *path, int64_t a
 		at += snprintf(head + at, sizeof(head) - (size_t)at, ",\"age_ms\":%lld", (long long)age_ms);
 	if (n > 1)
 		(void)snprintf(head + at, sizeof(head) - (size_t)at, ","); /* fits: 129 and 40 */
-	v = verdict_of(call(c, path, head, tail, n));
-	if (v == DONE)
-		c->forgotten = 0;
-	return v;
+	return verdict_of(call(c, path, head, tail, n));
 }
 
 /* 404: another session is begun; but not for ever, when nothing was ever answered in the last ones: a daemon that knows
@@ -323,6 +319,7 @@ static void settle(struct weir_client *c, enum weirc_type type, enum verdict v)
 		c->next_beat_ms = weirc_now_ms() + c->heartbeat_ms;
 	}
 	c->in_doubt = false;
+	c->forgotten = 0; /* a heartbeat that was answered proves less */
 	c->busy_ms = weirc_now_ms();
 	pthread_mutex_lock(&c->lock);
 	weirc_ring_pop(&c->ring);

@@ -16,10 +16,8 @@ from .wait import wait_until
 
 SOURCES = os.path.join(REPOSITORY, "src", "client")
 LIMIT_MS = 30000
-# A sanitizer would take signals for itself; ours are to arrive. And a program may end without ending its threads, and a
-# child may start some.
-CRASHABLE = ("handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:"
-             "report_thread_leaks=0:die_after_fork=0:")
+# A sanitizer would take signals for itself; ours are to arrive. And a program may end without ending its threads.
+CRASHABLE = "handle_segv=0:handle_abort=0:handle_sigbus=0:handle_sigfpe=0:handle_sigill=0:report_thread_leaks=0:"
 
 
 def built(*parts):
