@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/obj.h"
 #include "base/rand.h"
@@ -29,7 +30,7 @@ static int submit(struct hub_store *st, struct slice id, hub_job_fn *job, hub_do
 	if (atomic_load(&h->is_away))
 		return WEIR_E_OPEN;
 	j = xcalloc(1, sizeof(*j));
-	*j = (struct hub_pg_job){ .id = id, .run = job, .done = done, .arg = arg };
+	*j = (struct hub_pg_job){ .since_ms = clock_mono_ms(), .id = id, .run = job, .done = done, .arg = arg };
 	list_init(&j->node);
 	pthread_mutex_lock(&h->lock);
 	if (atomic_load(&h->is_stopping))
@@ -200,6 +201,7 @@ static struct hub_pg *store_new(struct hub_pg_name *take, int64_t patience_ms, c
 	h->conn.hurries = h->hurries;
 	rand_bytes(&h->id, sizeof(h->id));
 	h->id &= INT64_MAX;
+	(void)snprintf(h->application, sizeof(h->application), "weir hub %llx", (unsigned long long)h->id);
 	list_init(&h->queue);
 	list_init(&h->idle);
 	hub_pg_tx_init(&h->tx, &h->conn);

@@ -119,7 +119,8 @@ static int code_of_state(const char *state)
 	} rows[] = {
 		{ "08", WEIR_E_CUT },      { "57P", WEIR_E_CUT },      { "25006", WEIR_E_CUT }, /* a standby now */
 		{ "25P03", WEIR_E_CUT },   { "40", -EAGAIN },
-		{ "55P03", -ETIMEDOUT }, /* somebody's lock: whoever holds it so long is no hub */
+		{ "55P03", -EBUSY }, /* somebody's lock */
+		{ "22012", WEIR_E_CUT }, /* our row of weir_writers is not ours any more: hub_pg_writer.c, rule 3 */
 		{ "23505", -EAGAIN }, /* the same key elsewhere: looked up again, it is known */
 		{ "53100", -ENOSPC },      { "57014", -ETIMEDOUT },    { "53", WEIR_E_CUT },
 		{ "58", WEIR_E_CUT },      { "XX001", WEIR_E_DAMAGED }, { "XX002", WEIR_E_DAMAGED },

@@ -62,11 +62,12 @@ void hub_pg_tx_end(struct hub_tx *tx)
 	}
 	tx->is_begun = tx->job_ran_sql = false;
 	tx->fault = 0;
+	tx->state_bytes = 0;
 }
 
 size_t hub_pg_tx_bytes(const struct hub_tx *tx)
 {
-	size_t n = 0;
+	size_t n = tx->state_bytes;
 
 	for (int i = 0; i < HUB_LIST_COUNT; i++)
 		n += tx->items[i].at.b.len + tx->items[i].body.b.len;

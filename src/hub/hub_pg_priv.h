@@ -11,7 +11,7 @@
 #include "base/map.h"
 #include "hub/hub_store.h"
 
-#define HUB_PG_SCHEMA_VERSION 1
+#define HUB_PG_SCHEMA_VERSION 2
 
 #define HUB_PG_SESSION_COLUMNS                                                                                          \
 	"number, id, product, version, machine_id, hostname, created_ms, updated_ms, ended_ms, heartbeat_ms, beat_ms, " \
@@ -136,6 +136,7 @@ struct hub_tx {
 	struct hub_pg_array columns[10]; /* of update */
 	struct hub_pg_array state_number, state_body;
 	struct hub_pg_array ids; /* of hub_pg_tx_foresee() */
+	size_t state_bytes; /* of states that were put */
 	uint64_t queued; /* statements of rows: see hub_pg_copy.c */
 	int64_t suspended_after; /* find_suspended: the number that it gave last, in this job */
 };
@@ -208,7 +209,8 @@ struct hub_pg {
 	/* The writer's alone. */
 	struct hub_pg_conn conn;
 	struct hub_tx tx;
-	int64_t id, commits; /* our row of weir_writers: see hub_pg_writer.c, rule 3 */
+	int64_t id, commits, token; /* our row of weir_writers: see hub_pg_writer.c, rule 3 */
+	char application[40]; /* its name at the server: ours alone */
 	int64_t next_try_ms, away_since_ms, shown_ms;
 	unsigned tries;
 };
@@ -219,6 +221,7 @@ struct hub_pg_job {
 	hub_job_fn *run;
 	hub_done_fn *done;
 	void *arg;
+	int64_t since_ms; /* submitted */
 	int code;
 };
 

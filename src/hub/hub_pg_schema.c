@@ -52,8 +52,11 @@
 	"CREATE TABLE weir_doomed (number bigint PRIMARY KEY);"                                                         \
 	"CREATE TABLE weir_writers (id bigint PRIMARY KEY, commits bigint NOT NULL, seen timestamptz NOT NULL);"
 
+/* Which of a hub's connections may still commit. */
+#define SCHEMA_2 "ALTER TABLE weir_writers ADD COLUMN token bigint NOT NULL DEFAULT 0;"
+
 /* From each version to the next; from 0: there is nothing yet. */
-static const char *const steps[HUB_PG_SCHEMA_VERSION] = { SCHEMA_1 };
+static const char *const steps[HUB_PG_SCHEMA_VERSION] = { SCHEMA_1, SCHEMA_2 };
 
 #define LOCK_NUMBER "8459000681270640741" /* of advisory locks: any number that others will not think of */
 

@@ -8,9 +8,9 @@
  * WHY      A journey costs as much as a hundred rows. And a job that fails is undone by forgetting what it gathered:
  *          no savepoint is needed, and nobody else's work is lost.
  * RULES    1. What a job reads is what the jobs before it in the transaction have made of it.
- *          2. A transaction of many never waits for a lock of another hub (SKIP LOCKED): the job that would is put off
- *             (HUB_PG_DEFERRED) and run alone, where waiting holds no other lock. So two hubs do not get in each
- *             other's way, and not into a deadlock.
+ *          2. A transaction of many never waits for a row that another hub has locked (SKIP LOCKED): the job that would is
+ *             put off (HUB_PG_DEFERRED) and run alone, where waiting holds up no others' work. What is left, two keys
+ *             that two hubs make at once, the server finds out, and each job is run by itself.
  *          3. forget and sweep do change the database at once; a transaction in which such a job failed is not
  *             committed.
  * THREADS  The writer's.
@@ -26,6 +26,10 @@
 
 #define SELECT_SESSION "SELECT " HUB_PG_SESSION_COLUMNS " FROM weir_sessions "
 
+#define SUSPENDED                                                                                      \
+	"machine_id = $1 AND " HUB_PG_SHORT("machine_id") " = " HUB_PG_SHORT("$1") " AND flags & 3 = 0" \
+	" AND beat_ms > 0 AND beat_ms < $2::bigint"
+
 const char *const hub_pg_item_tables[HUB_LIST_COUNT] = { "events", "metrics", "history" };
 
 const struct hub_pg_statement hub_pg_tx_statements[] = {
@@ -38,9 +42,10 @@ const struct hub_pg_statement hub_pg_tx_statements[] = {
 	{ "find_all", SELECT_SESSION "WHERE id = ANY ($1::text[]) FOR UPDATE SKIP LOCKED" },
 	{ "is_there", "SELECT number FROM weir_sessions WHERE id = $1" },
 	{ "find_key", SELECT_SESSION "WHERE key = $1" },
-	{ "find_suspended", SELECT_SESSION "WHERE " HUB_PG_SHORT("machine_id") " = " HUB_PG_SHORT("$1") " AND machine_id = $1"
-			    " AND flags & 3 = 0 AND beat_ms > 0 AND beat_ms < $2::bigint AND number > $3::bigint"
+	{ "find_suspended", SELECT_SESSION "WHERE " SUSPENDED " AND number > $3::bigint"
 			    " ORDER BY number LIMIT 1 FOR UPDATE" },
+	{ "lock_suspended", "SELECT (SELECT count(*) FROM weir_sessions WHERE " SUSPENDED "), (SELECT count(*) FROM"
+			    " (SELECT 1 FROM weir_sessions WHERE " SUSPENDED " FOR UPDATE SKIP LOCKED) AS free)" },
 	{ "number", "SELECT nextval('weir_session_numbers')" },
 	{ "state", "SELECT body FROM weir_states WHERE number = $1::bigint" },
 	{ "add", "INSERT INTO weir_sessions (" HUB_PG_SESSION_COLUMNS ", key) VALUES ($1::bigint, $2, $3, $4, $5, $6,"
@@ -75,9 +80,12 @@ const struct hub_pg_statement hub_pg_tx_statements[] = {
 	{ "sweep_state", "DELETE FROM weir_states WHERE number = $1::bigint" },
 	{ "sweep_end", "DELETE FROM weir_doomed WHERE number = $1::bigint" },
 	/* Rule 3 of hub_pg_writer.c. */
-	{ "writer", "INSERT INTO weir_writers VALUES ($1::bigint, $2::bigint, now())"
-		    " ON CONFLICT (id) DO UPDATE SET commits = EXCLUDED.commits, seen = EXCLUDED.seen" },
-	{ "commits", "SELECT commits FROM weir_writers WHERE id = $1::bigint FOR UPDATE" },
+	{ "writer", "INSERT INTO weir_writers AS w (id, commits, token, seen) VALUES ($1::bigint, $2::bigint, $3::bigint, now())"
+		    " ON CONFLICT (id) DO UPDATE SET token = EXCLUDED.token, seen = EXCLUDED.seen RETURNING w.commits" },
+	{ "writers_before", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+			    " WHERE application_name = $1 AND pid <> pg_backend_pid()" },
+	{ "count", "WITH w AS (UPDATE weir_writers SET commits = $2::bigint, seen = now()"
+		   " WHERE id = $1::bigint AND token = $3::bigint RETURNING 1) SELECT 1 / (SELECT count(*) FROM w)" },
 	{ "writers_gone", "DELETE FROM weir_writers WHERE id IN (SELECT id FROM weir_writers"
 			  " WHERE seen < now() - interval '30 days' FOR UPDATE SKIP LOCKED)" },
 	{ "writer_ends", "DELETE FROM weir_writers WHERE id = $1::bigint" },
@@ -278,11 +286,31 @@ static bool is_suspended(const struct hub_session *s, int64_t stale_ms)
 	return !(s->flags & (HUB_ENDED | HUB_CRASHED)) && s->beat_ms > 0 && s->beat_ms < stale_ms;
 }
 
+/* Rule 2: all of them are ours, or it is put off. 0: go on; -ENOENT: there is none. */
+static int lock_suspended(struct hub_tx *tx, struct slice machine_id, int64_t stale_ms)
+{
+	struct hub_pg_params p = { 0 };
+	PGresult *res = NULL;
+	int r;
+
+	hub_pg_add_text(&p, machine_id);
+	hub_pg_add_number(&p, stale_ms);
+	r = ask(tx, "lock_suspended", &p, &res);
+	if (r == 0 && hub_pg_number(res, 0, 0) != hub_pg_number(res, 0, 1))
+		r = HUB_PG_DEFERRED;
+	else if (r == 0 && hub_pg_number(res, 0, 0) == 0)
+		r = -ENOENT;
+	PQclear(res);
+	return r;
+}
+
 /* Each time in a job the next one: nothing that was given before has stayed suspended. */
 int hub_pg_find_suspended(struct hub_tx *tx, struct slice machine_id, int64_t stale_ms, struct hub_session *ret)
 {
-	int r;
+	int r = tx->is_alone || tx->suspended_after ? 0 : lock_suspended(tx, machine_id, stale_ms);
 
+	if (r < 0)
+		return r;
 	do {
 		struct hub_pg_params p = { 0 };
 		PGresult *res = NULL;
@@ -365,6 +393,7 @@ int hub_pg_put_state(struct hub_tx *tx, int64_t number, struct slice body)
 	}
 	buf_reset(&held->state);
 	buf_add_slice(&held->state, body);
+	tx->state_bytes += body.n;
 	held->has_state = held->state_changed = true;
 	return 0;
 }

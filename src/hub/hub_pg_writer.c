@@ -14,14 +14,17 @@
  *          2. A job that fails by its own is undone alone. When the database refuses a transaction, each of its jobs is
  *             run again in one of its own: so one that is refused always takes no other with it, and those that only
  *             were in each other's way succeed.
- *          3. A COMMIT whose answer was lost is resolved: every transaction counts up in our row of weir_writers, and
- *             the next connection waits for the lock of that row (which the lost transaction may still hold) and reads
- *             it. So nothing is done twice, operations without a number neither. Only when the server stays away
- *             longer than its patience are those jobs told -EINPROGRESS: nobody knows.
+ *          3. A COMMIT whose answer was lost is resolved: every transaction counts up in our row of weir_writers. The next
+ *             connection puts a token of its own into that row, for which it waits until a transaction that has it
+ *             already has ended, and reads the count. From then on a transaction of the connection before cannot count,
+ *             and so not commit, however late the cable brings the rest of it. So nothing is done twice, operations
+ *             without a number neither. Only when the server stays away longer than its patience are those jobs told
+ *             -EINPROGRESS: nobody knows, and they are not run again.
  *          4. A server that cannot be reached is no failure of the hub: it starts, says so, and comes back by itself.
  *             docs/decisions/0011-postgresql.md
  * THREADS  submit: any. The writer thread runs jobs and answers them.
- * LIMITS   A transaction has at most 1,000 jobs, and takes no further one above 16 MiB. */
+ * LIMITS   A transaction has at most 1,000 jobs, and takes no further one above 16 MiB. A job waits for a row that somebody
+ *          holds for half a second at a time, and others pass it meanwhile; for as long as the patience lasts. */
 #include "hub/hub_store.h"
 
 #include <errno.h>
@@ -41,7 +44,7 @@
 #define PING_MS        5000 /* an idle connection is looked at */
 #define SHOW_MS        (24 * 3600 * 1000) /* our row of weir_writers, of an idle hub */
 #define MIGRATE_MS     (3600 * 1000) /* an index over millions of rows */
-#define MOST_LOCK_MS   3000
+#define MOST_LOCK_MS   500
 
 /* Of the writer: a hub that vanished does not hold rows for ever; statements go by keys, whatever statistics say of an
  * empty table. */
@@ -86,43 +89,59 @@ static void come_back(struct hub_pg *h)
 	atomic_store(&h->is_away, false);
 }
 
-/* Makes our row, or shows that it is somebody's; those of hubs that ended without taking theirs along go some day. */
-static int show_row(struct hub_pg *h)
+/* Takes our row of weir_writers, which is made if need be: rule 3. Rows of hubs that ended without taking theirs along go
+ * some day. */
+static int take_row(struct hub_pg *h)
 {
-	struct hub_pg_params p = { 0 };
-
-	hub_pg_add_number(&p, h->id);
-	hub_pg_add_number(&p, h->commits);
-	hub_pg_send(&h->conn, "writer", &p);
-	hub_pg_send(&h->conn, "writers_gone", NULL);
-	h->shown_ms = clock_mono_ms();
-	return hub_pg_finish(&h->conn, NULL);
-}
-
-/* How many commits our row of weir_writers has, which is made if need be; waits for a transaction of ours that is still under way. */
-static int learn_commits(struct hub_pg *h)
-{
-	struct hub_pg_params p = { 0 };
+	struct hub_pg_params name = { 0 }, p = { 0 };
 	PGresult *res = NULL;
 	int r;
 
+	hub_pg_add_text(&name, slice_str(h->application));
+	r = hub_pg_ask(&h->conn, "writers_before", &name, NULL); /* nobody waits for what they have locked */
+	rand_bytes(&h->token, sizeof(h->token));
 	hub_pg_add_number(&p, h->id);
-	r = hub_pg_ask(&h->conn, "commits", &p, &res);
-	if (r == 0 && PQntuples(res) == 1)
+	hub_pg_add_number(&p, h->commits);
+	hub_pg_add_number(&p, h->token);
+	if (r == 0)
+		r = hub_pg_ask(&h->conn, "writer", &p, &res);
+	if (r == 0)
 		h->commits = hub_pg_number(res, 0, 0);
 	PQclear(res);
-	return r == 0 ? show_row(h) : r;
+	h->shown_ms = clock_mono_ms();
+	return r == 0 ? hub_pg_ask(&h->conn, "writers_gone", NULL, NULL) : r;
 }
 
-/* Whoever waits for a row waits for a commit of another hub, which takes moments; for somebody who holds one for longer
- * all others would have to wait. It has to be told before the server's silence is taken for its end. */
-static int set_lock_timeout(struct hub_pg *h)
+static int run_set(struct hub_pg *h, const char *name, const char *value)
+{
+	char text[120];
+
+	(void)snprintf(text, sizeof(text), "SET %s = '%s'", name, value);
+	return hub_pg_run(&h->conn, text, NULL);
+}
+
+/* While it connects, a hub waits for what another one, or its own last transaction, is about to end. */
+static int set_up(struct hub_pg *h)
+{
+	char ms[24];
+	int r = hub_pg_run(&h->conn, settings, NULL);
+
+	(void)snprintf(ms, sizeof(ms), "%lld", (long long)(h->patience_ms / 2));
+	if (r == 0)
+		r = run_set(h, "lock_timeout", ms);
+	if (r == 0)
+		r = run_set(h, "application_name", h->application);
+	return r;
+}
+
+static int wait_less(struct hub_pg *h)
 {
 	int64_t ms = h->patience_ms / 2 < MOST_LOCK_MS ? h->patience_ms / 2 : MOST_LOCK_MS;
 	char text[64];
 
 	(void)snprintf(text, sizeof(text), "SET lock_timeout = %lld", (long long)ms);
-	return hub_pg_run(&h->conn, text, NULL);
+	hub_pg_send_sql(&h->conn, text, NULL);
+	return hub_pg_finish(&h->conn, NULL);
 }
 
 static int connect_writer(struct hub_pg *h)
@@ -133,9 +152,7 @@ static int connect_writer(struct hub_pg *h)
 	c->given_up = h->hurries;
 	r = hub_pg_connect(c, &h->name, h->patience_ms);
 	if (r == 0)
-		r = hub_pg_run(c, settings, NULL);
-	if (r == 0)
-		r = set_lock_timeout(h);
+		r = set_up(h);
 	c->patience_ms = MIGRATE_MS;
 	if (r == 0)
 		r = hub_pg_schema(c);
@@ -143,7 +160,9 @@ static int connect_writer(struct hub_pg *h)
 	if (r == 0)
 		r = hub_pg_prepare(c, hub_pg_tx_statements);
 	if (r == 0)
-		r = learn_commits(h);
+		r = take_row(h);
+	if (r == 0)
+		r = wait_less(h);
 	c->given_up = NULL;
 	if (r == 0) {
 		come_back(h);
@@ -209,7 +228,8 @@ static int commit(struct hub_pg *h)
 	hub_pg_tx_flush(&h->tx);
 	hub_pg_add_number(&p, h->id);
 	hub_pg_add_number(&p, expected);
-	hub_pg_send(&h->conn, "writer", &p);
+	hub_pg_add_number(&p, h->token);
+	hub_pg_send(&h->conn, "count", &p);
 	hub_pg_send(&h->conn, "commit", NULL);
 	r = hub_pg_finish(&h->conn, NULL);
 	if (h->conn.is_lost)
@@ -237,8 +257,21 @@ static void foresee(struct hub_pg *h, struct list *jobs)
 		hub_pg_tx_foresee(&h->tx, ids);
 }
 
-/* Runs jobs in one transaction. 0: each has its code; else why none of it stands. */
-static int run_jobs(struct hub_pg *h, struct list *jobs, bool is_alone)
+/* Those from `first` on, to the end of another list. */
+static void move_rest(struct list *jobs, struct list *first, struct list *to)
+{
+	while (first != jobs) {
+		struct list *next = first->next;
+
+		list_remove(first);
+		list_push_back(to, first);
+		first = next;
+	}
+}
+
+/* Runs jobs in one transaction. 0: each has its code; else why none of it stands. What is too much for one goes to the end
+ * of `rest`. */
+static int run_jobs(struct hub_pg *h, struct list *jobs, bool is_alone, struct list *rest)
 {
 	struct hub_tx *tx = &h->tx;
 	bool any = false;
@@ -252,6 +285,10 @@ static int run_jobs(struct hub_pg *h, struct list *jobs, bool is_alone)
 
 		if (tx->fault < 0)
 			break;
+		if (hub_pg_tx_bytes(tx) > MOST_BYTES) {
+			move_rest(jobs, it, rest);
+			break;
+		}
 		j->code = hub_pg_tx_job(tx, &h->store, j->run, j->arg);
 		any = any || j->code == 0;
 	}
@@ -265,9 +302,11 @@ static int run_jobs(struct hub_pg *h, struct list *jobs, bool is_alone)
 	return r;
 }
 
-/* Whether running it once more may help; with a connection that is good. */
+/* Whether running it once more may help; with a connection that is good. Of -EINPROGRESS nobody knows whether it stands. */
 static bool can_retry(struct hub_pg *h, int code)
 {
+	if (code == -EINPROGRESS)
+		return false;
 	if (h->conn.is_lost) {
 		go_away(h, code);
 		return connect_writer(h) == 0;
@@ -275,7 +314,8 @@ static bool can_retry(struct hub_pg *h, int code)
 	return code == -EAGAIN;
 }
 
-static void run_alone(struct hub_pg *h, struct hub_pg_job *j)
+/* Its code; -EBUSY: somebody holds a row that it needs. */
+static int run_alone(struct hub_pg *h, struct hub_pg_job *j)
 {
 	struct list one;
 	int r = -EAGAIN;
@@ -284,7 +324,7 @@ static void run_alone(struct hub_pg *h, struct hub_pg_job *j)
 	list_init(&one);
 	list_push_back(&one, &j->node);
 	for (int i = 0; i < MOST_TRIES; i++) {
-		r = run_jobs(h, &one, true);
+		r = run_jobs(h, &one, true, NULL);
 		if (r == 0 || !can_retry(h, r))
 			break;
 		if (i)
@@ -292,6 +332,7 @@ static void run_alone(struct hub_pg *h, struct hub_pg_job *j)
 	}
 	list_remove(&j->node);
 	j->code = r < 0 ? r : j->code;
+	return j->code;
 }
 
 static void answer(struct hub_pg_job *j)
@@ -312,13 +353,62 @@ static void fail_all(struct list *jobs, int code)
 	}
 }
 
+static void put_back(struct hub_pg *h, struct list *jobs)
+{
+	pthread_mutex_lock(&h->lock);
+	list_splice(jobs, &h->queue); /* they came before those */
+	list_splice(&h->queue, jobs);
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* Others go first; and once for all jobs of a batch is enough to wait for somebody's lock. */
+static void put_off(struct hub_pg *h, struct hub_pg_job *j)
+{
+	int64_t most_ms = atomic_load(h->hurries) ? MOST_LOCK_MS : h->patience_ms;
+
+	list_remove(&j->node);
+	if (clock_mono_ms() - j->since_ms > most_ms) {
+		j->code = -ETIMEDOUT;
+		answer(j);
+		return;
+	}
+	pthread_mutex_lock(&h->lock);
+	list_push_back(&h->queue, &j->node);
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* One by one, those that are left of a batch. */
+static void run_each(struct hub_pg *h, struct list *jobs)
+{
+	bool is_stuck = false;
+
+	LIST_FOREACH_SAFE(it, next, jobs) {
+		struct hub_pg_job *j = LIST_ENTRY(it, struct hub_pg_job, node);
+
+		if (h->conn.is_lost) {
+			j->code = atomic_load(&h->away_code);
+			answer(j);
+		} else if (is_stuck || run_alone(h, j) == -EBUSY) {
+			is_stuck = true;
+			put_off(h, j);
+		} else {
+			answer(j);
+		}
+	}
+}
+
 static void run_batch(struct hub_pg *h, struct list *jobs)
 {
 	bool is_one = jobs->next == jobs->prev;
-	int r = is_one ? -EAGAIN : run_jobs(h, jobs, false);
+	struct list rest;
+	int r = -EAGAIN;
 
+	list_init(&rest);
+	if (!is_one)
+		r = run_jobs(h, jobs, false, &rest);
 	if (!is_one && h->conn.is_lost && can_retry(h, r))
-		r = run_jobs(h, jobs, false);
+		r = run_jobs(h, jobs, false, &rest);
+	put_back(h, &rest);
 	if (r == -EINPROGRESS || r == -ENOSPC || h->conn.is_lost) {
 		fail_all(jobs, r < 0 ? r : WEIR_E_CUT);
 		return;
@@ -329,15 +419,7 @@ static void run_batch(struct hub_pg *h, struct list *jobs)
 		if (r == 0 && j->code != HUB_PG_DEFERRED)
 			answer(j);
 	}
-	LIST_FOREACH_SAFE(it, next, jobs) {
-		struct hub_pg_job *j = LIST_ENTRY(it, struct hub_pg_job, node);
-
-		if (!h->conn.is_lost)
-			run_alone(h, j);
-		else
-			j->code = atomic_load(&h->away_code);
-		answer(j);
-	}
+	run_each(h, jobs);
 }
 
 /* --- the writer ------------------------------------------------------------------------------------------------- */
@@ -372,7 +454,7 @@ static void rest(struct hub_pg *h, int64_t ms)
 static void ping(struct hub_pg *h)
 {
 	bool is_day = clock_mono_ms() - h->shown_ms > SHOW_MS;
-	int r = is_day ? show_row(h) : hub_pg_ask(&h->conn, "ping", NULL, NULL);
+	int r = is_day ? take_row(h) : hub_pg_ask(&h->conn, "ping", NULL, NULL);
 
 	if (r < 0 && h->conn.is_lost && !can_retry(h, r))
 		plan_next_try(h);

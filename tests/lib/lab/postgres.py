@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 
 from .wait import free_port, wait_until
 
@@ -179,11 +180,13 @@ class Postgres:
 
 class Line:
     """The cable between a hub and the server, which can be cut at the worst moment: when the next commit was sent (and the server
-    made it, or never heard of it), before its answer arrives. A hub's next connection is a new cable."""
+    made it, never heard of it, or hears of it late), before its answer arrives. A hub's next connection is a new cable."""
 
     def __init__(self, server):
         self.server = server
-        self.cut = None             # "after" the commit reached the server, or "before"
+        self.cut = None             # "after" the commit reached the server, "before" it does; "late": it reaches it `hold` s later
+        self.hold = 0               # "silent": as after, and new connections hear nothing for `hold` s
+        self.silent_until = 0
         self.cuts = 0
         self.door = socket.socket()
         self.door.bind(("127.0.0.1", 0))
@@ -200,6 +203,8 @@ class Line:
             threading.Thread(target=self.relay, args=(client,), daemon=True).start()
 
     def relay(self, client):
+        while time.monotonic() < self.silent_until:
+            time.sleep(0.02)
         with client, socket.create_connection(("127.0.0.1", self.server.port)) as server:
             ends = {client: server, server: client}
             while True:
@@ -210,7 +215,11 @@ class Line:
                     if end is client and self.cut and b"\0commit\0" in data:    # a Bind of the statement `commit`
                         when, self.cut = self.cut, None
                         self.cuts += 1
-                        if when == "after":
+                        if when == "late":
+                            time.sleep(self.hold)       # as TCP does, whatever became of the sender
+                        if when == "silent":
+                            self.silent_until = time.monotonic() + self.hold
+                        if when != "before":
                             server.sendall(data)
                             server.recv(1 << 16)        # the answer: it is made, and nobody hears of it
                         return
