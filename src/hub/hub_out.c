@@ -7,11 +7,15 @@
  * RULES    1. Once the spool is being sent there is no more status to give: a failure then cuts the connection.
  *          2. What nobody waits for any more ends: the client has left, the hub stops, or it took MOST_MS and has not
  *             begun (a search that finds nothing).
+ *          3. Answers never take the last of the disk: what is reported goes first. A state of a megabyte makes an answer of a
+ *             gigabyte from a thousand small updates.
  * LIMITS   MOST_LARGE answers through spools at a time; further ones get 503. */
 #include <errno.h>
+#include <sys/statvfs.h>
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "hub/hub_priv.h"
 
 #define MEMORY_BYTES (256 * 1024)
@@ -19,6 +23,7 @@
 #define MOST_LARGE   64
 #define MOST_MS      20000 /* until an answer begins */
 #define LOOK_EVERY   64
+#define MOST_SPARE   (1024ULL * 1024 * 1024)
 
 void hub_out_init(struct hub_out *o, struct hub *h, struct exchange *ex, const char *type)
 {
@@ -38,6 +43,18 @@ static size_t headers(const struct hub_out *o, struct header_line *ret)
 	if (o->link && o->link->len)
 		ret[n++] = (struct header_line){ "Link", o->link->data };
 	return n;
+}
+
+/* The last tenth of the disk, MOST_SPARE at most, is for what has to be kept. */
+static bool is_disk_short(const char *dir)
+{
+	struct statvfs v;
+	uint64_t spare;
+
+	if (statvfs(dir, &v) < 0)
+		return false; /* writing will tell */
+	spare = (uint64_t)v.f_blocks * v.f_frsize / 10;
+	return (uint64_t)v.f_bavail * v.f_frsize < (spare < MOST_SPARE ? spare : MOST_SPARE);
 }
 
 static int begin_spool(struct hub_out *o)
@@ -87,12 +104,22 @@ int hub_out_move(struct hub_out *o)
 		(void)hub_out_wanted(o); /* it is in error */
 	if (o->error || o->b.len < (o->spool ? PIECE_BYTES : MEMORY_BYTES))
 		return o->error;
-	if (!o->spool)
+	if (is_disk_short(o->h->dir))
+		o->error = -ENOSPC;
+	else if (!o->spool)
 		o->error = begin_spool(o);
 	if (!o->error)
 		o->error = spool_append(o->spool, o->b.data, o->b.len);
 	buf_reset(&o->b);
 	return o->error;
+}
+
+/* Its status was 200: the client sees the connection end, and the log why. */
+static void cut(struct hub_out *o, int r)
+{
+	if (r != -ESHUTDOWN && r != -ECANCELED)
+		log_event(LOG_WARN, "hub_answer_cut", LOG_ERR("error", r), LOG_END);
+	spool_fail(o->spool, r);
 }
 
 void hub_out_end(struct hub_out *o, int r)
@@ -106,7 +133,7 @@ void hub_out_end(struct hub_out *o, int r)
 	if (o->spool && r == 0)
 		spool_complete(o->spool);
 	else if (o->spool)
-		spool_fail(o->spool, r);
+		cut(o, r);
 	else if (r < 0)
 		hub_refuse_code(o->ex, r);
 	else

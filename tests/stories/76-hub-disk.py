@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from lab.wait import wait_until
+from lab.wire import Raw
 
 
 @pytest.fixture
@@ -47,6 +48,19 @@ def test_a_full_disk_is_an_error_and_no_loss(site, small_disk):
     hub.kill9()
     hub.restart()
     assert [e["name"] for e in session.now()["events"]] == names
+
+
+def test_a_large_answer_leaves_room_for_what_is_reported(site, small_disk):
+    hub = site.hub(weir={"data_dir": os.path.join(small_disk, "data")})
+    session = hub.create().state(large="x" * 500000)
+    session.batch(*[("state", {"state": {"n": i}}) for i in range(100)], first=1)
+    deaf = Raw(hub.ports["hub"])                        # 50 MB on a disk of 16, asked for by somebody who reads nothing
+    deaf.send("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % session.path)
+    wait_until(lambda: "hub_answer_cut" in hub.whole_log())
+    session.batch(*[("event", {"name": "e", "message": "x" * 1000})] * 100, first=101)
+    deaf.close()
+    assert hub.get("/api/data%s/events?from=99" % session.path[4:])[0]["name"] == "e"
+    assert hub.get("/api/data%s?view=summary" % session.path[4:])["state"]["n"] == 99
 
 
 def test_a_damaged_database_is_set_aside_and_said(site):
