@@ -123,6 +123,8 @@ int hub_pg_list_by_text(struct hub_read *rd, const struct hub_filter *f, struct 
 		for (size_t i = 0; r == 0 && i < got && n < room; i++)
 			if (has[i])
 				move_session(&into[n++], &some[i]);
+		if (r == 0 && f->is_wanted && !f->is_wanted(f->wanted_arg))
+			r = -ECANCELED;
 		if (r == 0 && n < room && clock_mono_ms() > deadline_ms)
 			r = -ETIMEDOUT;
 	}

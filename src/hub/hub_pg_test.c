@@ -19,7 +19,7 @@ static void a_name_is_shown_without_user_and_password(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct hub_pg_name n = { NULL };
+		struct hub_pg_name n = { .url = NULL };
 
 		assert_int_equal(hub_pg_name_init(&n, rows[i].url), 0);
 		assert_string_equal(n.shown, rows[i].shown);
