@@ -248,6 +248,8 @@ int weirc_conn_call(struct weirc_conn *c, const char *request, size_t n, int64_t
 	r = send_all(c, request, n, until_ms);
 	if (r == 0)
 		r = read_answer(c, until_ms);
+	else if ((r == -EPIPE || r == -ECONNRESET) && read_answer(c, 0) == 0)
+		r = 0; /* it did not want to hear the rest (RFC 9112 section 9.6) */
 	if (r < 0 || c->answer.closes)
 		weirc_conn_close(c);
 	return r < 0 ? r : c->answer.status;

@@ -167,6 +167,21 @@ static void the_other_side_goes(void **state)
 	assert_false(weirc_conn_is_open(&conn));
 }
 
+/* As to a request that is too large: the answer is there before the question is out. */
+static void an_answer_before_the_question_has_left(void **state)
+{
+	static char large[16 * 1024 * 1024];
+	int r;
+
+	(void)state;
+	be_connected("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+	close(peer);
+	peer = -1;
+	r = weirc_conn_call(&conn, large, sizeof(large), 5000);
+	assert_int_equal(r, 413);
+	assert_false(weirc_conn_is_open(&conn));
+}
+
 static void what_is_no_answer(void **state)
 {
 	(void)state;
@@ -193,6 +208,7 @@ int main(void)
 		TEST(no_answer_in_time),
 		TEST(somebody_is_in_a_hurry),
 		TEST(the_other_side_goes),
+		TEST(an_answer_before_the_question_has_left),
 		TEST(what_is_no_answer),
 		TEST(nobody_listens),
 	};
