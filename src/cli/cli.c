@@ -25,7 +25,8 @@ const struct cli_command cli_commands[] = {
 	  .arguments = "",
 	  .summary = "copy the hub's database into another one",
 	  .about = "DATABASE is as hub.database has it: sqlite:FILE or postgresql://USER@HOST/DATABASE. The target has to be empty,\n"
-		   "and the hub of the source stopped. What was interrupted goes on when it is started again.\n",
+		   "and the hub of the source stopped. What was interrupted goes on when it is started again. A password in a\n"
+		   "URL can be seen by others on this machine (ps): better name a file, as ?passfile=FILE.\n",
 	  .options = CLI_FROM | CLI_TO,
 	  .section = "hub",
 	  .run = cmd_hub_migrate },

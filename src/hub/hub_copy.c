@@ -4,11 +4,13 @@
  *
  * WHAT     A read of the source, which is one moment of it, is walked row by row; rows are gathered and put into the target
  *          in jobs of some megabytes.
- * RULES    1. Sessions come last, all at once: a target that has any is whole, or somebody else's, and is left alone.
+ * RULES    1. Sessions come last, all at once, and only when the source is as it was in the beginning: a target that has any
+ *             is whole, or somebody else's, and is left alone.
  *          2. What a copy that was interrupted has brought is not brought again: rows go in order of their keys, so
- *             the target's greatest tells where to go on. It has to be the same row in the source, or the target
- *             holds something else.
- *          3. A source that was written meanwhile is said: the copy lacks what came later.
+ *             the target's greatest tells where to go on. That is right only while the source is the same: what it was
+ *             (the sum of all that changes in a session when something is written to it) stands in the target from
+ *             the beginning on, as the state of session 0, which there is not.
+ *          3. A source is not changed: a file that is damaged is left to its hub, which sets it aside.
  * THREADS  The caller's; jobs run on the target's. */
 #include "hub/hub_copy.h"
 
@@ -18,18 +20,23 @@
 
 #include "base/err.h"
 #include "base/obj.h"
+#include "core/dirlock.h"
 #include "hub/hub_store.h"
+#include "io/file.h"
 
 #define SQLITE        "sqlite:"
 #define PATIENCE_MS   30000
 #define MOST_BYTES    (4 << 20) /* of a job */
 #define MOST_ROWS     20000
 #define TELL_EVERY    1000 /* sessions */
+#define MARK_KEY      0 /* rule 2 */
 
 static const char *const names[HUB_ROWS_COUNT] = { "events", "metrics", "history", "states", "deletions", "sessions" };
 
 struct copy {
 	struct hub_store *from, *to;
+	int locks[2]; /* of the hubs of files; -1: none */
+	uint64_t sum; /* rule 2 */
 	struct hub_read *rd; /* of from */
 	service_progress_fn *progress;
 	void *arg;
@@ -42,24 +49,40 @@ struct copy {
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
-static int open_file(const char *path, bool is_source, struct hub_store **ret, struct buf *err)
+/* A hub that keeps its file where it is by default holds data_dir/hub: then nobody else writes meanwhile. */
+static int lock_hub_of(const char *path, int *ret_fd, struct buf *err)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir = slash ? xstrf("%.*s/hub", (int)(slash - path), path) : xstrdup("hub");
+	char *lock = xstrf("%s/lock", dir);
+	int r = access(lock, F_OK) == 0 ? dirlock_take(dir, ret_fd, err) : 0;
+
+	if (r == -EBUSY)
+		buf_add_str(err, ": stop it first");
+	free(lock);
+	free(dir);
+	return r;
+}
+
+static int open_file(const char *path, bool is_source, int *ret_lock, struct hub_store **ret, struct buf *err)
 {
 	bool damaged = false;
-	int r;
+	int r = 0;
 
 	if (is_source && access(path, R_OK) < 0) {
 		r = -errno;
 		buf_addf(err, "%s: %s", path, err_text(r));
-		return r;
 	}
-	r = hub_sqlite_open(path, ret, &damaged, err);
-	if (r == 0 && damaged && is_source) {
-		buf_addf(err, "%s is damaged, and was moved to damaged/ beside it; see there", path);
-		(*ret)->t->close(*ret);
-		*ret = NULL;
-		r = WEIR_E_DAMAGED;
+	if (r == 0)
+		r = lock_hub_of(path, ret_lock, err);
+	if (r == 0 && is_source) {
+		r = hub_sqlite_look(path);
+		if (r == WEIR_E_DAMAGED)
+			buf_addf(err, "%s is damaged: start its hub, which saves what can be read of it, and copy that", path);
+		else if (r < 0)
+			buf_addf(err, "%s: %s", path, err_text(r));
 	}
-	return r;
+	return r < 0 ? r : hub_sqlite_open(path, ret, &damaged, err);
 }
 
 static int open_url(const char *url, struct hub_store **ret, struct buf *err)
@@ -82,12 +105,12 @@ static int open_url(const char *url, struct hub_store **ret, struct buf *err)
 	return r;
 }
 
-static int open_store(const char *database, bool is_source, struct hub_store **ret, struct buf *err)
+static int open_store(const char *database, bool is_source, int *ret_lock, struct hub_store **ret, struct buf *err)
 {
 	struct slice name = slice_str(database);
 
 	if (slice_starts(name, SQLITE) && name.n > strlen(SQLITE))
-		return open_file(database + strlen(SQLITE), is_source, ret, err);
+		return open_file(database + strlen(SQLITE), is_source, ret_lock, ret, err);
 	if (slice_starts(name, "postgresql://") || slice_starts(name, "postgres://"))
 		return open_url(database, ret, err);
 	buf_addf(err, "--%s is neither sqlite:FILE nor postgresql://USER@HOST/DATABASE", is_source ? "from" : "to");
@@ -95,6 +118,33 @@ static int open_store(const char *database, bool is_source, struct hub_store **r
 }
 
 /* --- what is there ---------------------------------------------------------------------------------------------- */
+
+/* FNV-1a, of numbers. */
+static void add_to_sum(uint64_t *sum, int64_t n)
+{
+	for (int i = 0; i < 64; i += 8)
+		*sum = (*sum ^ ((uint64_t)n >> i & 0xff)) * 0x100000001b3u;
+}
+
+static int sum_session(void *arg, const struct hub_row *row)
+{
+	const struct hub_session *s = row->session;
+
+	add_to_sum(arg, s->number);
+	add_to_sum(arg, s->updated_ms);
+	add_to_sum(arg, s->heartbeat_ms);
+	add_to_sum(arg, s->applied_seq);
+	add_to_sum(arg, s->flags);
+	for (int i = 0; i < HUB_LIST_COUNT; i++)
+		add_to_sum(arg, s->counts[i]);
+	return 0;
+}
+
+static int sum_up(struct hub_store *st, struct hub_read *rd, uint64_t *ret)
+{
+	*ret = 0xcbf29ce484222325u;
+	return st->t->read_rows(rd, HUB_ROWS_SESSIONS, 0, sum_session, ret);
+}
 
 static int count_session(void *arg, const struct hub_row *row)
 {
@@ -107,47 +157,33 @@ static int count_session(void *arg, const struct hub_row *row)
 	return 0;
 }
 
-struct first {
-	struct hub_row row;
-	struct buf body;
-	bool is_there;
-};
-
-static int take_first(void *arg, const struct hub_row *row)
+static void write_mark(const struct copy *c, struct buf *out)
 {
-	struct first *f = arg;
+	buf_addf(out, "{\"copy of\":\"%016llx\"}", (unsigned long long)c->sum);
+}
 
-	f->row = *row;
-	buf_add_slice(&f->body, row->body);
-	f->is_there = true;
+static int take_mark(void *arg, const struct hub_row *row)
+{
+	if (row->key == MARK_KEY)
+		buf_add_slice(arg, row->body);
 	return -ECANCELED;
 }
 
-static int read_one(struct hub_store *st, struct hub_read *rd, enum hub_rows rows, int64_t key, struct first *ret)
+/* Rule 2: the target holds nothing, or the beginning of just this copy. */
+static int check_mark(struct copy *c, struct hub_read *there, bool is_begun, struct buf *err)
 {
-	int r = st->t->read_rows(rd, rows, key - 1, take_first, ret);
+	struct buf ours = BUF_EMPTY, theirs = BUF_EMPTY;
+	int r = c->to->t->read_rows(there, HUB_ROWS_STATES, MARK_KEY - 1, take_mark, &theirs);
 
-	return r == -ECANCELED ? 0 : r;
-}
-
-/* Rule 2. *ret_after: the key behind which to go on. */
-static int find_place(struct copy *c, struct hub_read *there, enum hub_rows rows, int64_t *ret_after, struct buf *err)
-{
-	struct first ours = { .body = BUF_EMPTY }, theirs = { .body = BUF_EMPTY };
-	int r = c->to->t->read_last(there, rows, ret_after);
-
-	if (r == 0 && *ret_after) {
-		r = read_one(c->from, c->rd, rows, *ret_after, &ours);
-		if (r == 0)
-			r = read_one(c->to, there, rows, *ret_after, &theirs);
-		if (r == 0 && (!ours.is_there || !theirs.is_there || ours.row.key != *ret_after ||
-			       !slice_eq(buf_slice(&ours.body), buf_slice(&theirs.body)))) {
-			buf_addf(err, "the target has %s of another database; copy into an empty one", names[rows]);
-			r = -EEXIST;
-		}
+	r = r == -ECANCELED ? 0 : r;
+	write_mark(c, &ours);
+	if (r == 0 && (is_begun || theirs.len) && !slice_eq(buf_slice(&ours), buf_slice(&theirs))) {
+		buf_add_str(err, "the target has rows of another database, or of this one before it was written to again;"
+				 " copy into an empty one, with the source's hub stopped");
+		r = -EEXIST;
 	}
-	buf_fini(&ours.body);
-	buf_fini(&theirs.body);
+	buf_fini(&ours);
+	buf_fini(&theirs);
 	return r;
 }
 
@@ -155,6 +191,7 @@ static int find_places(struct copy *c, int64_t *after, struct buf *err)
 {
 	struct hub_read *there = NULL;
 	int64_t sessions = 0;
+	bool is_begun = false;
 	int r = c->to->t->read_begin(c->to, &there);
 
 	if (r == 0)
@@ -163,8 +200,12 @@ static int find_places(struct copy *c, int64_t *after, struct buf *err)
 		buf_addf(err, "the target has %lld sessions already; copy into an empty database", (long long)sessions);
 		r = -EEXIST;
 	}
-	for (int i = 0; i < HUB_ROWS_SESSIONS && r == 0; i++)
-		r = find_place(c, there, (enum hub_rows)i, &after[i], err);
+	for (int i = 0; i < HUB_ROWS_SESSIONS && r == 0; i++) {
+		r = c->to->t->read_last(there, (enum hub_rows)i, &after[i]);
+		is_begun = is_begun || after[i] > 0;
+	}
+	if (r == 0)
+		r = check_mark(c, there, is_begun, err);
 	c->to->t->read_end(there);
 	return r;
 }
@@ -256,28 +297,52 @@ static int put_session(void *arg, const struct hub_row *row)
 	return r;
 }
 
+/* Rule 1: in the very transaction. -ESTALE: the source was written to. */
+static int check_unchanged(struct copy *c)
+{
+	struct hub_read *now = NULL;
+	uint64_t sum = 0;
+	int r = c->from->t->read_begin(c->from, &now);
+
+	if (r == 0)
+		r = sum_up(c->from, now, &sum);
+	c->from->t->read_end(now);
+	return r == 0 && sum != c->sum ? -ESTALE : r;
+}
+
 static int put_sessions(struct hub_store *st, struct hub_tx *tx, void *arg)
 {
 	struct session_job *j = arg;
+	int r;
 
 	j->tx = tx;
 	j->c->done = 0;
-	return j->c->from->t->read_rows(j->c->rd, HUB_ROWS_SESSIONS, 0, put_session, j);
+	r = j->c->from->t->read_rows(j->c->rd, HUB_ROWS_SESSIONS, 0, put_session, j);
+	return r == 0 ? check_unchanged(j->c) : r;
 }
 
-static int put_number(struct hub_store *st, struct hub_tx *tx, void *arg)
+/* What everything else comes behind: once done, it does no harm again. */
+static int put_beginning(struct hub_store *st, struct hub_tx *tx, void *arg)
 {
 	struct session_job *j = arg;
+	struct hub_row row = { .rows = HUB_ROWS_STATES, .key = MARK_KEY };
+	struct buf mark = BUF_EMPTY;
+	int r = st->t->put_last_number(tx, j->last);
 
-	return st->t->put_last_number(tx, j->last);
+	write_mark(j->c, &mark);
+	row.body = buf_slice(&mark);
+	if (r == 0)
+		r = st->t->put_row(tx, &row);
+	buf_fini(&mark);
+	return r;
 }
 
-static int put_last_number(struct copy *c)
+static int begin_copy(struct copy *c)
 {
 	struct session_job j = { .c = c };
 	int r = c->from->t->read_last(c->rd, HUB_ROWS_SESSIONS, &j.last);
 
-	return r == 0 ? c->to->t->submit_and_wait(c->to, put_number, &j) : r;
+	return r == 0 ? c->to->t->submit_and_wait(c->to, put_beginning, &j) : r;
 }
 
 static int copy_sessions(struct copy *c)
@@ -292,73 +357,38 @@ static int copy_sessions(struct copy *c)
 
 /* --- the whole -------------------------------------------------------------------------------------------------- */
 
-/* Rule 3: the last that was written to, and how many there are, are as they were. */
-static int look_last(struct hub_store *st, struct hub_read *rd, int64_t *ret_updated_ms)
-{
-	const struct hub_filter f = { .sort = HUB_BY_UPDATED, .order = HUB_DESCENDING };
-	struct hub_session s = HUB_SESSION_EMPTY;
-	size_t n = 0;
-	int r = st->t->read_list(rd, &f, &s, 1, &n);
-
-	if (r == 0)
-		*ret_updated_ms = n ? s.updated_ms : 0;
-	hub_session_fini(&s);
-	return r;
-}
-
-static int check_unchanged(struct copy *c, struct buf *err)
-{
-	struct hub_read *now = NULL;
-	int64_t before_ms = 0, now_ms = 0, before = 0, count = 0;
-	int r = c->from->t->read_begin(c->from, &now);
-
-	if (r == 0)
-		r = look_last(c->from, c->rd, &before_ms);
-	if (r == 0)
-		r = look_last(c->from, now, &now_ms);
-	if (r == 0)
-		r = c->from->t->read_count(c->rd, &before);
-	if (r == 0)
-		r = c->from->t->read_count(now, &count);
-	c->from->t->read_end(now);
-	if (r == 0 && (before_ms != now_ms || before != count)) {
-		buf_add_str(err, "the source was written to meanwhile, and the copy lacks that: stop its hub, and copy again"
-				 " into an empty database");
-		r = -EBUSY;
-	}
-	return r;
-}
-
 static int copy_all(struct copy *c, struct buf *err)
 {
 	int64_t after[HUB_ROWS_SESSIONS] = { 0 };
 	int r = c->from->t->read_begin(c->from, &c->rd);
 
 	if (r == 0)
+		r = sum_up(c->from, c->rd, &c->sum);
+	if (r == 0)
 		r = find_places(c, after, err);
 	if (r == 0)
 		r = c->from->t->read_rows(c->rd, HUB_ROWS_SESSIONS, 0, count_session, c);
 	if (r == 0)
-		r = put_last_number(c);
+		r = begin_copy(c);
 	for (int i = 0; i < HUB_ROWS_SESSIONS && r == 0; i++)
 		r = copy_rows(c, (enum hub_rows)i, after[i]);
 	if (r == 0)
 		r = copy_sessions(c);
-	if (r == 0)
-		r = check_unchanged(c, err);
 	c->from->t->read_end(c->rd);
-	if (r < 0 && !err->len)
+	if (r == -ESTALE)
+		buf_add_str(err, "the source was written to meanwhile: stop its hub, and copy again into an empty database");
+	else if (r < 0 && !err->len)
 		buf_addf(err, "%s; run it again, and it goes on from there", err_text(r));
 	return r;
 }
 
 int hub_copy(const char *from, const char *to, service_progress_fn *progress, void *arg, struct buf *err)
 {
-	struct copy c = { .progress = progress, .arg = arg, .bodies = BUF_EMPTY };
-	int r = open_store(from, true, &c.from, err);
+	struct copy c = { .progress = progress, .arg = arg, .bodies = BUF_EMPTY, .locks = { -1, -1 } };
+	int r = open_store(from, true, &c.locks[0], &c.from, err);
 
 	if (r == 0)
-		r = open_store(to, false, &c.to, err);
+		r = open_store(to, false, &c.locks[1], &c.to, err);
 	c.rows = xcalloc(MOST_ROWS, sizeof(*c.rows));
 	if (r == 0)
 		r = copy_all(&c, err);
@@ -366,6 +396,8 @@ int hub_copy(const char *from, const char *to, service_progress_fn *progress, vo
 		c.to->t->close(c.to);
 	if (c.from)
 		c.from->t->close(c.from);
+	fd_close(&c.locks[0]);
+	fd_close(&c.locks[1]);
 	buf_fini(&c.bodies);
 	free(c.rows);
 	return r;

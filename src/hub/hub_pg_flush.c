@@ -126,8 +126,8 @@ int hub_pg_tx_job(struct hub_tx *tx, struct hub_store *st, hub_job_fn *job, void
 
 	job_begins(tx);
 	r = job(st, tx, arg);
-	if (r < 0 && tx->fault == 0 && tx->job_ran_sql)
-		tx->fault = -EAGAIN; /* rule 3 */
+	if (r < 0 && tx->fault == 0 && tx->job_ran_sql && !tx->is_alone)
+		tx->fault = -EAGAIN; /* rule 3; alone it takes nobody with it, and all of it is rolled back */
 	if (r < 0)
 		undo_job(tx);
 	return r;

@@ -62,7 +62,7 @@ const struct hub_pg_statement hub_pg_tx_statements[] = {
 	{ "put_state", "INSERT INTO weir_states SELECT * FROM unnest($1::bigint[], $2::text[])"
 		       " ON CONFLICT (number) DO UPDATE SET body = EXCLUDED.body" },
 	/* What somebody writes to just now can wait for the next time. */
-	{ "load_state", "INSERT INTO weir_states VALUES ($1::bigint, $2)" },
+	{ "load_state", "INSERT INTO weir_states VALUES ($1::bigint, $2) ON CONFLICT DO NOTHING" },
 	{ "load_doomed", "INSERT INTO weir_doomed VALUES ($1::bigint)" },
 	{ "load_number", "SELECT setval('weir_session_numbers', greatest($1::bigint, last_value)) FROM weir_session_numbers" },
 	{ "forget", "WITH old AS (SELECT number FROM weir_sessions WHERE created_ms < $1::bigint ORDER BY created_ms"

@@ -314,7 +314,7 @@ static bool can_retry(struct hub_pg *h, int code)
 	return code == -EAGAIN;
 }
 
-/* Its code; -EBUSY: somebody holds a row that it needs. */
+/* 0 when j has its code; -EBUSY: somebody holds a row that it needs. */
 static int run_alone(struct hub_pg *h, struct hub_pg_job *j)
 {
 	struct list one;
@@ -332,7 +332,7 @@ static int run_alone(struct hub_pg *h, struct hub_pg_job *j)
 	}
 	list_remove(&j->node);
 	j->code = r < 0 ? r : j->code;
-	return j->code;
+	return r;
 }
 
 static void answer(struct hub_pg_job *j)

@@ -152,3 +152,22 @@ int hub_sqlite_put_last_number(struct hub_tx *tx, int64_t last)
 			   " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'sessions')",
 			   last);
 }
+
+int hub_sqlite_look(const char *path)
+{
+	sqlite3 *conn = NULL;
+	sqlite3_stmt *st = NULL;
+	int rc = sqlite3_open_v2(path, &conn, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL), r = db_code(rc);
+
+	if (r == 0)
+		r = prepare(conn, "PRAGMA quick_check(1)", &st);
+	if (r == 0) {
+		rc = sqlite3_step(st);
+		r = db_code(rc);
+		if (rc == SQLITE_ROW && !slice_eq_str(text_at(st, 0), "ok"))
+			r = WEIR_E_DAMAGED;
+	}
+	(void)sqlite3_finalize(st); /* as above */
+	(void)sqlite3_close(conn); /* no statement is left */
+	return r;
+}

@@ -203,6 +203,9 @@ struct hub_store {
  * whole, was set aside beside it, and what could be read of it is in a fresh one. Blocks. */
 int hub_sqlite_open(const char *path, struct hub_store **ret, bool *ret_damaged, struct buf *err);
 
+/* Whether a file can be read, without a change to it: 0 or WEIR_E_DAMAGED, or another code. Blocks. */
+int hub_sqlite_look(const char *path);
+
 /* PostgreSQL, by a URL as libpq takes it. A server that is silent for patience_ms is away; one that is away now is no
  * failure: see ready(). *stopping (may be NULL) is set when a stop has begun: then its patience is short. 0, or a code
  * with a sentence in err: -EINVAL (no such URL), -EPROTO (a newer weir's). Blocks, for patience_ms at most, or as long as

@@ -445,6 +445,7 @@ def test_a_database_is_copied_with_all_that_it_knows_and_back_again(site, server
 def test_what_cannot_be_copied_is_said(site, server):
     old = site.hub()
     old.create().event("one")
+    old.stop()
     source = file_of(old)
     assert "written to meanwhile" not in migrate(site, source, "sqlite:first.db")
     assert "has 1 sessions already" in migrate(site, source, "sqlite:first.db", code=1)
@@ -459,6 +460,39 @@ def test_what_cannot_be_copied_is_said(site, server):
     hub.stop()
     server.sql("INSERT INTO weir_events VALUES (4294967296, 'somebody else''s')", postgres.name_of(url))
     assert "of another database" in migrate(site, source, url, code=1)
+    old.start()
+    assert "in use by another weir" in migrate(site, source, server.database(), code=1)
+    old.stop()
+    damaged = os.path.join(site.dir, "damaged.db")
+    with open(source.removeprefix("sqlite:"), "rb") as f, open(damaged, "wb") as g:
+        g.write(f.read(100) + b"no database" * 1000)
+    before = open(damaged, "rb").read()
+    assert "is damaged" in migrate(site, "sqlite:" + damaged, server.database(), code=1)
+    assert open(damaged, "rb").read() == before and not os.path.exists(os.path.join(site.dir, "damaged"))
+
+
+def test_a_source_that_was_written_to_is_not_copied_half(site, server):
+    """Between an interruption and the second try; and during a copy: nothing that is there looks whole and is not."""
+    source = "sqlite:" + os.path.join(site.dir, "elsewhere.db")     # where the hub's lock is not found
+    old = site.hub(database=source)
+    session = old.create().event("a1")
+    url = server.database()
+    migrate(site, source, url)
+    server.sql("DELETE FROM weir_sessions", postgres.name_of(url))     # as if it had been interrupted before its last transaction
+    session.event("a2").state(x=2)
+    assert "before it was written to again" in migrate(site, source, url, code=1)
+    assert server.sql("SELECT count(*) FROM weir_sessions", postgres.name_of(url)) == [["0"]]
+    url = server.database()
+    for first in range(1, 30001, 1000):
+        session.batch(*[("event", {"name": "e", "value": i}) for i in range(first, first + 1000)], first=first)
+    process = subprocess.Popen([binary(), "hub", "migrate", "--from", source, "--to", url], env={**old.env}, cwd=site.dir,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline().startswith(b"events")
+    while process.poll() is None:
+        session.event("late")
+    _, err = process.communicate()
+    assert process.returncode == 1 and b"was written to meanwhile" in err, err
+    assert server.sql("SELECT count(*) FROM weir_sessions", postgres.name_of(url)) == [["0"]]
 
 
 @pytest.mark.limit(180)
