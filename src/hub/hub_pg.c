@@ -121,6 +121,13 @@ static void describe(struct hub_store *st, struct buf *name, struct buf *trouble
 	pthread_mutex_unlock(&h->lock);
 }
 
+static int64_t clock_ms(struct hub_store *st)
+{
+	struct hub_pg *h = (struct hub_pg *)st;
+
+	return clock_mono_ms() + atomic_load(&h->clock_offset_ms);
+}
+
 static void free_store(struct hub_pg *h)
 {
 	hub_pg_tx_fini(&h->tx);
@@ -181,6 +188,7 @@ static const struct hub_store_table table = {
 	.put_row = hub_pg_put_row,
 	.put_last_number = hub_pg_put_last_number,
 	.ready = ready,
+	.clock_ms = clock_ms,
 	.describe = describe,
 };
 
@@ -201,6 +209,7 @@ static struct hub_pg *store_new(struct hub_pg_name *take, int64_t patience_ms, c
 	h->conn.hurries = h->hurries;
 	rand_bytes(&h->id, sizeof(h->id));
 	h->id &= INT64_MAX;
+	atomic_init(&h->clock_offset_ms, clock_wall_ms() - clock_mono_ms()); /* until the server has told */
 	(void)snprintf(h->application, sizeof(h->application), "weir hub %llx", (unsigned long long)h->id);
 	list_init(&h->queue);
 	list_init(&h->idle);

@@ -193,6 +193,7 @@ struct hub_pg {
 	int64_t patience_ms;
 	atomic_bool is_away; /* the writer's connection is lost */
 	atomic_int away_code; /* why: what ready() says */
+	_Atomic(int64_t) clock_offset_ms; /* the server's wall clock less our monotonic one */
 
 	pthread_t writer;
 	bool writer_runs;
@@ -211,7 +212,7 @@ struct hub_pg {
 	struct hub_tx tx;
 	int64_t id, commits, token; /* our row of weir_writers: see hub_pg_writer.c, rule 3 */
 	char application[40]; /* its name at the server: ours alone */
-	int64_t next_try_ms, away_since_ms, shown_ms;
+	int64_t next_try_ms, away_since_ms, shown_ms, clock_read_ms;
 	unsigned tries;
 };
 

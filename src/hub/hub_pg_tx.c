@@ -36,7 +36,7 @@ const struct hub_pg_statement hub_pg_tx_statements[] = {
 	{ "begin", "BEGIN" },
 	{ "commit", "COMMIT" },
 	{ "rollback", "ROLLBACK" },
-	{ "ping", "SELECT 1::bigint" },
+	{ "ping", "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint" },
 	{ "find", SELECT_SESSION "WHERE id = $1 FOR UPDATE" },
 	{ "find_free", SELECT_SESSION "WHERE id = $1 FOR UPDATE SKIP LOCKED" },
 	{ "find_all", SELECT_SESSION "WHERE id = ANY ($1::text[]) FOR UPDATE SKIP LOCKED" },

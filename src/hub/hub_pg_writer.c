@@ -42,6 +42,7 @@
 #define FIRST_RETRY_MS 100
 #define MOST_RETRY_MS  5000
 #define PING_MS        5000 /* an idle connection is looked at */
+#define CLOCK_MS       60000
 #define SHOW_MS        (24 * 3600 * 1000) /* our row of weir_writers, of an idle hub */
 #define MIGRATE_MS     (3600 * 1000) /* an index over millions of rows */
 #define MOST_LOCK_MS   500
@@ -87,6 +88,21 @@ static void come_back(struct hub_pg *h)
 	buf_reset(&h->said);
 	pthread_mutex_unlock(&h->lock);
 	atomic_store(&h->is_away, false);
+}
+
+/* Heartbeats are compared with the clock of whoever looks: several hubs have one, the server's. */
+static int read_clock(struct hub_pg *h)
+{
+	int64_t before_ms = clock_mono_ms(), now_ms;
+	PGresult *res = NULL;
+	int r = hub_pg_ask(&h->conn, "ping", NULL, &res);
+
+	now_ms = clock_mono_ms();
+	if (r == 0)
+		atomic_store(&h->clock_offset_ms, hub_pg_number(res, 0, 0) - (before_ms + now_ms) / 2);
+	h->clock_read_ms = now_ms;
+	PQclear(res);
+	return r;
 }
 
 /* Takes our row of weir_writers, which is made if need be: rule 3. Rows of hubs that ended without taking theirs along go
@@ -163,6 +179,8 @@ static int connect_writer(struct hub_pg *h)
 		r = take_row(h);
 	if (r == 0)
 		r = wait_less(h);
+	if (r == 0)
+		r = read_clock(h);
 	c->given_up = NULL;
 	if (r == 0) {
 		come_back(h);
@@ -454,7 +472,7 @@ static void rest(struct hub_pg *h, int64_t ms)
 static void ping(struct hub_pg *h)
 {
 	bool is_day = clock_mono_ms() - h->shown_ms > SHOW_MS;
-	int r = is_day ? take_row(h) : hub_pg_ask(&h->conn, "ping", NULL, NULL);
+	int r = is_day ? take_row(h) : read_clock(h);
 
 	if (r < 0 && h->conn.is_lost && !can_retry(h, r))
 		plan_next_try(h);
@@ -495,6 +513,8 @@ void *hub_pg_writer_main(void *arg)
 		else
 			ping(h);
 		used_ms = clock_mono_ms();
+		if (used_ms - h->clock_read_ms > CLOCK_MS && !h->conn.is_lost && h->conn.pg)
+			ping(h); /* one that is never idle */
 		pthread_mutex_lock(&h->lock);
 	}
 	pthread_mutex_unlock(&h->lock);

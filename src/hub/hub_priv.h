@@ -70,7 +70,7 @@ static inline const struct hub_config *hub_config(struct hub *h)
 }
 
 /* Wall clock when the hub started, going on by the monotonic one: setting the clock makes no session look abandoned. */
-int64_t hub_clock_ms(const struct hub *h);
+int64_t hub_clock_ms(const struct hub *h); /* with a store that hubs share: the store's, so that they agree */
 void hub_moment_now(struct hub *h, struct hub_moment *ret);
 
 /* One request, in the arena of its exchange, as its data. */

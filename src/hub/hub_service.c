@@ -22,6 +22,8 @@
 
 int64_t hub_clock_ms(const struct hub *h)
 {
+	if (h->store->t->clock_ms)
+		return h->store->t->clock_ms(h->store);
 	return h->wall_0_ms + clock_mono_ms() - h->mono_0_ms;
 }
 

@@ -37,7 +37,7 @@ struct hub_session {
 	int64_t created_ms, updated_ms;
 	int64_t ended_ms; /* 0: not */
 	int64_t heartbeat_ms; /* 0: never; wall clock, as shown */
-	int64_t beat_ms; /* the same on the hub's own clock, which no clock setting moves: see hub_clock_ms() */
+	int64_t beat_ms; /* the same on a clock that no setting of the hub's moves: see hub_clock_ms() */
 	unsigned flags;
 	int64_t applied_seq; /* of batches */
 	int64_t counts[HUB_LIST_COUNT]; /* items there are: the next one's place */
@@ -191,6 +191,8 @@ struct hub_store_table {
 	/* --- for the operator; any thread, never blocks. NULL: an engine that is always there. */
 	/* 0, or the code with which all is refused now, and why: static text. */
 	int (*ready)(struct hub_store *st, const char **ret_why);
+	/* The clock of all hubs that share it, in ms since 1970. */
+	int64_t (*clock_ms)(struct hub_store *st);
 	/* Appends where it is, and what is wrong now (nothing: nothing). Neither has user or password. */
 	void (*describe)(struct hub_store *st, struct buf *name, struct buf *trouble);
 };

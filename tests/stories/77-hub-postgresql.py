@@ -10,6 +10,7 @@ import time
 import pytest
 
 from lab import postgres
+from lab.clock import WallClock
 from lab.daemon import binary, run_weir
 from lab.wait import wait_until
 
@@ -162,6 +163,23 @@ def test_a_machine_that_comes_back_at_one_hub_crashes_what_it_left_at_another(si
     again = hubs[1].create(machine_id="m")
     assert all(s.now()["crashed"] for s in left) and not again.now()["crashed"]
     assert [names(s) for s in left] == [["session_crashed_detected"]] * 3
+
+
+def test_hubs_whose_clocks_differ_agree_about_who_is_suspended(site, server):
+    """One hub was started with a wall clock that is an hour behind: what it writes is not an hour old for the other one."""
+    url = server.database()
+    clock = WallClock(site.dir)
+    clock.set(-3600)
+    behind = site.hub(database=url, heartbeat_timeout="60s", env=clock.env)
+    right = site.hub(database=url, heartbeat_timeout="60s")
+    sessions = [behind.create(machine_id="m").heartbeat(), right.create(machine_id="m").heartbeat()]
+    assert sessions[0].now()["last_heartbeat"] < sessions[1].now()["last_heartbeat"]      # they do differ
+    behind.create(machine_id="m")
+    right.create(machine_id="m")
+    for hub in (behind, right):
+        for session in sessions:
+            now = hub.get(session.path)
+            assert now["active"] and not now["suspended"] and not now["crashed"], now
 
 
 def test_two_hubs_that_start_at_once_make_one_schema(site, server):
