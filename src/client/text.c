@@ -103,6 +103,35 @@ void weirc_text_hex(struct weirc_text *t, uint64_t v, unsigned digits)
 	weirc_text_add(t, out + at, sizeof(out) - at);
 }
 
+#define DECIMALS 9
+
+/* Most numbers that programs tell have few decimals: n / 10^9 with a whole n. Both are exact doubles, and a division is
+ * rounded as reading the decimals is, so that what is written reads back equal. It takes a tenth of snprintf()'s time,
+ * and no locale. */
+static bool add_decimal(struct weirc_text *t, double v)
+{
+	unsigned long long n, part;
+	char digits[DECIMALS + 1];
+	size_t many = DECIMALS;
+
+	if (!(v > -9e6 && v < 9e6) || v == 0)
+		return false; /* n would be above 2^53; a zero may have a sign */
+	n = (unsigned long long)((v < 0 ? -v : v) * 1e9 + 0.5);
+	if ((double)n / 1e9 != (v < 0 ? -v : v))
+		return false;
+	if (v < 0)
+		weirc_text_char(t, '-');
+	weirc_text_int(t, (long long)(n / 1000000000));
+	part = n % 1000000000;
+	digits[0] = '.';
+	for (size_t i = DECIMALS; i > 0; i--, part /= 10)
+		digits[i] = (char)('0' + part % 10);
+	while (many && digits[many] == '0')
+		many--;
+	weirc_text_add(t, digits, many ? many + 1 : 0);
+	return true;
+}
+
 void weirc_text_number(struct weirc_text *t, double v)
 {
 	char digits[40];
@@ -113,9 +142,11 @@ void weirc_text_number(struct weirc_text *t, double v)
 		return;
 	}
 	if (v > -1e15 && v < 1e15 && v == (double)(long long)v && !(v == 0 && signbit(v))) {
-		weirc_text_int(t, (long long)v); /* most are whole, and this is ten times as fast */
+		weirc_text_int(t, (long long)v);
 		return;
 	}
+	if (add_decimal(t, v))
+		return;
 	n = snprintf(digits, sizeof(digits), "%.15g", v);
 	if (strtod(digits, NULL) != v)
 		n = snprintf(digits, sizeof(digits), "%.17g", v);

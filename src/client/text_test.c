@@ -69,6 +69,28 @@ static void numbers_read_back_equal(void **state)
 		assert_true(strtod(t.data, NULL) == rows[i]); /* to the bit */
 		t.len = 0;
 	}
+	for (uint64_t i = 1, bits = 88172645463325252; i < 200000; i++) {
+		double v;
+
+		bits ^= bits << 13; /* xorshift: the same numbers each time */
+		bits ^= bits >> 7;
+		bits ^= bits << 17;
+		if (i % 2)
+			memcpy(&v, &bits, sizeof(v)); /* any double */
+		else
+			v = (double)(int64_t)(bits >> 20) / (i % 3 ? 1e9 : 1e6) - 4000; /* some decimals */
+		if (!isfinite(v))
+			continue;
+		weirc_text_number(&t, v);
+		weirc_text_char(&t, '\0');
+		assert_int_equal(t.failed, 0);
+		assert_true(strtod(t.data, NULL) == v);
+		t.len = 0;
+	}
+	weirc_text_number(&t, -0.000000001);
+	expect_text(&t, "-0.000000001");
+	weirc_text_number(&t, 8999999.25);
+	expect_text(&t, "8999999.25");
 	weirc_text_number(&t, 0.1);
 	expect_text(&t, "0.1");
 	weirc_text_number(&t, 60);
