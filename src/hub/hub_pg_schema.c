@@ -5,7 +5,8 @@
  *   weir_states     the state of a session now, which only updates of the state rewrite
  *   weir_events, weir_metrics, weir_history   one row an item, under the number (session << 32 | place)
  *   weir_doomed     sessions that were taken away and whose items are still to be deleted
- *   weir_writers    one row for each hub that runs: how many commits it made (see hub_pg.c, rule 3)
+ *   weir_writers    one row for each hub that runs: how many commits it made, and which connection of its may make
+ *                   further ones (see hub_pg_writer.c, rule 3)
  *
  * WHY      The tables are those of hub_sqlite.c, so that one description serves both. Bodies are text, not jsonb: they
  *          are kept as they are sent back. COLLATE "C" compares bytes, as SQLite does.
