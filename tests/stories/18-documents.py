@@ -43,7 +43,7 @@ def test_every_example_of_a_configuration_is_accepted(site, example):
 
 @pytest.mark.parametrize("path", ["deploy/prometheus/alerts.yml", "deploy/grafana/weir.json"])
 def test_every_metric_that_is_watched_is_exported(site, path):
-    weirs = [site.weir, site.mirror(Origin()).weir]
+    weirs = [site.weir, site.mirror(Origin()).weir, site.hub(listen="127.0.0.1:0")]
     exported = {name for weir in weirs for name, _, _ in series(weir.metrics_text())}
     named = set(re.findall(r"\bweir_[a-z_]+", text(path)))
     assert len(named) > 5
