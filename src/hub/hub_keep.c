@@ -85,8 +85,9 @@ static bool rest(struct hub *h, int64_t most_ms)
 	(void)clock_gettime(CLOCK_MONOTONIC, &until); /* cannot fail on Linux */
 	add_ms(&until, hub_config(h)->cleanup_interval < most_ms ? hub_config(h)->cleanup_interval : most_ms);
 	pthread_mutex_lock(&h->lock);
-	if (!atomic_load(&h->stopping))
+	if (!atomic_load(&h->stopping) && !h->is_woken)
 		(void)pthread_cond_timedwait(&h->wake, &h->lock, &until); /* woken early it only cleans early */
+	h->is_woken = false;
 	go_on = !atomic_load(&h->stopping);
 	pthread_mutex_unlock(&h->lock);
 	return go_on;
@@ -116,6 +117,7 @@ int hub_keep_start(struct hub *h)
 void hub_keep_wake(struct hub *h)
 {
 	pthread_mutex_lock(&h->lock);
+	h->is_woken = true; /* it may not be at rest */
 	pthread_cond_signal(&h->wake);
 	pthread_mutex_unlock(&h->lock);
 }

@@ -57,6 +57,7 @@ struct hub {
 	pthread_mutex_t lock; /* guards key, looks and the keeper's wake-up; nothing blocks under it */
 	char *key; /* NULL: none asked for */
 	pthread_cond_t wake;
+	bool is_woken; /* the keeper is to look again, whatever it does now */
 	pthread_t keeper;
 	bool keeper_runs;
 	atomic_bool stopping;

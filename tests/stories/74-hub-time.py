@@ -92,6 +92,20 @@ def test_the_retention_is_looked_at_when_the_hub_starts_and_can_change_live(site
     assert hub.ids() == [young.id]
 
 
+def test_a_new_retention_counts_though_the_clean_up_is_under_way(site):
+    hub = site.hub(cleanup_interval="24h")
+    for i in range(1500):
+        hub.create("ancient", created_at="2020-01-01T00:00:00Z")
+    old, young = hub.create(created_at="2026-06-01T00:00:00Z"), hub.create()
+    options = dict(hub.options)
+    options["hub"] = dict(options["hub"], retention="1h")
+    hub.restart()                                       # and 1,500 sessions go, which takes a while
+    hub.configure(options)
+    hub.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: hub.ask("GET", old.path).status == 404)
+    wait_until(lambda: hub.ids() == [young.id])
+
+
 DAY = 24 * 3600
 
 
