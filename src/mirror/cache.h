@@ -53,7 +53,8 @@ uint64_t cache_epoch(struct cache *c, struct slice key);
  * a large one gets its name here, synced, while s is served already; a small one is copied into its row. Rows are
  * written behind. 0; -ESTALE: the key was dropped since `epoch`; -ENOSPC: larger than low_bytes, or the disk is
  * full; -EBUSY: too much waits to be written; -errno. Then it is not kept (counted but for -ESTALE), and what was
- * there before may be. */
+ * there before is, but for a large one that got no name: that had taken its place. 0 is no promise: one whose row cannot
+ * be written afterwards goes again, counted. */
 int cache_put(struct cache *c, struct stored *s, uint64_t epoch);
 /* Puts `fresh` (same key and body as `old`, new head and times: a 304) in place of old; its id is set, a reference
  * taken. 0; -ENOENT: old is gone, nothing happened. Front too. */

@@ -45,7 +45,7 @@ struct mirror {
 	unsigned magic;
 	const struct core *core;
 	_Atomic(const struct mirror_config *) config; /* each one given stays good until after stop */
-	char *name, *dir, *spool_dir;
+	char *name, *dir;
 	char *origin;    /* "https://host[:port]" of upstream */
 	char *base_path; /* of its URL, without a trailing '/': "" mostly */
 	struct link *link;
@@ -59,7 +59,6 @@ struct mirror {
 	struct outbox_queue *queue;
 	struct delivery *delivery;
 	struct flights *flights;
-	struct cancel *stop;
 	atomic_bool stopping;
 	atomic_uint_fast64_t serials;
 	atomic_int_fast64_t fallback_logged_mono_ms; /* one line a second */

@@ -23,15 +23,18 @@ struct salvage {
 	uint64_t sessions;
 };
 
-/* The last name in damaged/ that begins so and goes on with a time; NULL: none. The caller frees. */
-static char *newest(const char *damaged, const char *head)
+/* The last sessions.db in damaged/, which may have its journal beside it: see db_set_aside(). NULL: none. The caller
+ * frees. */
+static char *newest(const char *damaged)
 {
 	struct dirent **list = NULL;
 	int n = scandir(damaged, &list, NULL, alphasort); /* times have as many digits for centuries to come */
 	char *found = NULL;
 
 	for (int i = 0; i < n; i++) {
-		if (slice_starts(slice_str(list[i]->d_name), head)) {
+		struct slice name = slice_str(list[i]->d_name);
+
+		if (slice_starts(name, "sessions.db.") && !slice_ends(name, "-wal")) {
 			free(found);
 			found = xstrf("%s/%s", damaged, list[i]->d_name);
 		}
@@ -44,22 +47,21 @@ static char *newest(const char *damaged, const char *head)
 /* The connection to the damaged one, below its old name; NULL: nothing of it can be read. */
 static sqlite3 *open_damaged(const char *dir, const char *folder)
 {
-	static const char *const names[] = { "sessions.db", "sessions.db-wal" };
-	char *damaged = xstrf("%s/damaged", dir), *path = xstrf("%s/%s", folder, names[0]);
+	static const char *const tails[] = { "", "-wal" };
+	char *damaged = xstrf("%s/damaged", dir), *path = xstrf("%s/sessions.db", folder), *name = newest(damaged);
 	sqlite3 *conn = NULL;
 
 	(void)tree_remove(folder); /* of a start that was stopped */
 	(void)dir_make_all(folder, 0700); /* without it nothing can be opened */
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		char *head = xstrf("%s.", names[i]), *file = newest(damaged, head);
-		char *as = xstrf("%s/%s", folder, names[i]);
-		int r = file ? link(file, as) : 0;
+	for (size_t i = 0; name && i < ARRAY_LEN(tails); i++) {
+		char *file = xstrf("%s%s", name, tails[i]), *as = xstrf("%s%s", path, tails[i]);
+		int r = link(file, as);
 
-		(void)r; /* as above */
-		free(head);
+		(void)r; /* as above; and mostly there is no journal */
 		free(file);
 		free(as);
 	}
+	free(name);
 	if (sqlite3_open_v2(path, &conn, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
 		(void)sqlite3_close(conn); /* nothing is open */
 		conn = NULL;

@@ -158,6 +158,38 @@ static void a_database_that_was_given_up_is_seen_in_the_health(void **state)
 	assert_int_equal(health(), HEALTH_OK);
 }
 
+/* What was written last is in the journal alone when somebody looks on with sqlite3, as then no close writes it back. */
+static void a_damaged_database_is_saved_with_its_journal(void **state)
+{
+	char *path = xstrf("%s/sessions/sessions.db", kit.dir);
+	sqlite3 *watcher = NULL;
+	struct session *s;
+
+	(void)kit_register(0);
+	restart(); /* its row is in the file now */
+	assert_int_equal(sqlite3_open_v2(path, &watcher, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(watcher, "SELECT * FROM totals", NULL, NULL, NULL), SQLITE_OK);
+	s = kit_register(0);
+	pthread_mutex_lock(&kit.ss->lock);
+	session_set_hub_id(kit.ss, s, "hub-2"); /* which nothing but its row tells */
+	session_changed(s);
+	pthread_mutex_unlock(&kit.ss->lock);
+	assert_int_equal(ledger_save(kit.ss, s), 0);
+	kit_sql("sessions/sessions.db", "PRAGMA writable_schema=ON; UPDATE sqlite_master SET rootpage="
+					"(SELECT rootpage FROM sqlite_master WHERE name='sessions')"
+					" WHERE name='sessions_hub_id'");
+	restart();
+	assert_true(kit.ss->is_damaged);
+	assert_int_equal(kit.ss->salvaged, 2);
+	assert_int_equal(kit.ss->count, 2);
+	pthread_mutex_lock(&kit.ss->lock);
+	s = session_find(kit.ss, SLICE_LIT("hub-2"));
+	pthread_mutex_unlock(&kit.ss->lock);
+	assert_non_null(s);
+	(void)sqlite3_close(watcher);
+	free(path);
+}
+
 static void who_says_nothing_listens_on_this_machine_alone(void **state)
 {
 	static const char *const sets[] = { "sessions.compression=true", NULL };
@@ -187,6 +219,7 @@ int main(void)
 			kit_tear_down),
 		cmocka_unit_test_setup_teardown(a_database_that_was_given_up_is_seen_in_the_health, kit_set_up,
 						kit_tear_down),
+		cmocka_unit_test_setup_teardown(a_damaged_database_is_saved_with_its_journal, kit_set_up, kit_tear_down),
 		cmocka_unit_test(who_says_nothing_listens_on_this_machine_alone),
 	};
 
