@@ -75,6 +75,9 @@ static const char *const statements[TX_STATEMENT_COUNT] = {
 	[TX_UPDATE] =
 		("UPDATE sessions SET updated_ms = ?2, ended_ms = ?3, heartbeat_ms = ?4, beat_ms = ?5, flags = ?6,"
 		 " applied_seq = ?7, events = ?8, metrics = ?9, history = ?10 WHERE number = ?1"),
+	[TX_UPDATE_COUNTS] =
+		("UPDATE sessions SET updated_ms = ?2, applied_seq = ?3, events = ?4, metrics = ?5, history = ?6"
+		 " WHERE number = ?1"),
 	[TX_PUT_EVENT] = "INSERT INTO events VALUES (?1, ?2)",
 	[TX_PUT_METRIC] = "INSERT INTO metrics VALUES (?1, ?2)",
 	[TX_PUT_HISTORY] = "INSERT INTO history VALUES (?1, ?2)",
@@ -141,13 +144,20 @@ static int finish(sqlite3_stmt *st, int rc)
 	return db_code(rc);
 }
 
+static struct hub_sqlite_found found_of(const struct hub_session *s)
+{
+	return (struct hub_sqlite_found){ s->number, s->ended_ms, s->heartbeat_ms, s->beat_ms, s->flags };
+}
+
 /* One row, or -ENOENT. */
-static int finish_one(sqlite3_stmt *st, struct hub_session *ret)
+static int finish_one(struct hub_tx *tx, sqlite3_stmt *st, struct hub_session *ret)
 {
 	int rc = sqlite3_step(st), r;
 
-	if (rc == SQLITE_ROW)
+	if (rc == SQLITE_ROW) {
 		hub_sqlite_take_row(st, ret);
+		tx->found = found_of(ret);
+	}
 	r = finish(st, rc);
 	return r < 0 ? r : rc == SQLITE_ROW ? 0 : -ENOENT;
 }
@@ -160,7 +170,7 @@ static int find_by(struct hub_tx *tx, enum tx_statement which, struct slice text
 	if (r < 0)
 		return r;
 	hub_sqlite_bind(st, 1, text);
-	return finish_one(st, ret);
+	return finish_one(tx, st, ret);
 }
 
 static int find(struct hub_tx *tx, struct slice id, struct hub_session *ret)
@@ -182,7 +192,7 @@ static int find_suspended(struct hub_tx *tx, struct slice machine_id, int64_t st
 		return r;
 	hub_sqlite_bind(st, 1, machine_id);
 	(void)sqlite3_bind_int64(st, 2, stale_ms);
-	return finish_one(st, ret);
+	return finish_one(tx, st, ret);
 }
 
 static int add(struct hub_tx *tx, struct hub_session *s, struct slice key)
@@ -203,16 +213,46 @@ static int add(struct hub_tx *tx, struct hub_session *s, struct slice key)
 	(void)sqlite3_bind_int64(st, 8, s->updated_ms);
 	hub_sqlite_bind(st, 9, buf_slice(&s->extra));
 	r = finish(st, sqlite3_step(st));
+	tx->found.number = 0;
 	if (r == 0)
 		s->number = sqlite3_last_insert_rowid(tx->conn);
 	return r;
 }
 
+/* SQLite writes each index anew that has a column of the statement, whether or not its value changes: most operations
+ * only count, and need not name those that many indexes have. */
+static bool only_counts(const struct hub_tx *tx, const struct hub_session *s)
+{
+	const struct hub_sqlite_found *f = &tx->found;
+
+	return f->number == s->number && f->ended_ms == s->ended_ms && f->heartbeat_ms == s->heartbeat_ms &&
+	       f->beat_ms == s->beat_ms && f->flags == s->flags;
+}
+
+static int update_counts(struct hub_tx *tx, const struct hub_session *s)
+{
+	sqlite3_stmt *st;
+	int r = statement(tx, TX_UPDATE_COUNTS, &st);
+
+	if (r < 0)
+		return r;
+	(void)sqlite3_bind_int64(st, 1, s->number);
+	(void)sqlite3_bind_int64(st, 2, s->updated_ms);
+	(void)sqlite3_bind_int64(st, 3, s->applied_seq);
+	for (int i = 0; i < HUB_LIST_COUNT; i++)
+		(void)sqlite3_bind_int64(st, 4 + i, s->counts[i]);
+	return finish(st, sqlite3_step(st));
+}
+
 static int update(struct hub_tx *tx, const struct hub_session *s)
 {
 	sqlite3_stmt *st;
-	int r = statement(tx, TX_UPDATE, &st);
+	int r;
 
+	if (only_counts(tx, s))
+		return update_counts(tx, s);
+	tx->found.number = 0; /* it is no longer that */
+	r = statement(tx, TX_UPDATE, &st);
 	if (r < 0)
 		return r;
 	(void)sqlite3_bind_int64(st, 1, s->number);

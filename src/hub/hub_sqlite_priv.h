@@ -22,6 +22,7 @@ enum tx_statement {
 	TX_FIND_SUSPENDED,
 	TX_ADD,
 	TX_UPDATE,
+	TX_UPDATE_COUNTS, /* of a session that is still what it was found as */
 	TX_PUT_EVENT, /* these three in the order of enum hub_list */
 	TX_PUT_METRIC,
 	TX_PUT_HISTORY,
@@ -30,9 +31,16 @@ enum tx_statement {
 	TX_STATEMENT_COUNT,
 };
 
+/* Of the session that was found last, what stands in indexes. */
+struct hub_sqlite_found {
+	int64_t number, ended_ms, heartbeat_ms, beat_ms;
+	unsigned flags;
+};
+
 struct hub_tx {
 	sqlite3 *conn;
 	sqlite3_stmt *statements[TX_STATEMENT_COUNT]; /* prepared at first use; the writer thread's */
+	struct hub_sqlite_found found;
 };
 
 struct hub_sqlite {
