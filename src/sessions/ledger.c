@@ -1,7 +1,7 @@
 /* ledger.c -- sessions.db: who the sessions are, and what has been counted. What they did is in the outbox.
  *
  * WHAT     A row for each session that ever was, as its ids stay valid for ever; a row for each counter and histogram
- *          of those that live.
+ *          of those that live, and of the last that lived.
  * WHY      Two databases, as the outbox is everybody's and knows no session. A crash between the two does no harm,
  *          because each thing is told by one of them alone, or by the later of the two:
  *
@@ -20,8 +20,9 @@
  *
  * RULES    1. No operation leaves the outbox before the row has what it did (deliver.c).
  *          2. A row that could not be written is wanted again, until it is: row_changes, row_given, row_saved.
- * LIMITS   Totals of a session that has ended are removed when all of it is delivered; a sample that comes more than
- *          ten minutes after that begins a new total.
+ * LIMITS   Totals of a session that is done with (it has ended, and all of it is delivered) are kept for a sample that
+ *          comes late, until so many sessions have begun after it as LEDGER_KEEPS_TOTALS says. Then a sample begins a
+ *          new total.
  * THREADS  Statements belong to the writer thread. Reading has a connection of its own, made for each look: that is
  *          rare.
  * SEE      docs/formats/sessions.md */
@@ -133,9 +134,11 @@ static int save_job(sqlite3 *conn, void *arg)
 	bind_text_or_null(st, 17, j->client_key);
 	r = run(st);
 	if (r == 0 && (j->flags & SESSION_DONE)) {
-		r = prepare(conn, &j->ss->statements->remove_totals, "DELETE FROM totals WHERE session=?1");
+		r = prepare(conn, &j->ss->statements->remove_totals, "DELETE FROM totals WHERE session<=?1 AND"
+			    " EXISTS(SELECT 1 FROM sessions WHERE number=session AND flags&16)");
 		if (r == 0) {
-			(void)sqlite3_bind_int64(j->ss->statements->remove_totals, 1, j->number); /* as above */
+			(void)sqlite3_bind_int64(j->ss->statements->remove_totals, 1,
+						 j->number - LEDGER_KEEPS_TOTALS); /* as above */
 			r = run(j->ss->statements->remove_totals);
 		}
 	}
@@ -417,12 +420,21 @@ static void one_found(struct sessions *ss, sqlite3_stmt *st, void *arg)
 		*ret = take_row(ss, st);
 }
 
+static void one_total_found(struct sessions *ss, sqlite3_stmt *st, void *arg)
+{
+	/* One that cannot be read begins anew: its parts have been sent as totals before. */
+	(void)totals_load(arg, slice_str(text_at(st, 0)), slice_str(text_at(st, 1)), sqlite3_column_int(st, 2) != 0);
+}
+
 int ledger_find(struct sessions *ss, struct slice id, struct session **ret)
 {
 	struct session *s = NULL;
 	int r = query(ss, "SELECT " COLUMNS " FROM sessions WHERE local_id=?1 OR hub_id=?1 LIMIT 1", id, 0, one_found,
 		      &s);
 
+	if (r == 0 && s) /* a sample that comes late goes on from there */
+		r = query(ss, "SELECT key, record, dirty FROM totals WHERE session=?1", (struct slice){ NULL, 0 },
+			  s->number, one_total_found, s);
 	if (r < 0 || !s) {
 		if (s)
 			session_free(s);

@@ -190,6 +190,49 @@ static void a_damaged_database_is_saved_with_its_journal(void **state)
 	free(path);
 }
 
+static struct session *done_with_a_total(void)
+{
+	struct session *s = kit_register(0);
+	json_t *metric = json_pack("{s:s, s:s, s:i, s:i}", "type", "counter", "name", "c", "value", 1, "delta", 4);
+	struct buf why = BUF_EMPTY;
+	atomic_int done = 0;
+
+	pthread_mutex_lock(&kit.ss->lock);
+	assert_int_equal(totals_add(kit.ss, s, metric, on_done, &done, &why), 0);
+	pthread_mutex_unlock(&kit.ss->lock);
+	wait_for(&done, 1);
+	pthread_mutex_lock(&kit.ss->lock);
+	s->flags |= SESSION_ENDED | SESSION_DONE;
+	session_changed(s);
+	pthread_mutex_unlock(&kit.ss->lock);
+	assert_int_equal(ledger_save(kit.ss, s), 0);
+	json_decref(metric);
+	return s;
+}
+
+static bool has_totals(const struct session *s)
+{
+	struct session *row = NULL;
+	bool has;
+
+	assert_int_equal(ledger_find(kit.ss, slice_str(s->local_id), &row), 0);
+	has = row->totals != NULL;
+	session_free(row);
+	return has;
+}
+
+static void totals_are_kept_of_the_last_sessions(void **state)
+{
+	struct session *first = done_with_a_total(), *alive = kit_register(0), *last;
+
+	assert_true(has_totals(first));
+	kit.ss->last_number += LEDGER_KEEPS_TOTALS - 2;
+	last = done_with_a_total();
+	assert_true(has_totals(last) && !has_totals(first));
+	assert_int_equal(last->number, first->number + LEDGER_KEEPS_TOTALS);
+	assert_false(alive->flags & SESSION_DONE);
+}
+
 static void who_says_nothing_listens_on_this_machine_alone(void **state)
 {
 	static const char *const sets[] = { "sessions.compression=true", NULL };
@@ -220,6 +263,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_database_that_was_given_up_is_seen_in_the_health, kit_set_up,
 						kit_tear_down),
 		cmocka_unit_test_setup_teardown(a_damaged_database_is_saved_with_its_journal, kit_set_up, kit_tear_down),
+		cmocka_unit_test_setup_teardown(totals_are_kept_of_the_last_sessions, kit_set_up, kit_tear_down),
 		cmocka_unit_test(who_says_nothing_listens_on_this_machine_alone),
 	};
 

@@ -201,7 +201,8 @@ void ledger_wait(struct sessions *ss); /* until all that was handed over before 
  * that there ever were. */
 typedef void ledger_take_fn(struct sessions *ss, struct session *take);
 int ledger_load(struct sessions *ss, ledger_take_fn *fn, int64_t *ret_last_number);
-/* By either id. 0, -ENOENT, or a code. Blocks. */
+/* By either id, with its totals, which are kept of as many sessions that are done with. 0, -ENOENT, or a code. Blocks. */
+#define LEDGER_KEEPS_TOTALS 1000
 int ledger_find(struct sessions *ss, struct slice id, struct session **ret);
 /* A total as it is now: its record, and whether it waits to be sent. */
 int ledger_total_start(struct sessions *ss, const struct session *s, struct slice key, struct slice record,

@@ -91,6 +91,23 @@ def test_a_session_is_not_done_while_a_total_of_it_waits(lab):
     wait_until(lambda: lab.item(p.id)["delivered"], 20, "now it is done")
 
 
+def test_a_sample_that_comes_after_the_end_goes_on_from_the_total(lab):
+    """Of a session that is done with: nothing of it is in memory after a restart."""
+    p = lab.program()
+    p.metric("shots", 1, type="counter", delta=10, tags=["b", "a"])
+    p.metric("wait", 3, type="histogram", metadata={"buckets": [1, 5]})
+    p.end()
+    lab.wait_delivered()
+    wait_until(lambda: lab.item(p.id)["delivered"], 20, "it is done")
+    lab.weir.restart()
+    assert not lab.item(p.id)
+    p.metric("shots", 1, type="counter", delta=2, tags=["a", "b"])
+    p.metric("wait", 1, type="histogram", metadata={"buckets": [1, 5]})
+    s = lab.wait_at_hub(p, lambda s: len(s["metrics"]) == 4, "both totals came again")
+    assert [m["value"] for m in s["metrics"] if m["name"] == "shots"] == [10, 12]
+    assert [m["metadata"]["count"] for m in s["metrics"] if m["name"] == "wait"] == [1, 2]
+
+
 def test_a_sample_that_was_refused_is_not_counted(lab):
     p = lab.program()
     p.metric("shots", 1, type="counter", delta=5)
