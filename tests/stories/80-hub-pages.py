@@ -15,6 +15,12 @@ from lab.wait import wait_until
 
 STICKING_OUT = """document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll('main *')]
     .filter(e => e.getBoundingClientRect().right > innerWidth).map(e => e.outerHTML.slice(0, 80))"""
+# Figures that stand side by side and run into each other.
+TOUCHING = """[...document.querySelectorAll('dl > div')].flatMap(d => {
+    const texts = e => { const r = document.createRange(); r.selectNodeContents(e); return r.getBoundingClientRect(); };
+    const a = texts(d), next = d.nextElementSibling && texts(d.nextElementSibling);
+    return next && next.top < a.bottom && next.left < a.right + 4 ? [d.innerText] : [];
+})"""
 AWAY = "net::ERR_|Failed to fetch"          # what the browser itself notes of a request that got no answer
 
 
@@ -195,6 +201,7 @@ def test_every_view_is_accessible_and_fits(lab, browse, view, scheme, viewport):
         wait_until(lambda: page.get_by_role("img").count() >= 2, 30, "charts are drawn")
     assert page.axe() == []
     assert page.evaluate(STICKING_OUT) == []
+    assert page.evaluate(TOUCHING) == []
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
     assert page.get_by_role("banner").count() == page.get_by_role("main").count() == 1
 
@@ -461,6 +468,20 @@ def test_metrics_are_charts_with_their_figures(lab, browse):
     page.button("gauge").click()
     page.get_by_label("Name or tag").fill("save")
     wait_until(lambda: page.get_by_role("article").count() == 1, 30, "one name")
+
+
+def test_a_counter_is_never_said_to_be_a_rate_while_its_points_are_awaited(site, browse):
+    hub = site.hub()
+    session = hub.create("game", "1")
+    for i in range(20):
+        session.metric("frames", 100000 + i, type="counter", unit="frames")
+    page = browse("about:blank")
+    page.add_init_script(content="""const real = window.fetch;
+        window.fetch = (at, how) => at.includes('/points') ? new Promise(() => {}) : real(at, how);""")
+    page.goto("http://127.0.0.1:%d/#/sessions/%s?tab=metrics" % (hub.ports["hub"], session.id))
+    card = page.get_by_role("article", name="counter frames")
+    card.wait_for()
+    assert "100,019 frames" in card.inner_text() and "/s" not in card.inner_text(), card.inner_text()
 
 
 # What moves

@@ -15,6 +15,12 @@ OURS = PLAN.replace("two", "two, by us").replace("nobody", "the site")
 THEIRS = PLAN.replace("three", "three\n- four, by headquarters")
 SCRIPT = "<script>owned=1</script>"
 
+# The ways at the top that cannot be seen.
+CUT_OFF = """[...document.querySelectorAll('.top nav a')].filter(a => {
+    const box = a.getBoundingClientRect();
+    return a.scrollWidth > a.clientWidth || !a.contains(document.elementFromPoint(box.right - 6, box.top + box.height / 2));
+}).map(a => a.innerText)"""
+
 WIDE, NARROW = (1280, 900), (390, 844)
 
 
@@ -96,6 +102,7 @@ def test_each_view_is_whole_and_for_everybody(stage, browse, theme, size):
         page.locator("main .panel").first().wait_for()
         assert page.evaluate("document.documentElement.dataset.theme") == theme
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "%s is wider than the window" % view
+        assert page.evaluate(CUT_OFF) == [], view
         assert page.axe() == [], view
     assert is_untouched(page)
 

@@ -69,7 +69,8 @@ function Metric({ id, s, span, range }) {
 	[seen, JSON.stringify(asked)], undefined, s.count);
 	const series = useMemo(() => data && seriesOf(data), [data]);
 	const isRate = s.type === 'counter';
-	const stats = (isRate ? data?.rate_stats : data?.stats) || s;
+	// What is known of a counter before its points are here are its totals, and they are no rates.
+	const stats = (isRate ? data?.rate_stats : data?.stats || s) || {};
 	const unit = isRate ? [s.unit, '/s'].filter(Boolean).join('') : s.unit;
 	return (
 		<article class="panel metric" ref={card} aria-label={`${s.type} ${s.name}`}>
