@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from lab.clock import WallClock
 from lab.sessions import Program, Refused, Sessions, names
 from lab.wait import wait_until
 
@@ -508,6 +509,57 @@ def test_many_sessions_at_once(lab):
     assert sorted(crowd) == list(range(MANY // 8 * 8))
     for i, s in crowd.items():
         assert numbers(s) == [0, 1, 2] and s["active"] == (i % 2 == 0)
+
+
+@pytest.mark.parametrize("ahead", [3 * 24 * 3600, -3 * 24 * 3600], ids=["ahead", "back"])
+def test_the_wall_clock_is_set_while_operations_wait(site, ahead):
+    """Nothing waits for as long as the clock was set back, nobody hangs or crashes of it, and the order is as it was told;
+    through a kill while the clock is elsewhere, too."""
+    clock = WallClock(site.dir)
+    lab = Sessions(site, env=clock.env, batch_interval="1s", heartbeat_timeout="1h")
+    try:
+        child = lab.child()
+        p, n = lab.program("game", "1", pid=child.pid), 0
+
+        def tell():
+            nonlocal n
+            p.event("step", data={"n": n})
+            p.state(n=n)
+            p.metric("m", n)                                # no counter: its total would wake what waits before it
+            n += 1
+        tell()
+        lab.go_offline()
+        tell()
+        clock.set(ahead)
+        tell()
+        q = lab.program("other")
+        assert q.id.startswith(LOCAL) and abs(int(q.id.split("-")[2]) - time.time() - ahead) < 3600
+        lab.come_back()
+        lab.wait_delivered()
+        assert numbers(lab.at_hub(p)) == list(range(n))
+        p.heartbeat()
+        tell()
+        clock.set(0)                                        # with one that waits for its time in the queue
+        lab.wait_delivered()
+        lab.go_offline()
+        tell()
+        lab.weir.kill9()
+        clock.set(ahead)
+        lab.weir.start(keep_ports=True)
+        tell()
+        lab.come_back()
+        lab.wait_delivered()
+        clock.set(0)
+        lab.weir.restart()
+        tell()
+        p.end()
+        s = lab.wait_at_hub(p, lambda s: not s["active"], "it has ended")
+        assert names(s) == ["step"] * n and numbers(s) == list(range(n)), "neither hung nor crashed"
+        assert [h["state"]["n"] for h in s["state_history"]] == list(range(n))
+        assert [m["value"] for m in s["metrics"]] == list(range(n))
+        assert lab.at_hub(q)["active"] and not lab.at_hub(q)["crashed"]
+    finally:
+        lab.close()
 
 
 def test_a_hub_that_is_overloaded_is_left_alone_for_a_while(lab):

@@ -176,9 +176,10 @@ class Daemon(Weir):
 
 
 class Sessions:
-    """The stage. Options are those of the daemon's section; hub={...}: of the hub's; weir={...}: further sections."""
+    """The stage. Options are those of the daemon's section; hub={...}: of the hub's; weir={...}: further sections; env={...}: of
+    the daemon's process."""
 
-    def __init__(self, site, hub=None, weir=None, start=True, server=None, **options):
+    def __init__(self, site, hub=None, weir=None, start=True, server=None, env=None, **options):
         self.site = site
         self.programs, self.children = [], []
         self.hub = self.door = None
@@ -192,7 +193,7 @@ class Sessions:
             self.door = FaultProxy(self.hub.ports["hub"])
             server = self.door.url
         sections = {"sessions": merge(merge(DAEMON, {"server": server}), options)}
-        self.weir = Daemon(os.path.join(site.dir, "daemon"), site.env, merge(merge(OPTIONS, sections), weir or {}))
+        self.weir = Daemon(os.path.join(site.dir, "daemon"), site.env, merge(merge(OPTIONS, sections), weir or {}), more_env=env)
         site.weirs.append(self.weir)
         if start:
             self.weir.start()
