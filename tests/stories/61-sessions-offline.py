@@ -2,6 +2,8 @@
 
 Events carry a number, so that the hub's list can be compared with what was acknowledged: each once, in order."""
 
+import glob
+import hashlib
 import os
 import random
 import threading
@@ -10,7 +12,7 @@ import time
 import pytest
 
 from lab.clock import WallClock
-from lab.sessions import Program, Refused, Sessions, names
+from lab.sessions import OldServer, Program, Refused, Sessions, names
 from lab.wait import wait_until
 
 LOCAL = "local-session-"
@@ -54,9 +56,48 @@ def test_the_life_of_a_session(lab):
     fps, load = s["metrics"]
     assert (fps["name"], fps["type"], fps["value"], fps["unit"]) == ("fps", "gauge", 59.5, "1/s")
     assert (load["type"], load["count"]) == ("timer", 3)
-    assert s["ended_at"] and not s["crashed"] and s["hostname"]
+    assert s["ended_at"] and not s["crashed"] and s["hostname"] and s.get("machine_id", "") == machine_id()
     assert p.look()["active"] is False
     lab.wait_delivered()
+
+
+def machine_id():
+    """md5 of the first MAC; "" without any."""
+    macs = {}
+    for folder in glob.glob("/sys/class/net/*"):
+        with open(folder + "/address") as a, open(folder + "/ifindex") as i:
+            macs[int(i.read())] = a.read().strip() if not folder.endswith("/lo") else ""
+    found = [mac for _, mac in sorted(macs.items()) if len(mac) == 17 and mac != "00:00:00:00:00:00"]
+    return hashlib.md5(found[0].encode()).hexdigest() if found else ""
+
+
+def test_the_list_is_the_hubs_with_what_is_known_here(lab):
+    """One of this daemon's with both ids, one of another machine's, one that the hub has not heard of."""
+    p = lab.program("ours")
+    theirs = lab.hub.hear("POST", "/api/sessions", {"product": "theirs", "version": "1"}).json["session_id"]
+    listed = {s["id"]: s for s in p.send("GET", "/sessions").json}
+    assert set(listed) == {p.id, theirs}
+    assert listed[p.id]["local_id"].startswith(LOCAL) and "local_id" not in listed[theirs]
+    lab.door.hold(match="POST /api/sessions")
+    q = lab.program("new")
+    listed = {s["id"]: s for s in p.send("GET", "/sessions").json}
+    assert set(listed) == {p.id, theirs, q.id} and q.id.startswith(LOCAL)
+    lab.door.pass_all()
+    lab.door.release()
+    lab.wait_delivered()
+
+
+def test_samples_without_a_delta_go_as_they_are(lab):
+    """A counter without one is no total, and one of any other type means nothing."""
+    p = lab.program()
+    for value in (7, 7, 3):
+        p.metric("plain", value, type="counter", unit="n")
+    p.metric("gauge", 1.5, delta=9)
+    p.end()
+    s = lab.wait_at_hub(p, lambda s: not s["active"], "it has ended")
+    assert [(m["name"], m["type"], m["value"]) for m in s["metrics"]] == [
+        ("plain", "counter", 7), ("plain", "counter", 7), ("plain", "counter", 3), ("gauge", "gauge", 1.5)]
+    assert not any("delta" in m for m in s["metrics"]) and s["metrics"][0]["unit"] == "n"
 
 
 def test_counters_and_histograms_arrive_as_totals(lab):
@@ -136,6 +177,44 @@ def test_one_that_is_held_up_holds_up_no_other(site):
         lab.wait_at_hub(slow, lambda s: s["events"], "and the slow one comes")
     finally:
         lab.close()
+
+
+def test_what_is_refused_for_good_blocks_only_what_depends_on_it(site):
+    """Nothing depends on an event; on its creation, all of a session does, and nothing of any other."""
+    server = OldServer()
+    lab = Sessions(site, server=server.url)
+    try:
+        p = lab.program("fine")
+        server.say("/api/sessions/%s/events" % p.id, 422, body=b"not this one\n", times=1)
+        for n in range(3):
+            p.event("step", data={"n": n})
+        p.state(a=1)
+        p.end()
+        wait_until(lambda: server.kinds(p.id)[-1:] == ["end"], 20, "its end has passed")
+        assert server.kinds(p.id) == ["events", "events", "state", "end"]
+        assert [e["data"]["n"] for e in server.of(p.id, "events")] == [1, 2]
+        wait_until(lambda: lab.queue()["held"] == 1 and lab.queue()["entries"] == 0, 20, "each is settled")
+        refused, = lab.weir.outbox(service="sessions", state="held")
+        assert refused["last_status"] == 422 and "not this one" in lab.weir.admin("GET", "/api/v1/outbox/%s" % refused["id"]).text
+        server.say("/api/sessions", 400, body=b"no such product\n", method="POST", times=1)
+        q = lab.program("unwanted")
+        assert q.id.startswith(LOCAL)
+        wait_until(lambda: lab.queue()["held"] == 2, 20, "its creation is held")
+        q.event("kept")
+        q.end()
+        r = lab.program("next")
+        r.event("through")
+        r.end()
+        wait_until(lambda: server.kinds(r.id) == ["events", "end"], 20, "another session has passed")
+        assert lab.queue()["entries"] == 2 and [e["name"] for e in q.look()["events"]] == ["kept"]
+        creation, = [e for e in lab.weir.outbox(service="sessions", state="held") if e["id"] != refused["id"]]
+        assert lab.weir.entry_do(creation["id"], "retry").status == 200
+        assert lab.weir.entry_do(refused["id"], "drop").status == 200
+        lab.wait_delivered()
+        assert server.kinds(lab.hub_id(q.id)) == ["events", "end"]
+    finally:
+        lab.close()
+        server.close()
 
 
 @pytest.mark.parametrize("compression", [True, False])
@@ -599,17 +678,19 @@ def test_a_full_queue_drops_the_oldest_metrics_and_says_so(site):
         lab.close()
 
 
-def test_a_full_queue_that_may_not_drop_refuses(site):
-    lab = Sessions(site, queue={"max_entries": 30, "on_full": "reject"})
+@pytest.mark.parametrize("limit", [{"max_entries": 30}, {"max_bytes": "24KiB"}], ids=["entries", "bytes"])
+def test_a_full_queue_that_may_not_drop_refuses(site, limit):
+    lab = Sessions(site, queue=dict(limit, on_full="reject"))
     try:
         lab.go_offline()
         p = lab.program()
         kept = 0
         with pytest.raises(Refused) as full:
             for n in range(60):
-                p.metric("fps", n)
+                p.metric("fps", n, metadata={"why": "x" * 1000})
                 kept += 1
         assert full.value.answer.status == 503, full.value.answer
+        assert 20 < kept < 30
         lab.come_back()
         lab.wait_delivered()
         assert [m["value"] for m in lab.at_hub(p)["metrics"]] == list(range(kept))

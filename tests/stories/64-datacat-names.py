@@ -4,6 +4,7 @@ with pipes that nobody reads, and a server that may be the original's."""
 import glob
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import urllib.request
 import pytest
 
 from lab.daemon import SANITIZER, sanitizer_environment
-from lab.sessions import DropIn, OldServer, Program, names
+from lab.sessions import Child, DropIn, OldServer, Program, names
 from lab.wait import accepts, free_port, wait_until
 
 
@@ -219,6 +220,26 @@ def test_a_session_that_begins_while_it_is_about_to_end_keeps_it(stage):
     p.end()
     assert d.wait_end() == 0
     assert [e["name"] for e in stage.server.of(p.id, "events")] == ["still here"]
+
+
+def test_it_ends_when_its_last_program_has_crashed(stage):
+    d = stage.daemon()
+    children = [Child(), Child()]
+    try:
+        first, last = (Program(d.port, pid=c.pid) for c in children)
+        children[0].end(signal.SIGKILL)
+        wait_until(lambda: stage.server.of(first.id, "crash"), 30, "one has crashed, and one is there")
+        with pytest.raises(subprocess.TimeoutExpired):
+            d.wait_end(5)
+        last.metric("shots", 1, type="counter", delta=3)
+        children[1].end(signal.SIGSEGV)
+        assert d.wait_end() == 0
+        assert stage.server.kinds(last.id) == ["metrics", "events", "crash"] or \
+            stage.server.kinds(last.id) == ["events", "metrics", "crash"]
+        assert stage.server.of(last.id, "crash")[0]["reason"] == "parent_process_terminated"
+    finally:
+        for c in children:
+            c.close()
 
 
 def test_two_daemons_at_once_and_what_they_leave_is_taken_over(stage):
