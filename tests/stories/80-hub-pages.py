@@ -190,7 +190,7 @@ def test_the_page_finds_its_parts_behind_a_proxy_that_puts_it_elsewhere(lab, bro
 
 @pytest.mark.parametrize("view", ["/", "/sessions", "/sessions?hung=now&state=active", "/sessions?product=none",
                                   "game", "game?tab=state", "game?tab=metrics", "crashed", "/nowhere"])
-@pytest.mark.parametrize("scheme, viewport", [("light", (1280, 900)), ("dark", (390, 844))])
+@pytest.mark.parametrize("scheme, viewport", [("light", (1280, 900)), ("dark", (390, 844)), ("dark", (1280, 900)), ("light", (390, 844))])
 def test_every_view_is_accessible_and_fits(lab, browse, view, scheme, viewport):
     name, _, params = view.partition("?")
     page = browse(of(lab, getattr(lab, name), params) if name in ("game", "crashed") else address(lab, view),
@@ -238,7 +238,18 @@ def test_each_filter_of_the_list_can_be_set_and_is_in_the_link(lab, browse):
     again.button("Clear").click()
     again.get_by_label("Host", exact=True).fill("nowhere")
     again.sees("No session fits these filters")
-    again.get_by_label("Host", exact=True).fill("")
+    again.get_by_label("Host", exact=True).fill(lab.at_hub(lab.game)["hostname"])
+    again.wait_rows(lambda rows: len(rows) == 9, "of this host")
+    again.button("Clear").click()
+    again.get_by_label("Machine").fill("no such machine")
+    again.sees("No session fits these filters")
+    again.get_by_label("Machine").fill(lab.at_hub(lab.game)["machine_id"])
+    again.wait_rows(lambda rows: len(rows) == 9, "of this machine")
+    again.button("Clear").click()
+    again.get_by_label("Started from").fill("2001-01-01T00:00")
+    again.wait_rows(lambda rows: len(rows) == 9, "since the new year of 2001")
+    assert "since=2000-12-31T23:00:00.000Z" in here(again)
+    again.get_by_label("Started from").fill("")
     again.get_by_label("Started before").fill("2001-01-01T00:00")
     again.sees("No session fits these filters")
     assert "until=2000-12-31T23:00:00.000Z" in here(again)      # Berlin's new year, in UTC
@@ -267,6 +278,17 @@ def test_the_list_is_sorted_by_its_heads_and_turned_in_pages(site, browse):
     page.button("Host").click()
     page.wait_rows(lambda rows: rows[0][2] == "h119", "and the other way")
     assert here(page) == "#/sessions?sort=hostname&order=desc"
+    busy = lab.hub.hear("POST", "/api/sessions", {"product": "busy", "version": "1"}).json["session_id"]
+    lab.hub.hear("POST", "/api/sessions/%s/events" % busy, {"name": "e"})
+    touched = [s["id"] for s in lab.hub.hear("GET", "/api/data/sessions?view=summary&limit=1&order=asc&sort=created").json]
+    page.button("Started").click()
+    page.button("Started").click()
+    page.wait_rows(lambda rows: names(rows)[0] == "p000 1", "the oldest first")
+    page.button("Events").click()
+    page.wait_rows(lambda rows: names(rows)[0] == "busy 1", "the one with the most events")
+    lab.hub.hear("POST", "/api/sessions/%s/heartbeat" % touched[0])
+    page.button("Last change").click()
+    page.wait_rows(lambda rows: names(rows)[0] == "p000 1", "the one that was changed last")
 
 
 def test_who_comes_back_to_the_list_finds_it_as_it_was_left(site, browse):
@@ -391,14 +413,18 @@ def test_the_timeline_zooms_by_dragging_and_by_its_buttons(lab, browse):
     plot = page.locator(".timeline .u-over")
     plot.wait_for()
     wait_until(lambda: page.locator(".event").count() == 100, 30, "events are listed")
+    # What the picture says of itself: "Events from ... to ...: 20 debug, 40 info, ..."
+    drawn = lambda: sum(map(int, re.findall(r" (\d+) [a-z]", page.locator(".timeline [role=img]").get_attribute("aria-label"))))  # noqa: E731
+    wait_until(lambda: drawn() == 140, 30, "all events are drawn")
     box = plot.bounding_box()
     y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] * 0.02, y)
+    page.mouse.move(box["x"] + box["width"] * 0.65, y)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.3, y, steps=4)
+    page.mouse.move(box["x"] + box["width"] * 0.95, y, steps=4)
     page.mouse.up()
     wait_until(lambda: "since=" in here(page) and "until=" in here(page), 30, "the stretch is in the link")
     assert page.button("All").is_enabled()
+    wait_until(lambda: drawn() < 140, 30, "less is drawn")
     dragged = here(page)
     page.button("Zoom in").click()
     wait_until(lambda: here(page) != dragged, 30, "a button looks at less")
@@ -406,6 +432,7 @@ def test_the_timeline_zooms_by_dragging_and_by_its_buttons(lab, browse):
     page.button("Zoom out").click()
     page.button("All").click() if page.button("All").is_enabled() else None
     wait_until(lambda: "since=" not in here(page), 30, "all of it again")
+    wait_until(lambda: drawn() == 140, 30, "and drawn")
     page.go_back()
     wait_until(lambda: "since=" in here(page), 30, "the way back")
 
@@ -461,6 +488,7 @@ def test_metrics_are_charts_with_their_figures(lab, browse):
     assert all(text in fps for text in ("main", "64 Hz", "60 Hz", "62 Hz")), fps     # tag, last and max, min, mean
     assert "per second" in card("counter frames").inner_text()
     assert all(p in card("timer save_time").inner_text() for p in ("p50", "p90", "p99"))
+    assert all(p in card("histogram latency").inner_text() for p in ("p50", "p90", "p99"))
     card("histogram latency").get_by_text("Buckets").click()
     assert "0.1 s" in card("histogram latency").inner_text()
     page.button("gauge").click()
@@ -672,8 +700,52 @@ def test_all_can_be_reached_with_the_keyboard(lab, browse):
             break
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="game 3.1").wait_for()
-    summary = page.locator("summary.line")
-    assert summary.count() == 0 or summary.first().is_visible()
+
+
+def to(page, wanted):
+    """Tabs on until the focus is on what has this name; and it can be seen that it is there."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        name, ring = page.evaluate("""(e => [e.ariaLabel || (e.labels && e.labels[0] ? e.labels[0].innerText : e.innerText) || '',
+            e.matches(':focus-visible') && getComputedStyle(e).outlineStyle])(document.activeElement)""")
+        if re.search(wanted, name):
+            assert ring not in (False, "none"), "the focus on %r cannot be seen" % name
+            return
+    raise AssertionError("the keyboard does not come to %r" % wanted)
+
+
+def test_a_session_is_looked_at_with_the_keyboard_alone(lab, browse):
+    page = browse(of(lab, lab.crashed))
+    page.sees("disk_full")
+    to(page, "disk_full")
+    page.keyboard.press("Enter")
+    page.sees("save at doc.py:41")
+    page.goto(of(lab, lab.game))
+    page.get_by_role("heading", name="game 3.1").wait_for()
+    page.locator(".timeline .u-over").wait_for()
+    to(page, "^Zoom in$")
+    page.keyboard.press("Enter")
+    wait_until(lambda: "since=" in here(page), 30, "zoomed")
+    to(page, "^All$")
+    page.keyboard.press("Enter")
+    wait_until(lambda: "since=" not in here(page), 30, "all of it")
+    to(page, "^Critical$")
+    page.keyboard.press("Space")
+    wait_until(lambda: page.locator(".event").count() == 20, 30, "one level")
+    page.locator("main").focus()
+    to(page, "^State")
+    page.keyboard.press("Enter")
+    page.get_by_role("slider").wait_for()
+    to(page, "^Moment$")
+    page.keyboard.press("Home")
+    page.sees("no update had come")
+    page.locator("main").focus()
+    to(page, "^Metrics")
+    page.keyboard.press("Enter")
+    page.get_by_role("article", name="gauge fps").wait_for()
+    to(page, "^gauge$")
+    page.keyboard.press("Space")
+    wait_until(lambda: page.get_by_role("article").count() == 1, 30, "one type")
 
 
 # Much of it
@@ -720,9 +792,11 @@ def test_a_session_of_100000_events_stays_smooth(site, browse):
     page.sees("e99900")
     page.get_by_label("Text").fill("e4200")
     page.sees("e4200")
-    longest = page.evaluate("""new Promise(done => {
-        let last = performance.now(), worst = 0, frames = 0;
-        const tick = now => { worst = Math.max(worst, now - last); last = now; scrollBy(0, 40); ++frames < 60 ? requestAnimationFrame(tick) : done(worst); };
+    page.button("Clear").click()
+    page.sees("of 100,000")
+    frames = sorted(page.evaluate("""new Promise(done => {
+        let last = performance.now();
+        const took = [], tick = now => { took.push(now - last); last = now; scrollBy(0, 40); took.length < 60 ? requestAnimationFrame(tick) : done(took); };
         requestAnimationFrame(tick);
-    })""")
-    assert longest < 2000, "scrolling never stands still: %.0f ms" % longest
+    })"""))
+    assert frames[30] < 100 and frames[-1] < 2000, "scrolling stands still: %.0f ms, the median frame, %.0f ms, the longest" % (frames[30], frames[-1])
