@@ -1,6 +1,7 @@
 """What `make install` puts where, and that it is of use there: programs, their other names, the library, the manual."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -65,6 +66,17 @@ def test_the_programs_and_their_other_names(installed):
         link = os.path.join(os.path.dirname(weir), name)
         assert os.path.islink(link) and os.path.realpath(link) == os.path.realpath(weir)
     assert "0.1" in output(weir, "--version", env=dict(os.environ, **sanitizer_environment()))
+
+
+def test_the_pages_are_in_the_program_and_want_nothing_beside_it(site, installed, monkeypatch):
+    """No Node.js on the PATH, no file of theirs among what is installed."""
+    monkeypatch.setenv("WEIR_BIN", installed.path("bin/weir"))
+    assert not [f for f in installed.files if f.endswith((".js", ".css", ".html", ".svg"))]
+    hub = site.hub(env={"PATH": "/nonexistent"})
+    text = hub.ask("GET", "/").text
+    parts = re.findall(r'(?:src|href)="(assets/[^"]+)"', text)
+    assert len(parts) == 4, text
+    assert all(hub.ask("GET", "/" + part).status == 200 for part in parts)
 
 
 def test_every_manual_page(installed):
