@@ -106,7 +106,7 @@ bench: release  ## figures against nginx and git-http-backend, on this machine
 	@tools/install-packages run test dev
 	@exec env WEIR_BIN="$${WEIR_BIN:-$(CURDIR)/build-release/weir}" tests/bench/run
 
-screenshots: build  ## the pictures in docs/screenshots/: real pages, made-up data
+screenshots: build  ## the pictures in docs/screenshots/: real pages, some minutes of real traffic
 	@tools/install-packages test
 	@exec env WEIR_BIN="$${WEIR_BIN:-$(CURDIR)/build/weir}" tools/screenshots
 

@@ -204,6 +204,7 @@ def test_what_is_not_there_is_not_shown(site, browse):
     ways = page.get_by_role("navigation", name="Views").all_inner_texts()[0].split()
     assert ways == ["Overview", "Repositories"]
     assert page.get_by_text("Waiting to be sent").count() == 0
+    page.get_by_role("img", name=re.compile("git over the last 5 min, by")).wait_for()      # not an hour that it has not lived
     page = browse(url(site.hub()))                                     # a service that the dashboard has no view for
     page.get_by_role("heading", name="hub", exact=True, level=2).wait_for()
     page.get_by_role("article", name="hub, last hour").wait_for()

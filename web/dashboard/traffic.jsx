@@ -5,6 +5,7 @@ import { Chart } from '../shared/chart.jsx';
 import { Facts } from '../shared/ui.jsx';
 
 const HOUR = 3600000;
+const LEAST = 300000; // so much is shown of a daemon that has just begun
 const LEAST_SECONDS = 5; // of the slot that is open: a rate of less is noise
 
 // Each slot's count as a number a minute; none where the slot is too short to tell.
@@ -29,6 +30,7 @@ const ms = (v) => (v == null ? '–' : v >= 10000 ? duration(v) : `${count(Numbe
 
 // t: when each slot began, as a bar stands to the right of its time.
 function Service({ s, t, seconds, range }) {
+	const length = range[1] - range[0], ago = `over the last ${length === HOUR ? 'hour' : duration(length)}`;
 	return (
 		<article class="panel pad service" aria-label={`${s.name}, last hour`}>
 			<h3 class="break">{s.name}</h3>
@@ -42,8 +44,8 @@ function Service({ s, t, seconds, range }) {
 				['Stale', s.sum.stale === undefined ? null : count(s.sum.stale)],
 			]} />
 			<Chart t={t} range={range} height={120} stacked={!!s.hits} series={answers(s, seconds)}
-				label={`Requests a minute to ${s.name} over the last hour, by how they were answered`} />
-			<Chart t={t} range={range} height={100} label={`Milliseconds that answers of ${s.name} took over the last hour`} series={[
+				label={`Requests a minute to ${s.name} ${ago}, by how they were answered`} />
+			<Chart t={t} range={range} height={100} label={`Milliseconds that answers of ${s.name} took ${ago}`} series={[
 				{ label: 'median, ms', color: '--c1', values: s.p50_ms, zero: true },
 				{ label: '99th percentile, ms', color: '--c4', values: s.p99_ms, zero: true },
 			]} />
@@ -53,11 +55,13 @@ function Service({ s, t, seconds, range }) {
 
 export function Traffic({ history: { t, seconds, services } }) {
 	const began = useMemo(() => t.map((end, i) => end - 1000 * seconds[i]), [t]), now = t[t.length - 1];
+	// A daemon that is younger than an hour has no more to show than its life.
+	const range = [now - Math.min(HOUR, Math.max(LEAST, now - began[0])), now];
 	return (
 		<section class="section" aria-labelledby="traffic">
 			<h2 id="traffic">Services, last hour</h2>
 			<div class="grid">
-				{services.map((s) => <Service key={s.name} s={s} t={began} seconds={seconds} range={[now - HOUR, now]} />)}
+				{services.map((s) => <Service key={s.name} s={s} t={began} seconds={seconds} range={range} />)}
 			</div>
 		</section>
 	);
