@@ -48,10 +48,11 @@
 #define MOST_LOCK_MS   500
 
 /* Of the writer: a hub that vanished does not hold rows for ever; statements go by keys, whatever statistics say of an
- * empty table. */
+ * empty table, and are planned once: the server would plan those with arrays each time, with the arrays in the plan. */
 static const char settings[] =
 	"SET idle_in_transaction_session_timeout = '60s'; SET statement_timeout = 0;"
-	"SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
+	"SET jit = off; SET plan_cache_mode = force_generic_plan;"
+	"SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
 	"SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 /* --- away and back ---------------------------------------------------------------------------------------------- */
