@@ -151,6 +151,21 @@ def test_the_hour_agrees_with_the_counters(stage):
         assert sum(s["requests"]) == s["sum"]["requests"] and 0 < s["sum"]["p50_ms"] <= s["sum"]["p99_ms"]
 
 
+def test_what_was_served_in_an_outage_and_how_much_of_it_was_old(site, browse):
+    site.upstream.ordinary_repo("org/project")
+    weir = site.start_weir("daemon", git={"stale_after": "1s", "upstreams": [{"match": "git.test", "url": site.proxy.url}]})
+    site.git.clone(weir.url("org/project"), "--mirror")
+    weir.wait_filled("org/project")
+    site.proxy.refuse()
+    wait_until(lambda: weir.metric("weir_stale_serves_total", service="git") or not weir.ask_ls_refs("org/project"), 60, "it is old")
+    page = browse(url(weir))
+    card = page.get_by_role("article", name="git, last hour")
+    card.wait_for()
+    shown = dict(t.split("\n") for t in card.locator("dl > div").all_inner_texts())
+    assert shown["Stale"] == str(int(weir.metric("weir_stale_serves_total", service="git"))) != "0"
+    assert shown["Offline"] == str(int(weir.metric("weir_offline_fallbacks_total", service="git"))) != "0"
+
+
 def test_hostile_names_are_texts(stage, browse):
     page = browse(url(stage.weir, "/outbox"))
     page.wait_rows(lambda rows: any("PUT /notes/" + SCRIPT in r[0] for r in rows))

@@ -1,7 +1,7 @@
 // chart.jsx -- lines, areas and stacked bars over time, drawn by uPlot.
 //
 // The chart is a picture with a sentence for a label; numbers stand beside it in tables, and whatever a drag does has
-// buttons, so nothing needs a mouse. Colours are CSS variables, read when it is drawn, and again when the theme changes.
+// buttons; the arrow keys go from value to value as the pointer does, and what is there is said. Colours are CSS variables, read when it is drawn, and again when the theme changes.
 import { useEffect, useRef, useState } from 'preact/hooks';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
@@ -104,12 +104,24 @@ function shade(u, { from, until, color }) {
 	ctx.restore();
 }
 
+// Where a key leads from a place: null, it is none of ours.
+function step(key, at, length) {
+	switch (key) {
+	case 'ArrowLeft': return Math.max(0, (at ?? length) - 1);
+	case 'ArrowRight': return Math.min(length - 1, (at ?? -1) + 1);
+	case 'Home': return 0;
+	case 'End': return length - 1;
+	default: return null;
+	}
+}
+
 // t: ms, ascending. series: [{ label, values, color: '--c1', fill, dash, width, bandTo: index of the series to which the
 // space between is filled, zero: the axis has 0 }]. onRange(since, until): a stretch was dragged. range: [since, until].
 export function Chart(props) {
 	const { t, series, height = 180, label, range, stacked, legend = true, unit, marks } = props;
 	const box = useRef(null), plot = useRef(null), latest = useRef({});
 	const [at, point] = useState(null);
+	const [focused, focus] = useState(false);
 	const [theme, redraw] = useState(0);
 	latest.current = { range, onRange: props.onRange, point, marks };
 	const data = [t, ...(stacked ? stack(series) : series.map((s) => s.values))];
@@ -140,10 +152,25 @@ export function Chart(props) {
 		plot.current?.setData(data);
 	}, [t, series, range?.[0], range?.[1], marks]);
 
+	const onKey = (e) => {
+		const next = step(e.key, at, t.length);
+		if (next == null || !t.length || e.altKey || e.ctrlKey || e.metaKey) return;
+		e.preventDefault();
+		plot.current.setCursor({ left: plot.current.valToPos(t[next], 'x'), top: 0 });
+	};
+	const leave = () => {
+		focus(false);
+		plot.current?.setCursor({ left: -10, top: -10 });
+	};
 	const shown = series.filter((s) => s.legend !== false);
 	return (
 		<figure class="chart">
-			<div class="plot" ref={box} role="img" aria-label={label} />
+			<div class="plot" ref={box} role="img" aria-label={label} tabIndex={0} onKeyDown={onKey} onFocus={() => focus(true)} onBlur={leave} />
+			{focused && (
+				<span class="hidden" role="status">
+					{at != null && t[at] != null && [when(t[at], true), ...shown.map((s) => `${s.label} ${figure(s.values[at], unit)}`)].join(', ')}
+				</span>
+			)}
 			{legend && (
 				<figcaption aria-hidden="true">
 					{shown.map((s) => (
