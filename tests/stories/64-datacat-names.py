@@ -12,6 +12,7 @@ import urllib.request
 
 import pytest
 
+from lab import wire
 from lab.daemon import SANITIZER, sanitizer_environment
 from lab.sessions import Child, DropIn, OldServer, Program, names
 from lab.wait import accepts, free_port, wait_until
@@ -415,3 +416,36 @@ def test_a_server_without_a_place_for_its_data_does_not_start(stage):
                {"server_port": "0", "data_path": "/proc/nowhere"})
     r = subprocess.run([s.path], cwd=s.dir, env=s.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
     assert r.returncode != 0
+
+
+def test_between_the_originals_names_over_tls(stage):
+    """Certificates are verified whatever tls_insecure_skip_verify says: the daemon says so and loses nothing, and one with
+    the authority delivers what that one could not."""
+    port, dports = free_port(), [free_port(), free_port()]
+    s = DropIn(os.path.join(stage.site.dir, "server"), "datacat-server", stage.env,
+               {"server_port": str(port), "tls_cert_file": "cert.pem", "tls_key_file": "key.pem"})
+    stage.daemons.append(s)
+    cert = os.path.join(s.dir, "cert.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                    "-keyout", os.path.join(s.dir, "key.pem"), "-out", cert], check=True, capture_output=True)
+    s.start(port)
+    config = {"server_url": "https://localhost:%d" % port, "batch_interval_seconds": 1}
+    careless = stage.daemon(dict(config, daemon_port=str(dports[0]), tls_insecure_skip_verify=True), start=False).start(dports[0])
+    p = Program(dports[0], "careless")
+    assert p.id.startswith("local-session-")
+    p.event("kept")
+    careless.stop()
+    assert "ca_file" in careless.process.stderr.peek().decode()
+
+    def listed():
+        return json.loads(wire.request(port, "GET", "/api/data/sessions", cafile=cert).body)
+    assert listed() == []
+    d = stage.daemon(dict(config, daemon_port=str(dports[1]), ca_file=cert), start=False).start(dports[1])
+    q = Program(dports[1], "careful")
+    assert not q.id.startswith("local-session-")
+    q.event("told")
+    wait_until(lambda: {x["state"]["product"]: names(x) for x in listed()} == {"careful": ["told"], "careless": ["kept"]}, 30,
+               "both are there")
+    q.end()
+    assert d.wait_end() == 0

@@ -1,8 +1,11 @@
 """The hub answers DataCat's API to the letter: the life of a session, as its clients know it."""
 
+import random
 import re
 
 import pytest
+
+from lab import postgres
 
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -175,6 +178,22 @@ def test_the_list_is_an_array_of_whole_sessions(site):
     made = [hub.create("p%d" % i).event("e").state(a=i) for i in range(3)]
     assert sorted(s["id"] for s in hub.list()) == sorted(s.id for s in made)
     assert {s["id"]: s for s in hub.list()} == {s.id: s.now() for s in made}
+
+
+def test_an_event_does_not_write_the_session_again(hub, database):
+    """Neither its state nor the events before it: of either it would be 90 MB and more."""
+    session = hub.create().state(text=random.Random(1).randbytes(450000).hex())    # what does not compress
+    session.batch(*[("event", {"name": "e", "message": "x" * 1000})] * 1000, first=1)
+
+    def written():
+        if database == "postgresql":
+            return int(postgres.the_server().sql("SELECT pg_current_wal_lsn() - '0/0'")[0][0])
+        with open("/proc/%d/io" % hub.process.pid) as f:
+            return int(dict(line.split(": ") for line in f)["wchar"])
+    before = written()
+    for _ in range(100):
+        session.event("e").metric("m", 1).heartbeat()
+    assert 0 < written() - before < 30e6
 
 
 def test_updated_at_is_the_time_of_the_last_write(hub):
