@@ -8,6 +8,8 @@ import pytest
 from lab.sessions import Sessions, names
 from lab.wait import wait_until
 
+BOTH_DATABASES = True
+
 
 @pytest.fixture
 def lab(site):

@@ -306,6 +306,7 @@ def test_an_outage_in_the_middle(lab):
     assert numbers(lab.at_hub(p)) == list(range(30))
 
 
+@pytest.mark.both_databases
 def test_the_hub_is_killed_half_way_through_batches(lab):
     p = lab.program()
     stop = threading.Event()
@@ -464,6 +465,7 @@ def test_both_ids_are_valid_at_each_moment(lab):
         lab.weir.restart()
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("when", ["at once", "after a restart of the daemon"])
 def test_a_creation_whose_answer_is_lost_makes_one_session(lab, when):
     lab.door.lose_answer(match="POST /api/sessions ", times=3)
@@ -479,6 +481,7 @@ def test_a_creation_whose_answer_is_lost_makes_one_session(lab, when):
     assert numbers(lab.at_hub(p)) == [0]
 
 
+@pytest.mark.both_databases
 def test_a_batch_whose_answer_is_lost_is_applied_once(lab):
     p = lab.program()
     lab.wait_delivered()
@@ -494,6 +497,7 @@ def test_a_batch_whose_answer_is_lost_is_applied_once(lab):
     assert [h["state"].get("a") for h in s["state_history"]] == [1, None, 2]
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("victim", ["daemon", "hub", "both"])
 @pytest.mark.parametrize("point", ["before the hub has it", "after the hub has it"])
 def test_a_kill_in_the_middle_of_a_batch(lab, point, victim):
