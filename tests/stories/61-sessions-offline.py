@@ -4,6 +4,7 @@ Events carry a number, so that the hub's list can be compared with what was ackn
 
 import glob
 import hashlib
+import json
 import os
 import random
 import threading
@@ -232,6 +233,35 @@ def test_what_goes_to_the_hub_is_packed_unless_told_otherwise(site, compression)
             assert (len(r.body) < 3000) is compression and "la la" in r.text()
     finally:
         lab.close()
+
+
+def test_a_batch_has_as_many_operations_as_the_configuration_says(site):
+    lab = Sessions(site, max_batch=20)
+    try:
+        lab.go_offline()
+        p = lab.program()
+        for n in range(110):
+            p.event("step", data={"n": n})
+        lab.come_back()
+        lab.wait_delivered()
+        assert numbers(lab.at_hub(p)) == list(range(110))
+        sizes = [len(json.loads(r.text())["operations"]) for r in lab.door.seen(match="/batch")]
+        assert sum(sizes) == 110 and max(sizes) == 20, sizes
+    finally:
+        lab.close()
+
+
+def test_a_hub_that_keeps_silent_fails_no_look(lab):
+    """A look is answered with what is known here, while the hub still thinks about it."""
+    p = lab.program()
+    p.state(level=1)
+    lab.wait_delivered()
+    lab.door.hold(match="GET /api/")
+    assert p.look()["state"]["level"] == 1
+    assert lab.door.count(match="GET /api/sessions/" + p.id) == 1, "it was asked"
+    assert [s["id"] for s in p.send("GET", "/sessions").json] == [p.id]
+    lab.door.pass_all()
+    lab.door.release()
 
 
 def test_many_that_are_refused_for_now_do_not_come_back_together(site):
