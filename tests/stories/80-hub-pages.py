@@ -486,6 +486,11 @@ def test_metrics_are_charts_with_their_figures(lab, browse):
         card(name).get_by_role("img").wait_for()
     fps = card("gauge fps").inner_text()
     assert all(text in fps for text in ("main", "64 Hz", "60 Hz", "62 Hz")), fps     # tag, last and max, min, mean
+    tall = [card(name).bounding_box()["height"] for name in ("gauge fps", "timer save_time", "histogram latency")]
+    for name, height in zip(("gauge fps", "timer save_time", "histogram latency"), tall):
+        card(name).locator(".u-over").hover()
+        wait_until(lambda: card(name).locator("figcaption .at").count() == 1, 30, "the values under the pointer")
+        assert card(name).bounding_box()["height"] == height, "nothing jumps below the pointer"
     assert "per second" in card("counter frames").inner_text()
     assert all(p in card("timer save_time").inner_text() for p in ("p50", "p90", "p99"))
     assert all(p in card("histogram latency").inner_text() for p in ("p50", "p90", "p99"))
