@@ -8,6 +8,8 @@
  *             session has to be looked up in the database, or when a full queue has to make room.
  *          3. Errors are one line of text; success is 200 with JSON (clients parse every body).
  * SEE      DATACAT_API.md, section 1 */
+#include <errno.h>
+
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -51,6 +53,15 @@ void sessions_reply_json(struct exchange *ex, int status, json_t *take)
 	buf_add_char(&body, '\n');
 	json_decref(take);
 	exchange_reply(ex, status, lines, ARRAY_LEN(lines), blob_new_take(&body));
+}
+
+/* 404 makes a program register again: it is said only of what is not there. */
+void sessions_reply_unknown(struct exchange *ex, int code)
+{
+	if (code == -ENOENT)
+		exchange_reply_text(ex, 404, "Session not found");
+	else
+		exchange_reply_text(ex, 503, "The session cannot be looked up now: %s", err_text(code));
 }
 
 static void reply_ok(struct exchange *ex)
@@ -400,11 +411,12 @@ static void look_up(struct exchange *ex)
 {
 	struct call *c = exchange_data(ex);
 
-	c->s = session_get(c->ss, session_id_of(c));
-	if (c->s)
-		go_on(c);
+	int r = session_get(c->ss, session_id_of(c), &c->s);
+
+	if (r < 0)
+		sessions_reply_unknown(ex, r);
 	else
-		exchange_reply_text(ex, 404, "Session not found");
+		go_on(c);
 }
 
 static void run(struct call *c, struct slice text)

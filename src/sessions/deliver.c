@@ -16,6 +16,7 @@
  *             refused, and that an operator tries again, goes alone: in a batch it would be taken for done.
  *          3. To a DataCat server each is sent at least once: twice only when an answer was lost.
  * SEE      docs/formats/session-batch.md */
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -433,10 +434,15 @@ void sessions_carry(void *arg, const struct outbox_entry *e, struct cancel *canc
 {
 	struct sessions *ss = arg;
 	struct carry c = { .ss = ss, .cancel = cancel };
+	int r;
 
 	OBJ_CHECK(ss, SESSIONS_MAGIC);
-	c.s = session_get(ss, slice_from(buf_slice(&e->key), 2));
-	if (!c.s) {
+	r = session_get(ss, slice_from(buf_slice(&e->key), 2), &c.s);
+	if (r < 0 && r != -ENOENT) {
+		later(ret, "the session's record cannot be read", 0);
+		return;
+	}
+	if (r < 0) {
 		ret->to = CARRIED_HELD;
 		buf_add_str(&ret->error, "nothing is known of its session any more: drop it");
 		return;

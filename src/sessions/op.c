@@ -303,8 +303,7 @@ static struct session *announce(struct sessions *ss, uint64_t seq)
 
 	if (outbox_get(ss->outbox, seq, &e) < 0)
 		return NULL; /* it was delivered meanwhile */
-	s = session_get(ss, slice_from(buf_slice(&e.key), 2));
-	if (s && op_read(ss, &e, &metric) < 0)
+	if (session_get(ss, slice_from(buf_slice(&e.key), 2), &s) == 0 && op_read(ss, &e, &metric) < 0)
 		metric = NULL; /* damaged */
 	outbox_entry_fini(&e);
 	if (!s)

@@ -206,6 +206,7 @@ void read_session(struct exchange *ex)
 	struct slice query = exchange_target(ex), path;
 	struct buf id = BUF_EMPTY;
 	struct session *s;
+	int r;
 
 	(void)slice_cut(&query, '?', &path);
 	if (url_query_get(query, "session_id", &id) < 0 || !id.len) {
@@ -213,12 +214,12 @@ void read_session(struct exchange *ex)
 		buf_fini(&id);
 		return;
 	}
-	s = session_get(ss, buf_slice(&id));
-	if (s)
+	r = session_get(ss, buf_slice(&id), &s);
+	if (r == 0)
 		sessions_reply_json(ex, 200, read_view(ss, s, exchange_cancel(ex)));
 	else
-		exchange_reply_text(ex, 404, "Session not found");
-	if (s) {
+		sessions_reply_unknown(ex, r);
+	if (r == 0) {
 		pthread_mutex_lock(&ss->lock);
 		session_unuse(ss, s);
 		pthread_mutex_unlock(&ss->lock);

@@ -3,6 +3,7 @@
  * WHAT     A map from local ids and the server's to sessions. What has ended, is delivered and was not asked for in a
  *          while is in the database alone, where its ids stay for ever, and comes back when somebody names it.
  * RULES    Whoever keeps a pointer over a release of the lock has used it (session_use), and says when not any more. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -198,23 +199,30 @@ void session_catch_up(struct sessions *ss, struct session *s)
 	buf_fini(&key);
 }
 
-struct session *session_get(struct sessions *ss, struct slice id)
+int session_get(struct sessions *ss, struct slice id, struct session **ret)
 {
 	struct session *s, *row = NULL;
+	int r;
 
 	pthread_mutex_lock(&ss->lock);
 	s = session_find(ss, id);
 	if (s)
 		session_use(s);
 	pthread_mutex_unlock(&ss->lock);
-	if (s || id.n == 0 || id.n > ANSWER_MOST_ID || ledger_find(ss, id, &row) < 0)
-		return s;
+	*ret = s;
+	if (s)
+		return 0;
+	if (id.n == 0 || id.n > ANSWER_MOST_ID)
+		return -ENOENT;
+	r = ledger_find(ss, id, &row);
+	if (r < 0)
+		return r;
 	session_catch_up(ss, row);
 	pthread_mutex_lock(&ss->lock);
-	s = session_add_take(ss, row);
-	session_use(s);
+	*ret = session_add_take(ss, row);
+	session_use(*ret);
 	pthread_mutex_unlock(&ss->lock);
-	return s;
+	return 0;
 }
 
 struct session **sessions_use_all(struct sessions *ss, size_t *ret_count)

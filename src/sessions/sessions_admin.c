@@ -6,6 +6,9 @@
  *	POST sessions/flush   all that waits for its time goes now
  *
  * THREADS  Workers, as states may be large and there may be thousands. */
+#include <errno.h>
+
+#include "base/err.h"
 #include "base/obj.h"
 #include "proto/url.h"
 #include "sessions/sessions_priv.h"
@@ -59,15 +62,20 @@ static void show_one(struct exchange *ex)
 	struct slice path = exchange_target(ex), rest;
 	struct buf id = BUF_EMPTY;
 	struct session *s = NULL;
+	int r = -ENOENT;
 	json_t *o;
 
 	(void)slice_cut(&path, '?', &rest);
 	rest = slice_from(rest,
 			  (size_t)((const char *)memrchr(rest.p, '/', rest.n) - rest.p) + 1); /* the route has one */
 	if (url_decode(rest, &id) == 0)
-		s = session_get(ss, buf_slice(&id));
+		r = session_get(ss, buf_slice(&id), &s);
 	buf_fini(&id);
-	if (!s) {
+	if (r < 0 && r != -ENOENT) {
+		exchange_reply_problem(ex, 503, "The session cannot be looked up now", "%s", err_text(r));
+		return;
+	}
+	if (r < 0) {
 		exchange_reply_problem(ex, 404, "No such session", "no session has this id; see `weir session ls`");
 		return;
 	}

@@ -176,9 +176,9 @@ void session_unuse(struct sessions *ss, struct session *s);
 /* Of one that is in no map yet, or at start: its row, and what the outbox has above it. Blocks. */
 void session_catch_up(struct sessions *ss, struct session *s);
 void session_reopen(struct sessions *ss, struct session *s); /* something comes late: it is not done with */
-/* Takes the lock: finds it in memory, or in the database, where ids stay for ever. Used once when found. NULL: there is
- * none. Blocks. */
-struct session *session_get(struct sessions *ss, struct slice id);
+/* Takes the lock: finds it in memory, or in the database, where ids stay for ever. 0: *ret, used once; -ENOENT: there
+ * is none; or a code: nobody knows now; *ret is NULL then. Blocks. */
+int session_get(struct sessions *ss, struct slice id, struct session **ret);
 /* All of them, used: for who looks at one after the other, and holds the lock for each alone. Takes the lock. */
 struct session **sessions_use_all(struct sessions *ss, size_t *ret_count);
 void sessions_unuse_all(struct sessions *ss, struct session **take, size_t count);
@@ -270,6 +270,7 @@ void totals_free(struct session *s);
 /* --- api.c --- */
 void sessions_handle(struct exchange *ex);
 void sessions_reply_json(struct exchange *ex, int status, json_t *take);
+void sessions_reply_unknown(struct exchange *ex, int code); /* of session_get() */
 
 void sessions_flush(struct sessions *ss); /* all that waits for its time goes now. Takes the lock; workers */
 

@@ -4,6 +4,7 @@ written, a queue that is full, and kill -9 in between.
 A trigger in the database stands for the disk: it refuses one kind of row, and the others go through."""
 
 import os
+import resource
 import signal
 import sqlite3
 
@@ -106,6 +107,30 @@ def test_a_sample_that_comes_after_the_end_goes_on_from_the_total(lab):
     s = lab.wait_at_hub(p, lambda s: len(s["metrics"]) == 4, "both totals came again")
     assert [m["value"] for m in s["metrics"] if m["name"] == "shots"] == [10, 12]
     assert [m["metadata"]["count"] for m in s["metrics"] if m["name"] == "wait"] == [1, 2]
+
+
+def test_a_session_that_cannot_be_looked_up_is_not_said_to_be_unknown(lab):
+    """No descriptor is left for the database: a program that hears 404 would begin a new session."""
+    p, q = lab.program("done"), lab.program("alive")
+    p.end()
+    lab.wait_delivered()
+    wait_until(lambda: lab.item(p.id)["delivered"], 20, "it is done")
+    lab.weir.restart()
+    q.heartbeat()                                       # a connection, and p is in the database alone
+    pid = lab.weir.process.pid
+    used = {int(fd) for fd in os.listdir("/proc/%d/fd" % pid)}
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(set(range(len(used) + 1)) - used), before[1]))
+    try:
+        for a in (q.send("GET", "/session?session_id=" + p.id), q.send("POST", "/event", {"session_id": p.id, "name": "late"})):
+            assert a.status == 503 and "looked up" in a.text, a
+        assert q.send("GET", "/session?session_id=" + q.id).status == 200
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    assert q.send("GET", "/session?session_id=" + p.id).json["active"] is False
+    assert q.send("GET", "/session?session_id=nobody").status == 404
+    p.event("late")
+    lab.wait_delivered()
 
 
 def test_a_sample_that_was_refused_is_not_counted(lab):
