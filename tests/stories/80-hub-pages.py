@@ -748,19 +748,28 @@ def test_a_session_is_looked_at_with_the_keyboard_alone(lab, browse):
     to(page, "^Metrics")
     page.keyboard.press("Enter")
     page.get_by_role("article", name="gauge fps").wait_for()
-    card = page.get_by_role("article", name="gauge fps")
-    card.get_by_role("img").wait_for()
-    to(page, "^gauge fps: from 60 Hz")
-    page.keyboard.press("Home")
-    said = card.get_by_role("status")
-    wait_until(lambda: re.search(r"\d\d:\d\d:\d\d.*, max \d+ Hz, min \d+ Hz, mean", said.inner_text()), 30, "the first value is said")
-    first = said.inner_text()
-    page.keyboard.press("ArrowRight")
-    wait_until(lambda: said.inner_text() not in ("", first), 30, "and the next")
-    page.locator("main").focus()
     to(page, "^gauge$")
     page.keyboard.press("Space")
     wait_until(lambda: page.get_by_role("article").count() == 1, 30, "one type")
+
+
+def test_the_arrow_keys_go_through_the_values_of_a_chart(site, browse):
+    hub = site.hub()
+    minute = lambda i: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(1700000000 + 60 * i))  # noqa: E731
+    session = hub.create("game", "1", created_at=minute(0))
+    for i in range(1, 8):
+        session.metric("fps", 60 + i, unit="Hz", timestamp=minute(i))
+    page = browse("http://127.0.0.1:%d/#/sessions/%s?tab=metrics&since=%s&until=%s" % (hub.ports["hub"], session.id, minute(0), minute(8)))
+    card = page.get_by_role("article", name="gauge fps")
+    card.get_by_role("img").wait_for()
+    to(page, "^gauge fps: from 61 Hz")
+    said = card.get_by_role("status")
+    for key, value in (("Home", 61), ("ArrowRight", 62), ("ArrowRight", 63), ("End", 67), ("ArrowRight", 67), ("ArrowLeft", 66)):
+        page.keyboard.press(key)
+        wait_until(lambda: re.search(r"\d:\d\d:\d\d.*, max %d Hz, min %d Hz, mean %d Hz$" % (value, value, value), said.inner_text()),
+                   30, "%s leads to %d, and that is said" % (key, value))
+    page.keyboard.press("Tab")
+    wait_until(lambda: card.get_by_role("status").count() == card.locator("figcaption .at").count() == 0, 30, "who leaves hears no more of it")
 
 
 # Much of it

@@ -157,6 +157,7 @@ export function Chart(props) {
 		if (next == null || !t.length || e.altKey || e.ctrlKey || e.metaKey) return;
 		e.preventDefault();
 		plot.current.setCursor({ left: plot.current.valToPos(t[next], 'x'), top: 0 });
+		point(next); // which may be nearer to the one before than a pixel
 	};
 	const leave = () => {
 		focus(false);
