@@ -9,7 +9,14 @@ function read() {
 }
 
 export const route = store(read());
-addEventListener('hashchange', () => route.set(read()));
+let known = location.hash;
+
+function follow() {
+	if (location.hash === known) return;
+	known = location.hash;
+	route.set(read());
+}
+addEventListener('hashchange', follow);
 
 // Who goes back finds a view where it was left: its place is noted in the history's entry. A new entry has none.
 history.scrollRestoration = 'manual';
@@ -30,16 +37,14 @@ export function href(path, params) {
 export function go(path, params, replace = false) {
 	const to = href(path, params);
 	if (to === location.hash) return;
-	if (replace) {
-		history.replaceState(null, '', to);
-		route.set(read());
-	} else {
-		location.hash = to;
-	}
+	if (replace) history.replaceState(null, '', to);
+	else location.hash = to;
+	follow(); // the event comes later: a second change before it would be made to the address of before
 }
 
 // Some parameters of this view, others stay. A value of '' or null leaves one out.
 export function change(params, replace = false) {
+	follow();
 	const { path, params: old } = route.get();
 	go(path, { ...old, ...params }, replace);
 }
