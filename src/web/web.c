@@ -101,15 +101,22 @@ static const struct web_file *find(enum web_app app, struct slice path)
 	return NULL;
 }
 
-static void refuse(struct exchange *ex, int status, const char *line)
+/* The admin listener's errors are problems (RFC 9457), the hub's a line. */
+static void refuse(struct exchange *ex, enum web_app app, int status, const char *title, const char *detail)
 {
-	static const struct header_line lines[] = {
-		{ "Content-Type", "text/plain; charset=utf-8" },
+	bool is_problem = app == WEB_DASHBOARD;
+	const struct header_line lines[] = {
+		{ "Content-Type", is_problem ? "application/problem+json" : "text/plain; charset=utf-8" },
 		{ "Cache-Control", "no-store" },
 		{ "Allow", "GET, HEAD" },
 	};
+	struct buf b = BUF_EMPTY;
 
-	exchange_reply(ex, status, lines, status == 405 ? 3 : 2, blob_new_copy(line, strlen(line)));
+	if (is_problem)
+		buf_addf(&b, "{\"title\": \"%s\", \"status\": %d, \"detail\": \"%s\"}\n", title, status, detail);
+	else
+		buf_addf(&b, "%s; %s\n", title, detail);
+	exchange_reply(ex, status, lines, status == 405 ? 3 : 2, blob_new_take(&b));
 }
 
 bool web_handle(struct exchange *ex, enum web_app app, struct slice path)
@@ -119,9 +126,10 @@ bool web_handle(struct exchange *ex, enum web_app app, struct slice path)
 	if (!f && !slice_starts(path, ASSETS))
 		return false;
 	if (!slice_eq_str(exchange_method(ex), "GET") && !exchange_is_head(ex))
-		refuse(ex, 405, "Method not allowed; this path takes GET, HEAD\n");
+		refuse(ex, app, 405, "Method not allowed", "this path takes GET, HEAD");
 	else if (!f)
-		refuse(ex, 404, "No such asset; a page of another version may have asked for it: load the page again\n");
+		refuse(ex, app, 404, "No such asset",
+		       "a page of another version may have asked for it: load the page again");
 	else
 		send_file(ex, f);
 	return true;

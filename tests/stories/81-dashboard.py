@@ -485,6 +485,13 @@ def test_a_page_of_somebody_else_does_nothing_here(stage, browse):
     assert stage.door.count("/plan.md") == seen                        # nor is the upstream asked for it
 
 
+@pytest.mark.parametrize("method,path,status", [("GET", "/assets/none.js", 404), ("DELETE", "/", 405)])
+def test_what_the_page_does_not_have_is_refused_as_all_of_admin_refuses(site, method, path, status):
+    answer = site.weir.ask(method, path, service="admin")
+    assert answer.status == status and answer.headers["content-type"] == "application/problem+json"
+    assert json.loads(answer.body)["status"] == status
+
+
 # The daemon is away
 
 def test_a_daemon_that_goes_is_noticed_and_caught_up_with(site, browse):
