@@ -4,10 +4,7 @@
 #include <jansson.h>
 
 #include "base/err.h"
-#include "base/str.h"
-#include "core/delivery.h"
 #include "core/json.h"
-#include "proto/httpdate.h"
 
 #define MOST_WHY 500 /* bytes */
 
@@ -87,19 +84,4 @@ int answer_batch(struct slice body, struct answer_part *parts, size_t n)
 	take_refusals(json_object_get(v, "refused"), parts, n);
 	json_decref(v);
 	return 0;
-}
-
-int64_t answer_retry_after_ms(struct slice value, int64_t now_wall_ms)
-{
-	uint64_t seconds;
-	int64_t at, ms = 0;
-
-	if (!value.p)
-		return 0;
-	if (str_parse_u64(value, &seconds) == 0)
-		return seconds > DELIVERY_RETRY_AFTER_MOST_MS / 1000 ? DELIVERY_RETRY_AFTER_MOST_MS
-								     : (int64_t)seconds * 1000;
-	if (httpdate_parse(value, now_wall_ms / 1000, &at) == 0 && at > now_wall_ms / 1000)
-		ms = (at - now_wall_ms / 1000) * 1000;
-	return ms < DELIVERY_RETRY_AFTER_MOST_MS ? ms : DELIVERY_RETRY_AFTER_MOST_MS;
 }

@@ -27,7 +27,5 @@ struct answer_part {
 	struct buf why; /* the same: for a person, perhaps empty */
 };
 int answer_batch(struct slice body, struct answer_part *parts, size_t n);
-/* Retry-After: in seconds or as a date; at most an hour. 0: nothing that could be meant. */
-int64_t answer_retry_after_ms(struct slice value, int64_t now_wall_ms);
 
 #endif

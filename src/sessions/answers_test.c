@@ -9,6 +9,8 @@
 
 #include "base/err.h"
 #include "base/obj.h"
+#include "core/delivery.h"
+#include "proto/httpdate.h"
 
 static void an_id_is_one_that_could_be_a_servers(void **state)
 {
@@ -102,8 +104,11 @@ static void a_wait_is_an_hour_at_most(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		assert_int_equal(answer_retry_after_ms(slice_str(rows[i].value), 1700000000999), rows[i].ms);
-	assert_int_equal(answer_retry_after_ms((struct slice){ NULL, 0 }, 1700000000000), 0);
+		assert_int_equal(httpdate_retry_after_ms(slice_str(rows[i].value), 1700000000000,
+							 DELIVERY_RETRY_AFTER_MOST_MS),
+				 rows[i].ms);
+	assert_int_equal(httpdate_retry_after_ms((struct slice){ NULL, 0 }, 1700000000000, DELIVERY_RETRY_AFTER_MOST_MS),
+			 0);
 }
 
 static void only_a_hub_that_says_so_takes_batches(void **state)

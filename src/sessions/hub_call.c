@@ -12,6 +12,7 @@
 #include "base/obj.h"
 #include "base/str.h"
 #include "core/secret.h"
+#include "proto/httpdate.h"
 #include "proto/url.h"
 #include "sessions/answers.h"
 #include "sessions/sessions_priv.h"
@@ -109,7 +110,8 @@ static int on_head(void *arg, int status, const struct slice *headers, size_t n)
 	struct receiving *in = arg;
 
 	in->answer->status = status;
-	in->answer->retry_after_ms = answer_retry_after_ms(client_header(headers, n, "retry-after"), clock_wall_ms());
+	in->answer->retry_after_ms = httpdate_retry_after_ms(client_header(headers, n, "retry-after"), clock_wall_ms(),
+							     DELIVERY_RETRY_AFTER_MOST_MS);
 	buf_reset(&in->answer->body);
 	return 0;
 }

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #include "base/obj.h"
+#include "core/delivery.h"
+#include "proto/httpdate.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -57,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 1: try_batch(text); break;
 	case 2: (void)answer_takes_batches(text); break;
 	default:
-		ms = answer_retry_after_ms(text, NOW_MS);
+		ms = httpdate_retry_after_ms(text, NOW_MS, DELIVERY_RETRY_AFTER_MOST_MS);
 		ENSURE(ms >= 0 && ms <= MOST_WAIT);
 	}
 	return 0;
