@@ -18,6 +18,8 @@
 #include "io/file.h"
 #include "sessions/sessions_priv.h"
 
+#define MOST_FURTHER 65536 /* bytes, as a hub takes them with braces around: else their session would never be created */
+
 struct waiter { /* in the arena of its exchange */
 	struct list node; /* of sessions.waiting */
 	struct sessions *ss;
@@ -63,6 +65,17 @@ static void add_further(struct buf *out, json_t *body)
 		json_write(v, out);
 		buf_add_char(out, ',');
 	}
+}
+
+static bool is_too_much(json_t *body)
+{
+	struct buf b = BUF_EMPTY;
+	bool yes;
+
+	add_further(&b, body); /* a comma behind each: one more than the hub has between, where it has two braces */
+	yes = b.len + 1 > MOST_FURTHER;
+	buf_fini(&b);
+	return yes;
 }
 
 static void write_creation(const struct sessions *ss, const struct session *s, json_t *body, struct buf *out)
@@ -228,6 +241,12 @@ void register_begin(struct exchange *ex, json_t *body, int64_t age_ms)
 
 	if (pid > INT32_MAX) {
 		exchange_reply_text(ex, 400, "Invalid request: \"parent_pid\" is no process id");
+		return;
+	}
+	if (is_too_much(body)) {
+		exchange_reply_text(ex, 400,
+				    "Invalid request: the further members of a session take at most 64 KiB; tell the "
+				    "rest with /state");
 		return;
 	}
 	process = watch_look(pid > 0 ? pid : 0);

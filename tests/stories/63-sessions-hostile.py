@@ -228,6 +228,17 @@ def test_names_as_long_as_the_hub_takes_them(lab):
     assert lab.at_hub(p)["state"] == {"product": "p" * 4096, "version": "v" * 4096}
 
 
+def test_further_members_are_as_many_as_the_hub_takes(lab):
+    """More would be refused there for good, and all of the session with them."""
+    most = 65536 - len('{"note":""}')
+    p = lab.program("wordy", note="x" * most)
+    assert lab.at_hub(p)["note"] == "x" * most
+    stranger = lab.program(register=False)
+    a = stranger.send("POST", "/register", {"product": "wordy", "version": "1", "note": "x" * (most + 1)})
+    is_clear(a, 400)
+    assert "64 KiB" in a.text and "/state" in a.text
+
+
 def test_a_state_does_not_grow_beyond_what_the_hub_takes(own):
     """1 MiB, as JSON. What is refused changes nothing, and what takes something away goes through."""
     lab = own
